@@ -1,0 +1,199 @@
+"""The config's schema: what each YAML key under conf/ may hold.
+
+Plain dataclasses: Hydra composes conf/ over them, `cli.py` turns the result into one `RunConfig`, and everything
+below works with that. Values that depend on each other are checked in `checks.py`, since OmegaConf runs a dataclass's
+own checks while fields still are '???'.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from omegaconf import MISSING
+
+
+class GateSide(Enum):
+    none = "none"
+    key = "key"
+    query = "query"
+    both = "both"
+
+
+class GateThreshold(Enum):
+    """Over what the maximum of the inhibition signal is taken."""
+
+    batch = "batch"  # one scalar a batch: the published formula
+    sequence = "sequence"  # one an example
+    token = "token"  # one a position  # noqa: S105 - not a password
+
+
+class GateInit(Enum):
+    normal = "normal"  # N(0, initializer_range), bias 0: the published one
+    identity = "identity"  # `select` starts at zero, so the gate starts at exactly 1
+
+
+class DataSource(Enum):
+    hub = "hub"
+    glue_dir = "glue_dir"
+    demo = "demo"
+
+
+class Padding(Enum):
+    dynamic = "dynamic"  # to the longest of the batch
+    max_length = "max_length"  # always to train.max_length, as run_glue.py does by default
+
+
+class Precision(Enum):
+    auto = "auto"  # bf16 on a GPU that has it, else fp32
+    fp32 = "fp32"
+    bf16 = "bf16"
+
+
+class Schedule(Enum):
+    linear = "linear"
+    cosine = "cosine"
+    constant = "constant"  # after the warm-up
+
+
+class Evaluate(Enum):
+    epoch = "epoch"
+    steps = "steps"  # every train.evaluate_steps
+    end = "end"  # once, after the last step
+
+
+class Device(Enum):
+    auto = "auto"
+    cpu = "cpu"
+
+
+@dataclass
+class GiConfig:
+    """Gate with Inhibition (arXiv 2208.00929)."""
+
+    side: GateSide = MISSING
+    level: float = MISSING  # λ: the threshold as a fraction of the maximum; published grid 0, 0.1, 0.3, 0.9
+    layers: int | None = None  # gate the last n layers; null: all
+    threshold: GateThreshold = GateThreshold.batch
+    mask_padding: bool = False  # leave padding out of the maximum
+    init: GateInit = GateInit.normal
+
+
+@dataclass
+class SizeConfig:
+    """One published size of a model: its checkpoint and the architecture in that checkpoint's config.json."""
+
+    checkpoint: str = MISSING  # Hub id
+    config: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class ModelConfig:
+    name: str = MISSING
+    family: str = MISSING  # a file in src/gifine/models
+    size: str = MISSING  # a key of `sizes`
+    sizes: dict[str, SizeConfig] = field(default_factory=dict)
+    checkpoint: str | None = None  # Hub id or local folder; null: what `sizes` names
+    revision: str | None = None  # branch, tag or commit on the Hub
+    tokenizer: str | None = None  # folder or Hub id; null: the checkpoint's; `demo`: the demo data's own
+    random_init: bool = False  # random weights: nothing is fetched
+    config_overrides: dict[str, Any] = field(default_factory=dict)  # entries of the model's config.json
+
+
+@dataclass
+class HubConfig:
+    path: str | None = None
+    name: str | None = None
+
+
+@dataclass
+class SplitConfig:
+    """Where a split is: its name on the Hub, and its file in the official directory layout."""
+
+    hub: str | None = None
+    tsv: str | None = None  # below data.dir
+    header: bool = True
+    columns: dict[str, str] = field(default_factory=dict)  # our column: its header, or its 0-based position if none
+
+
+@dataclass
+class FilesConfig:
+    """One's own csv, tsv, json or jsonl files, with the columns that `inputs` and `label` name."""
+
+    train: str | None = None
+    validation: str | None = None
+    test: str | None = None
+
+
+@dataclass
+class TaskConfig:
+    name: str = MISSING
+    inputs: list[str] = MISSING  # one or two text columns
+    label: str = "label"
+    labels: list[str] = field(default_factory=list)  # in the order of their ids; empty: regression
+    metrics: list[str] = MISSING  # names in metrics.py
+    select_by: str = MISSING  # the one of `metrics` that chooses the best checkpoint
+    hub: HubConfig = field(default_factory=HubConfig)
+    splits: dict[str, SplitConfig] = field(default_factory=dict)
+    train_split: str = "train"
+    evaluation_splits: list[str] = field(default_factory=lambda: ["validation"])
+    test_splits: list[str] = field(default_factory=lambda: ["test"])
+    skip_short_rows: bool = False  # official QQP has rows with missing columns; elsewhere they are an error
+    files: FilesConfig = field(default_factory=FilesConfig)
+
+
+@dataclass
+class DataConfig:
+    source: DataSource = MISSING
+    dir: str | None = None  # for glue_dir: the folder that holds CoLA/, MNLI/, …
+    allow_partial: bool = False  # take train.part.tsv where the full train.tsv is not there
+    cache_dir: str | None = None  # tokenised data; null: $XDG_CACHE_HOME/gifine
+    max_train_rows: int | None = None  # the first n rows, for a quick look
+    max_eval_rows: int | None = None
+    demo_train_rows: int = 8000
+    demo_eval_rows: int = 1000
+    demo_seed: int = 0
+
+
+@dataclass
+class TrainConfig:
+    epochs: float = MISSING
+    max_steps: int | None = None  # null: as many as `epochs` needs
+    batch_size: int = MISSING  # per device
+    eval_batch_size: int = MISSING  # per device; with gi.threshold=batch it is part of the result
+    gradient_accumulation: int = 1  # batches a step
+    learning_rate: float = MISSING
+    weight_decay: float = MISSING
+    warmup: float = MISSING  # below 1: a fraction of all steps, else steps
+    schedule: Schedule = Schedule.linear
+    adam_beta1: float = 0.9
+    adam_beta2: float = 0.999
+    adam_epsilon: float = MISSING
+    max_grad_norm: float = 1.0
+    max_length: int = MISSING  # word pieces; longer inputs are cut
+    padding: Padding = MISSING
+    group_by_length: bool = MISSING
+    evaluate: Evaluate = MISSING
+    evaluate_steps: int | None = None
+    select_best: bool = MISSING  # keep the checkpoint with the best task.select_by; else the last
+    log_steps: int = 50
+    precision: Precision = Precision.auto
+    gradient_checkpointing: bool = False
+    device: Device = Device.auto
+    save_model: bool = False  # leave the final weights in the run's folder
+    save_predictions: bool = True
+    keep_checkpoints: bool = False  # what a resume needs stays after success, too
+
+
+@dataclass
+class RunConfig:
+    model: ModelConfig = field(default_factory=ModelConfig)
+    gi: GiConfig = field(default_factory=GiConfig)
+    task: TaskConfig = field(default_factory=TaskConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    seed: int = 42
+    output_root: str = "runs"
+    output_dir: str | None = None  # null: <output_root>/<readable slug>-<run_id>
+    overwrite: bool = False  # run again although a finished record is there
