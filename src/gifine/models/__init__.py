@@ -1,0 +1,168 @@
+"""The models: transformers' classifiers, plain and gated. The folder is the registry: a family is a file without `_`.
+
+    model = build(cfg.model, cfg.gi, labels=["no", "yes"])     for a run
+    model = from_pretrained("runs/…/model")                    what `save_pretrained` wrote
+
+Importing this package makes `AutoConfig`, `AutoModel` and `AutoModelForSequenceClassification` know the GI models.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub.errors import StrictDataclassError
+from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, PreTrainedConfig, PreTrainedModel
+
+from gifine.config import GiConfig, ModelConfig
+from gifine.errors import ModelError, did_you_mean
+from gifine.models._checkpoint import is_gate, load, read_config
+from gifine.models._gates import Family
+
+ORIGINAL_KEYS = ("gi_key_side", "gi_query_side", "inhibition_level", "gi_layer_num")
+
+
+class LayerCountWarning(UserWarning):
+    """The authors' words and their code disagree on how many layers `gi_layer_num` gates."""
+
+
+def families() -> list[str]:
+    """Names of the architectures that can be gated."""
+    return sorted(path.stem for path in Path(__file__).parent.glob("[!_]*.py"))
+
+
+def family_classes(name: str) -> Family:
+    """The config and model classes of one of `families()`."""
+    return import_module(f"gifine.models.{name}").FAMILY
+
+
+def build(
+    model: ModelConfig,
+    gi: GiConfig,
+    *,
+    labels: Sequence[str],
+    vocab_size: int | None = None,
+    pad_token_id: int | None = None,
+) -> PreTrainedModel:
+    """A classifier for `labels`, in the order of their ids (none: regression), as the config says.
+
+    With `gi.side=none` it is transformers' own class. `vocab_size` and `pad_token_id` are the tokeniser's: with random
+    weights the model takes them over, a checkpoint has to go with them. Seed torch before. ModelError: see the message.
+    """
+    if model.size not in model.sizes:
+        valid = ", ".join(model.sizes)
+        raise ModelError(f"model.size={model.size}: valid are {valid}{did_you_mean(model.size, model.sizes)}")
+    size = model.sizes[model.size]
+    checkpoint = model.checkpoint or size.checkpoint
+    if model.random_init and model.checkpoint is None:
+        entries = {"model_type": model.family} | size.config
+    else:
+        entries = read_config(checkpoint, model.revision)
+    id2label = dict(enumerate(labels)) or {0: "LABEL_0"}
+    entries |= model.config_overrides
+    entries |= {
+        "id2label": id2label,
+        "label2id": {label: index for index, label in id2label.items()},
+        "problem_type": "single_label_classification" if labels else "regression",
+    }
+    tokeniser = {
+        key: value for key, value in (("vocab_size", vocab_size), ("pad_token_id", pad_token_id)) if value is not None
+    }
+    if model.random_init:
+        entries |= tokeniser
+    config, model_class = _resolve(entries, _gate_entries(gi), checkpoint)
+    if model.random_init:
+        return model_class(config)
+    if (vocab_size or 0) > config.vocab_size:
+        raise ModelError(f"'{checkpoint}' knows {config.vocab_size} tokens, its tokenizer has {vocab_size}")
+    if pad_token_id not in (None, config.pad_token_id):
+        raise ModelError(f"'{checkpoint}' pads with token {config.pad_token_id}, its tokenizer with {pad_token_id}")
+    return load(model_class, config, checkpoint, model.revision)
+
+
+def from_pretrained(checkpoint: str | Path, gi: GiConfig | None = None, **kwargs: Any) -> PreTrainedModel:
+    """The classifier in a folder or on the Hub, gated as `gi` says, or as its config.json does; float32, in eval mode.
+
+    Reads what `save_pretrained` wrote, plain checkpoints, and the authors' form of config.json (the base `model_type`
+    with `gi_key_side`, `gi_query_side`, `inhibition_level`, `gi_layer_num`). `kwargs` go to transformers'
+    `from_pretrained`. ModelError: see the message. LayerCountWarning: the authors' form names a number of layers.
+    """
+    checkpoint = str(checkpoint)
+    revision = kwargs.pop("revision", None)
+    entries = read_config(checkpoint, revision)
+    gates = _gate_entries(gi) if gi else _own_gate_entries(entries, checkpoint)
+    config, model_class = _resolve(entries, gates, checkpoint)
+    return load(model_class, config, checkpoint, revision, **kwargs)
+
+
+def count_parameters(model: PreTrainedModel) -> dict[str, int]:
+    """Parameters in total, and how many of them train, belong to gates, and to the embeddings."""
+    parameters = dict(model.named_parameters())
+    return {
+        "total": sum(parameter.numel() for parameter in parameters.values()),
+        "trainable": sum(parameter.numel() for parameter in parameters.values() if parameter.requires_grad),
+        "gates": sum(parameter.numel() for name, parameter in parameters.items() if is_gate(name)),
+        "embeddings": sum(parameter.numel() for name, parameter in parameters.items() if ".embeddings." in name),
+    }
+
+
+def _resolve(
+    entries: Mapping[str, Any], gates: Mapping[str, Any], checkpoint: str
+) -> tuple[PreTrainedConfig, type[PreTrainedModel]]:
+    """The config and the class for these entries of a config.json, gated or plain."""
+    model_type = str(entries.get("model_type"))
+    name = model_type.removeprefix("gi_").replace("-", "_")
+    if name not in families():
+        raise ModelError(f"'{checkpoint}': model_type '{model_type}': valid are {', '.join(families())}")
+    family = family_classes(name)
+    base = {
+        key: value
+        for key, value in entries.items()
+        if key not in ("model_type", "architectures", "layer_types", *ORIGINAL_KEYS) and not key.startswith("gi_")
+    }
+    gated = gates.get("gi_side", "none") != "none"
+    try:
+        if gated:
+            return family.config.from_dict(base | dict(gates)), family.classifier
+        return family.plain_config.from_dict(base), family.plain_classifier
+    except StrictDataclassError as error:
+        raise ModelError(f"'{checkpoint}': {error}") from error
+
+
+def _gate_entries(gi: GiConfig) -> dict[str, Any]:
+    """The run's settings as entries of config.json."""
+    return {
+        "gi_side": gi.side.value,
+        "gi_level": gi.level,
+        "gi_layers": gi.layers,
+        "gi_threshold": gi.threshold.value,
+        "gi_mask_padding": gi.mask_padding,
+        "gi_init": gi.init.value,
+    }
+
+
+def _own_gate_entries(entries: Mapping[str, Any], checkpoint: str) -> dict[str, Any]:
+    """A checkpoint's own settings, ours or the authors'; empty for a plain one."""
+    if not any(key in entries for key in ORIGINAL_KEYS):
+        return {key: value for key, value in entries.items() if key.startswith("gi_")}
+    key, query = entries.get("gi_key_side", False), entries.get("gi_query_side", False)
+    side = {(True, True): "both", (True, False): "key", (False, True): "query"}.get((key, query), "none")
+    layers = entries.get("gi_layer_num")
+    if layers is not None and side != "none":
+        warnings.warn(
+            f"'{checkpoint}': gi_layer_num={layers} is taken as the last {layers} layers, as its authors describe it; "
+            f"their published code gates one less: gi.layers={layers - 1} gives that",
+            LayerCountWarning,
+            stacklevel=3,
+        )
+    return {"gi_side": side, "gi_level": entries.get("inhibition_level", 0.0), "gi_layers": layers}
+
+
+for _name in families():
+    _registered = family_classes(_name)
+    AutoConfig.register(_registered.config.model_type, _registered.config)
+    AutoModel.register(_registered.config, _registered.backbone)
+    AutoModelForSequenceClassification.register(_registered.config, _registered.classifier)

@@ -1,0 +1,149 @@
+"""The gated models against numbers from the authors' own code (the developers' shared folder)."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812 - torch's own name for it
+
+from gifine import gi
+from gifine.models import family_classes
+
+pytestmark = pytest.mark.shared
+
+VARIANTS = ("key-l0.3-n3", "query-l0.3-n3", "both-l0-n3", "both-l0.3-n3", "none-l0.3-n3")
+INPUTS = ("padded", "full", "short")
+SIDES = {(True, True): "both", (True, False): "key", (False, True): "query", (False, False): "none"}
+F64 = {"bert": 1e-10, "deberta_v2": 1e-6}  # DeBERTa computes its scale in float32
+
+
+@dataclass(frozen=True)
+class Golden:
+    config: dict[str, Any]
+    summary: dict[str, Any]
+    state: dict[str, Tensor]
+    inputs: dict[str, Tensor]
+    outputs: dict[str, Tensor]
+
+    def model(self, family: str, variant: str, dtype: torch.dtype) -> Any:
+        entries = {key: value for key, value in self.config.items() if not key.startswith(("gi_", "inhibition"))}
+        says = self.summary[variant]
+        classes = family_classes(family)
+        config = classes.config(
+            **entries,
+            gi_side=SIDES[says["gi_key_side"], says["gi_query_side"]],
+            gi_level=says["inhibition_level"],
+            gi_layers=says["gi_layer_num"] - 1,  # the original gates one layer less than it says
+        )
+        assert list(config.gated_layers) == says["gated_layers"]
+        model = classes.classifier(config)
+        model.load_state_dict({name: self.state[name] for name in model.state_dict()})
+        return nn.Module.to(model, dtype).eval()
+
+    def batch(self, name: str) -> dict[str, Tensor]:
+        return {key.split(".")[1]: value for key, value in self.inputs.items() if key.startswith(f"{name}.")}
+
+
+@cache
+def read(folder: Path) -> Golden:
+    config, summary = (json.loads((folder / name).read_text()) for name in ("config.json", "summary.json"))
+    return Golden(
+        config, summary, *(load_file(folder / f"{name}.safetensors") for name in ("state", "inputs", "outputs"))
+    )
+
+
+@pytest.mark.parametrize("name", INPUTS)
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("family", ["bert", "deberta_v2"])
+def test_outputs_and_gradients(shared: Path, family: str, variant: str, name: str) -> None:
+    golden = read(shared / "golden" / family)
+    expected = golden.summary[variant][name]
+    batch = golden.batch(name)
+    model = golden.model(family, variant, torch.float64)
+    states: list[Tensor] = []
+    model.base_model.register_forward_hook(lambda _module, _args, output: states.append(output[0]))
+
+    output = model(**batch)
+    output.loss.backward()
+
+    hidden, wanted = states[0], golden.outputs[f"{variant}.{name}.last_hidden_state.f64"]
+    if variant.startswith("none"):  # transformers' own attention: padding is not what it was in the original
+        real_BT = batch["attention_mask"].bool()
+        hidden, wanted = hidden[real_BT], wanted[real_BT]
+    torch.testing.assert_close(
+        output.logits, golden.outputs[f"{variant}.{name}.logits.f64"], rtol=0.0, atol=F64[family]
+    )
+    torch.testing.assert_close(hidden, wanted, rtol=0.0, atol=F64[family])
+    assert output.loss.item() == pytest.approx(expected["loss_f64"], abs=F64[family])
+    norms = {path: weight.grad.norm().item() for path, weight in model.named_parameters() if weight.grad is not None}
+    assert norms == pytest.approx(expected["grad_norm_f64"], abs=F64[family])
+
+
+@pytest.mark.parametrize("name", INPUTS)
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("family", ["bert", "deberta_v2"])
+def test_gates(shared: Path, family: str, variant: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    golden = read(shared / "golden" / family)
+    model = golden.model(family, variant, torch.float64)
+    paths = {id(weight): path.removesuffix(".weight") for path, weight in model.named_parameters()}
+    seen: dict[str, dict[str, float]] = {}
+    gate, maximum = gi.gate, gi.maximum
+
+    def watched(hidden: Tensor, *weights: Tensor, **settings: Any) -> Tensor:
+        inhibition, select = weights[:2], weights[2:]
+        signal = F.linear(F.gelu(F.linear(hidden, *inhibition)), *select)
+        output = gate(hidden, *weights, **settings)
+        peak = maximum(signal, settings["over"]).item()
+        seen[paths[id(select[0])]] = {
+            "select_max": peak,
+            "threshold": settings["level"] * peak,
+            "gate_mean": output.mean().item(),
+            "gate_min": output.min().item(),
+            "gate_max": output.max().item(),
+        }
+        return output
+
+    monkeypatch.setattr(gi, "gate", watched)
+    model(**golden.batch(name))
+
+    expected = golden.summary[variant][name]["gates_f64"]
+    assert set(seen) == set(expected)
+    for path, statistics in seen.items():
+        wanted = {key: expected[path][key] for key in statistics}
+        assert statistics == pytest.approx(wanted, abs=F64[family]), path
+
+
+@pytest.mark.parametrize("name", INPUTS)
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("family", ["bert", "deberta_v2"])
+def test_float32(shared: Path, family: str, variant: str, name: str) -> None:
+    golden = read(shared / "golden" / family)
+    output = golden.model(family, variant, torch.float32)(**golden.batch(name))
+    expected = golden.summary[variant][name]
+    torch.testing.assert_close(output.logits, torch.tensor(expected["logits_f64"]), rtol=0.0, atol=5e-6)
+    assert output.loss.item() == pytest.approx(expected["loss_f32"], abs=5e-6)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("family", ["bert", "deberta_v2"])
+def test_rows_alone_without_padding(shared: Path, family: str, variant: str) -> None:
+    golden = read(shared / "golden" / family)
+    model = golden.model(family, variant, torch.float64)
+    batch = golden.batch("padded")
+    lengths = batch["attention_mask"].sum(1).tolist()
+    logits = torch.cat(
+        [
+            model(**{key: value[row : row + 1, :length] for key, value in batch.items() if key != "labels"}).logits
+            for row, length in enumerate(lengths)
+        ]
+    )
+    expected = torch.tensor(golden.summary[variant]["logits_each_row_alone_unpadded_f64"], dtype=torch.float64)
+    torch.testing.assert_close(logits, expected, rtol=0.0, atol=F64[family])
