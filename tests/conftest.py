@@ -3,14 +3,40 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test may reach for the Hub
 
+from gifine import cli, records
+from gifine.errors import ExitCode
+from gifine.records import Record
+
 ROOT = Path(__file__).parents[1]
 SHARED = Path(os.environ.get("GIFINE_SHARED", ROOT.parent / "shared"))
+
+TINY_MODEL = [
+    "model.random_init=true",
+    "model.config_overrides={hidden_size: 16, num_hidden_layers: 2, num_attention_heads: 2, intermediate_size: 32}",
+    "train.device=cpu",
+]
+TINY_DEMO = [
+    "task=demo",
+    "data=demo",
+    "model=bert",
+    *TINY_MODEL,
+    "model.tokenizer=demo",
+    "data.demo_train_rows=64",
+    "data.demo_eval_rows=48",
+    "train.epochs=2",
+    "train.batch_size=16",
+    "train.eval_batch_size=16",
+    "train.learning_rate=1e-3",
+    "train.max_length=32",
+    "train.log_steps=1",
+]
 
 
 @pytest.fixture(scope="session")
@@ -19,3 +45,34 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f"needs the developers' shared folder ({SHARED}); GIFINE_SHARED names another place")
     return SHARED
+
+
+@dataclass
+class Result:
+    code: ExitCode
+    folder: Path
+    record: Record
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory) -> Path:
+    """Tokenised data that the tests of one process share."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def train(tmp_path, cache):
+    """Run a config, composed as on the command line, below `tmp_path`."""
+
+    def run(*overrides: str) -> Result:
+        from gifine import train as module
+
+        words = [f"output_root={tmp_path}", f"data.cache_dir={cache}", *overrides]
+        config = cli.config_from(cli.compose(words))
+        code = module.run(config)
+        folder = records.directory(config)
+        record = records.read(folder)
+        assert record is not None
+        return Result(code, folder, record)
+
+    return run

@@ -18,7 +18,7 @@ class ExitCode(IntEnum):
 
 
 class UserError(Exception):
-    """Something that the user can mend. The message says what is wrong, where, and what is valid; no traceback is shown."""
+    """Something that the user can mend: the message says what is wrong, where, and what is valid."""
 
 
 class ConfigError(UserError):

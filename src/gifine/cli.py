@@ -1,0 +1,212 @@
+"""The command line: `python -m gifine [--multirun] GROUP=NAME KEY=VALUE …`.
+
+Hydra composes conf/ over the schema; this module turns the result into a `RunConfig`, reports everything that is wrong
+with it in one message, and calls `train.run`. Nothing here imports torch before the config is known to be good.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import traceback
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+
+import hydra
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra._internal.utils import get_args_parser
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException, ValidationError
+
+from gifine import checks
+from gifine.config import RunConfig
+from gifine.errors import ConfigError, ExitCode, UserError, did_you_mean
+
+ConfigStore.instance().store(name="schema", node=RunConfig)
+
+
+def conf_dir() -> Path:
+    """The configs: inside an installed wheel, or at the top of a checkout."""
+    package = Path(__file__).parent
+    installed = package / "conf"
+    return installed if installed.is_dir() else package.parents[1] / "conf"
+
+
+def main() -> int:
+    """Run the command line and return its exit code (`errors.ExitCode`)."""
+    args = get_args_parser().parse_args()
+    sys.argv[1:] = [_open(word) for word in sys.argv[1:]]
+    wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    codes: list[ExitCode] = []
+
+    def job(cfg: DictConfig) -> None:
+        codes.append(_run(cfg, wants_traceback))
+
+    run = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(job)
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises; else it prints at length and exits with 1
+    try:
+        if args.config_dir and not Path(args.config_dir).is_dir():
+            raise ConfigError(f"--config-dir {args.config_dir}: no such folder")
+        if args.multirun:
+            _check_sweep(args.overrides, args.config_dir)
+        run()
+    except UserError as error:
+        return _bad_input(error)
+    except (HydraException, OmegaConfBaseException) as error:
+        if wants_traceback:
+            raise
+        problems = _explain(args.overrides, args.config_dir, multirun=args.multirun)
+        return _bad_input(ConfigError(*(problems or [_one_line(error)])))
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return ExitCode.INTERRUPTED
+    return max(codes, default=ExitCode.DONE)
+
+
+def config_from(cfg: DictConfig) -> RunConfig:
+    """The composed config as dataclasses, checked.
+
+    Raises:
+        ConfigError: with every problem found.
+    """
+    problems = [f"{key}: no such key" for key in _foreign_keys(cfg)]
+    problems += [f"{key}: has no value; {_choices_or_give(key)}" for key in sorted(OmegaConf.missing_keys(cfg))]
+    if problems:
+        raise ConfigError(*problems)
+    try:
+        config = OmegaConf.to_object(cfg)
+    except OmegaConfBaseException as error:
+        raise ConfigError(_one_line(error)) from error
+    assert isinstance(config, RunConfig)
+    checks.check(config)
+    return config
+
+
+def compose(overrides: list[str], config_dir: str | None = None) -> DictConfig:
+    """Compose one run's config in this process, as the command line does."""
+    GlobalHydra.instance().clear()
+    with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        searchpath = [f"hydra.searchpath=[file://{Path(config_dir).resolve()}]"] if config_dir else []
+        return hydra.compose("config", overrides=[*map(_open, overrides), *searchpath])
+
+
+def _run(cfg: DictConfig, wants_traceback: bool) -> ExitCode:
+    try:
+        config = config_from(cfg)
+        from gifine import train  # torch and transformers: seconds of start-up that a config error should not cost
+
+        return train.run(config)
+    except UserError as error:
+        if wants_traceback:
+            raise
+        return _bad_input(error)
+    except Exception:
+        # In a sweep the other runs go on; the record tells the same as this traceback.
+        traceback.print_exc()
+        return ExitCode.FAILED
+
+
+def _bad_input(error: UserError) -> ExitCode:
+    lines = str(error).splitlines()
+    print("\n  ".join(["error:", *lines] if len(lines) > 1 else [f"error: {lines[0]}"]), file=sys.stderr)
+    return ExitCode.BAD_INPUT
+
+
+def _open(word: str) -> str:
+    """`model.config_overrides` takes any key, which Hydra asks to be written with a leading `++`."""
+    return f"++{word}" if word.startswith("model.config_overrides") else word
+
+
+def _check_sweep(overrides: list[str], config_dir: str | None) -> None:
+    """Check every combination before the first one runs."""
+    problems = dict.fromkeys(_explain(overrides, config_dir, multirun=True))
+    if problems:
+        raise ConfigError(*problems)
+    for combination in BasicSweeper.split_arguments(OverridesParser.create().parse_overrides(overrides), None)[0]:
+        try:
+            config_from(compose(combination, config_dir))
+        except ConfigError as error:
+            problems.update(dict.fromkeys(error.problems))
+    if problems:
+        raise ConfigError(*problems)
+
+
+def _explain(overrides: list[str], config_dir: str | None, *, multirun: bool) -> list[str]:
+    """What is wrong with each override: Hydra stops at the first, a user wants them all."""
+    problems, accepted = [], []
+    for override in overrides:
+        try:
+            (parsed,) = OverridesParser.create().parse_overrides([override])
+            values = [override]
+            if parsed.is_discrete_sweep():
+                values = [f"{parsed.get_key_element()}={value}" for value in parsed.sweep_string_iterator()]
+                if not multirun:
+                    problems.append(f"{override}: several values need --multirun")
+            for value in values:
+                compose([*accepted, value], config_dir)
+            accepted.append(values[0])
+        except (HydraException, OmegaConfBaseException) as error:
+            problems.append(_problem(override, error))
+    try:
+        config_from(compose(accepted, config_dir))
+    except ConfigError as error:
+        problems += error.problems
+    except (HydraException, OmegaConfBaseException) as error:
+        problems.append(_one_line(error))
+    return problems
+
+
+def _problem(override: str, error: Exception) -> str:
+    key, _, value = override.lstrip("+~").partition("=")
+    cause = error.__cause__
+    if isinstance(error, OverrideParseException):
+        return f"{override}: not of the form KEY=VALUE or GROUP=NAME"
+    if isinstance(error, MissingConfigException) and error.options is not None:
+        group, name = (error.missing_cfg_file or "").rsplit("/", 1)
+        return f"{group}={name}: no such choice{did_you_mean(name, error.options)}; valid: {', '.join(error.options)}"
+    if isinstance(error, MissingConfigException):
+        return f"{override}: no config of that name"
+    if isinstance(cause, (ConfigAttributeError, ConfigKeyError)):
+        parent, _, leaf = key.rpartition(".")
+        valid = _keys_below(parent)
+        return f"{key}: no such key{did_you_mean(leaf, valid)}; valid: {', '.join(valid)}"
+    if isinstance(cause, ValidationError):
+        return f"{key}={value}: {_one_line(cause)}"
+    return f"{override}: {_one_line(error)}"
+
+
+def _one_line(error: BaseException) -> str:
+    return re.sub(r"^(In '[^']*': )", "", str(error).strip().split("\n")[0])
+
+
+def _keys_below(dotted: str) -> list[str]:
+    """The schema's keys below a dotted one (all top-level keys for an empty one)."""
+    node: object = RunConfig()
+    for part in filter(None, dotted.split(".")):
+        node = getattr(node, part, None)
+    return [f.name for f in fields(node)] if is_dataclass(node) else []
+
+
+def _choices_or_give(key: str) -> str:
+    folder = conf_dir() / key
+    group = folder if folder.is_dir() else conf_dir() / key.split(".")[0]
+    if group.is_dir():
+        return f"choose {group.name}={'|'.join(sorted(path.stem for path in group.glob('*.yaml')))} or give {key}=…"
+    return f"give {key}=…"
+
+
+def _foreign_keys(cfg: DictConfig, prefix: str = "") -> Iterator[str]:
+    """Keys that the schema does not have: Hydra lets `+key=value` and `++key=value` add them."""
+    schema = OmegaConf.get_type(cfg)
+    known = {f.name for f in fields(schema)} if is_dataclass(schema) else None
+    for key in cfg:
+        if known is not None and key not in known:
+            yield f"{prefix}{key}"
+        elif not OmegaConf.is_missing(cfg, key) and isinstance(cfg[key], DictConfig):
+            yield from _foreign_keys(cfg[key], f"{prefix}{key}.")

@@ -1,0 +1,205 @@
+"""A task's examples, from the Hub, the official GLUE files, one's own files or the demo grammar, as token ids.
+
+Tokenised splits are cached below data.cache_dir under a hash of everything that changes them, made once under a lock
+and renamed into place, so that any number of processes may start at the same time. They are memory-mapped when read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import datasets
+from filelock import FileLock
+from transformers import PreTrainedTokenizerFast
+
+from gifine import demo, files, tsv
+from gifine.config import DataConfig, DataSource, TaskConfig
+from gifine.errors import DataError, OutputError
+from gifine.rows import Row
+
+log = logging.getLogger(__name__)
+
+_LAYOUT = 1  # raise it when the columns of a tokenised split change: older caches are then left alone
+_HUB_UNREACHABLE = (ConnectionError, datasets.exceptions.DatasetNotFoundError, FileNotFoundError)
+
+
+@dataclass
+class Split:
+    """Tokenised examples: columns input_ids, attention_mask, (token_type_ids,) labels, idx, length."""
+
+    examples: datasets.Dataset
+    fingerprint: str  # of the source, before tokenisation: the same data, the same fingerprint
+
+
+@dataclass
+class _Source:
+    fingerprint: str
+    rows: Callable[[], Sequence[Mapping[str, str | int | float]]]
+
+
+def load(task: TaskConfig, data: DataConfig, tokenizer: PreTrainedTokenizerFast, max_length: int) -> dict[str, Split]:
+    """The training split and the evaluation splits, by name.
+
+    Raises:
+        DataError: for data that is missing, unreachable, or not as the task says.
+        OutputError: where the cache cannot be written.
+    """
+    datasets.disable_progress_bars()
+    limits = {task.train_split: data.max_train_rows} | dict.fromkeys(evaluation_splits(task), data.max_eval_rows)
+    return {split: _load(task, data, split, limit, tokenizer, max_length) for split, limit in limits.items()}
+
+
+def evaluation_splits(task: TaskConfig) -> list[str]:
+    return task.evaluation_splits if task.files.train is None else ["validation"]
+
+
+def cache_dir(data: DataConfig) -> Path:
+    if data.cache_dir is not None:
+        return Path(data.cache_dir).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "gifine"
+
+
+def _load(
+    task: TaskConfig,
+    data: DataConfig,
+    split: str,
+    limit: int | None,
+    tokenizer: PreTrainedTokenizerFast,
+    max_length: int,
+) -> Split:
+    source = _source(task, data, split)
+    parts = [_LAYOUT, source.fingerprint, task.inputs, limit, max_length, _fingerprint(tokenizer)]
+    key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
+    folder = cache_dir(data) / "tokenised" / f"{task.name}-{split}-{key}"
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        if not folder.is_dir():
+            with FileLock(folder.with_suffix(".lock")):
+                if not folder.is_dir():
+                    _prepare(folder, source.rows()[:limit], task, tokenizer, max_length)
+    except OSError as error:
+        raise OutputError(
+            f"cannot cache tokenised data in {folder.parent}: {error.strerror or error}; give another data.cache_dir"
+        ) from error
+    return Split(datasets.Dataset.load_from_disk(str(folder)), source.fingerprint)
+
+
+def _prepare(
+    folder: Path,
+    rows: Sequence[Mapping[str, Any]],
+    task: TaskConfig,
+    tokenizer: PreTrainedTokenizerFast,
+    max_length: int,
+) -> None:
+    """Tokenise and save under another name, then rename: a folder of the right name is always whole."""
+    log.info("tokenising %d examples for %s", len(rows), folder.name)
+    texts = [[row[column] for row in rows] for column in task.inputs]
+    columns: dict[str, Any] = dict(tokenizer(*texts, truncation=True, max_length=max_length))
+    columns["labels"] = [row["label"] for row in rows]
+    columns["idx"] = [row["idx"] for row in rows]
+    columns["length"] = [len(ids) for ids in columns["input_ids"]]
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
+    shutil.rmtree(temporary, ignore_errors=True)
+    datasets.Dataset.from_dict(columns).save_to_disk(str(temporary), num_shards=1)
+    temporary.rename(folder)
+
+
+def _fingerprint(tokenizer: PreTrainedTokenizerFast) -> str:
+    backend = tokenizer.backend_tokenizer
+    backend.no_truncation()  # state of the last call, not of the tokenizer
+    backend.no_padding()
+    return hashlib.sha256((backend.to_str() + repr(tokenizer.model_input_names)).encode()).hexdigest()
+
+
+def _source(task: TaskConfig, data: DataConfig, split: str) -> _Source:
+    if task.files.train is not None:
+        return _from_file(task, split)
+    match data.source:
+        case DataSource.hub:
+            return _from_hub(task, split)
+        case DataSource.glue_dir:
+            return _from_glue_dir(task, data, split)
+        case DataSource.demo:
+            return _from_demo(task, data, split)
+
+
+def _from_file(task: TaskConfig, split: str) -> _Source:
+    path = Path(getattr(task.files, split)).expanduser()
+
+    def rows() -> list[Row]:
+        return files.read(path, task.inputs, labels=task.labels, label=task.label)
+
+    return _Source(_hash(path, task.label, task.labels), rows)
+
+
+def _from_glue_dir(task: TaskConfig, data: DataConfig, split: str) -> _Source:
+    layout = task.splits[split]
+    if data.dir is None or layout.tsv is None:
+        raise DataError(f"task={task.name} names no official file for its split {split} (task.splits.{split}.tsv)")
+    path = tsv.find(Path(data.dir).expanduser(), layout.tsv, allow_partial=data.allow_partial)
+
+    def rows() -> list[Row]:
+        return tsv.read(
+            path,
+            layout.columns,
+            labels=task.labels,
+            label=task.label,
+            header=layout.header,
+            skip_short_rows=task.skip_short_rows,
+        )
+
+    return _Source(_hash(path, layout.columns, task.labels), rows)
+
+
+def _from_demo(task: TaskConfig, data: DataConfig, split: str) -> _Source:
+    wanted = data.demo_train_rows if split == task.train_split else data.demo_eval_rows
+    rows = demo.generate(split, wanted, data.demo_seed)
+    return _Source(hashlib.sha256(json.dumps(rows).encode()).hexdigest(), lambda: rows)
+
+
+def _from_hub(task: TaskConfig, split: str) -> _Source:
+    path, hub_split = task.hub.path, task.splits[split].hub
+    if path is None or hub_split is None:
+        raise DataError(f"task={task.name} names no Hub split for {split} (task.hub.path, task.splits.{split}.hub)")
+    try:
+        examples = datasets.load_dataset(path, task.hub.name, split=hub_split)
+    except _HUB_UNREACHABLE as error:
+        raise DataError(
+            f"{path} ({task.hub.name}, {hub_split}): Hub not reachable and not in its cache; fetch it on a machine "
+            "with internet, or give the official files by data=glue_dir data.dir=FOLDER"
+        ) from error
+    assert isinstance(examples, datasets.Dataset)
+    for column in [*task.inputs, task.label]:
+        if column not in examples.column_names:
+            raise DataError(f"{path}: no column {column}; columns: {', '.join(examples.column_names)}")
+    names = getattr(examples.features[task.label], "names", None)
+    if task.labels and names is not None and names != task.labels:
+        raise DataError(f"{path}: its labels are {names}, those of task={task.name} are {task.labels}")
+
+    def rows() -> list[Row]:
+        return list(_hub_rows(examples, task, path))
+
+    # the library's own hash covers repository, commit, config and split
+    return _Source(f"{path}/{task.hub.name}/{hub_split}/{examples._fingerprint}", rows)
+
+
+def _hub_rows(examples: datasets.Dataset, task: TaskConfig, path: str) -> Iterator[Row]:
+    for idx, example in enumerate(examples.to_list()):
+        label = example[task.label]
+        if task.labels and label not in range(len(task.labels)):
+            raise DataError(f"{path}, row {idx}: label {label} is none of 0 … {len(task.labels) - 1}")
+        yield {column: example[column] for column in task.inputs} | {"idx": idx, "label": label}
+
+
+def _hash(path: Path, *layout: object) -> str:
+    """Of a file's bytes and of how they are read; a missing file hashes as nothing, and reading it says so."""
+    content = path.read_bytes() if path.is_file() else b""
+    return hashlib.sha256(content + json.dumps(layout).encode()).hexdigest()

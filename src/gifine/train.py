@@ -1,0 +1,272 @@
+"""One run: a config in, a `record.json` out.
+
+    python -m gifine model=debertav3 gi.level=0.3 task=cola
+
+`run` keeps the record whatever happens; `_fit` is the experiment, read top to bottom.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shutil
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+import transformers
+from datasets import Dataset
+from torch.utils.data import Sampler, SequentialSampler
+from transformers import (
+    DataCollatorWithPadding,
+    EvalPrediction,
+    PreTrainedTokenizerFast,
+    PrinterCallback,
+    ProgressCallback,
+    Trainer,
+    set_seed,
+)
+
+from gifine import data, demo, metrics, models, records, tokenization
+from gifine.callbacks import Bar, Curve, StopWhenDiverged
+from gifine.checks import DEMO
+from gifine.config import ModelConfig, Padding, RunConfig
+from gifine.errors import ExitCode, UserError
+from gifine.records import Record, Status
+from gifine.training_arguments import training_arguments
+
+log = logging.getLogger(__name__)
+
+_EXIT = {
+    Status.DONE: ExitCode.DONE,
+    Status.DEGENERATE: ExitCode.DONE,
+    Status.DIVERGED: ExitCode.DIVERGED,
+    Status.INTERRUPTED: ExitCode.INTERRUPTED,
+}
+
+
+def run(config: RunConfig) -> ExitCode:
+    """Train and evaluate, unless a finished record is there already. The last line printed names the record.
+
+    Raises:
+        UserError: for data, checkpoints and folders that the user can mend; the record then says so, too.
+    """
+    folder = records.open_folder(config)
+    record = records.read(folder)
+    if record is None or record.status not in records.FINISHED or config.overwrite:
+        record = Record(records.run_id(config), records.slug(config), records.to_dict(config))
+        with _kept(record, folder):
+            _fit(config, folder, record)
+    else:
+        log.info("this run is %s already (overwrite=true runs it again)", record.status)
+    if _is_main_process():
+        _show(record, folder)
+    return _EXIT[record.status]
+
+
+def _fit(config: RunConfig, folder: Path, record: Record) -> None:
+    task, train = config.task, config.train
+
+    transformers.utils.logging.disable_progress_bar()  # of loading weights; Bar shows the steps
+    tokenizer = _tokenizer(config.model)
+    splits = data.load(task, config.data, tokenizer, train.max_length)
+    record.rows = {name: len(split.examples) for name, split in splits.items()}
+    record.provenance["data"] = {name: split.fingerprint for name, split in splits.items()}
+
+    set_seed(config.seed)
+    model = models.build(
+        config.model,
+        config.gi,
+        labels=task.labels,
+        vocab_size=len(tokenizer),
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    record.parameters = models.count_parameters(model)
+    log.info("%s: %s", records.slug(config), _described(record))
+
+    evaluated = {
+        name: _by_length(splits[name].examples, train.group_by_length) for name in data.evaluation_splits(task)
+    }
+    checkpoints = folder / "checkpoints"
+    arguments = training_arguments(train, task, next(iter(evaluated)), config.seed, checkpoints)
+    alarm = StopWhenDiverged()
+    trainer = _Trainer(
+        model=model,
+        args=arguments,
+        train_dataset=splits[task.train_split].examples,
+        eval_dataset=cast("Any", evaluated),  # its type leaves datasets' own out, here and in predict
+        data_collator=_collator(tokenizer, config),
+        processing_class=tokenizer,
+        compute_metrics=_metrics_for_trainer(config),
+        callbacks=[Curve(folder / "metrics.jsonl", task.name), alarm, Bar()],
+    )
+    trainer.remove_callback(ProgressCallback)
+    trainer.remove_callback(PrinterCallback)
+
+    clock = time.monotonic()
+    trainer.train()
+    record.seconds["train"] = round(time.monotonic() - clock, 3)
+    state = trainer.state
+    record.steps = {"done": state.global_step, "planned": state.max_steps}
+    record.provenance["device"] = str(arguments.device)
+    if state.best_global_step is not None and train.select_best:
+        record.best = {"step": state.best_global_step, task.select_by: state.best_metric}
+    if alarm.reason is not None:
+        record.status, record.error = Status.DIVERGED, alarm.reason
+        return
+    if state.global_step < state.max_steps:  # train() returns normally after a signal
+        record.status = Status.INTERRUPTED
+        record.error = f"stopped at step {state.global_step} of {state.max_steps}"
+        return
+
+    clock = time.monotonic()
+    flat = _evaluate(trainer, evaluated, config, folder, record)
+    record.seconds["evaluate"] = round(time.monotonic() - clock, 3)
+    record.status = Status.DEGENERATE if flat else Status.DONE
+    record.error = "; ".join(flat) or None
+    if trainer.is_world_process_zero():
+        if train.save_model:
+            trainer.save_model(str(folder / "model"))
+            tokenizer.save_pretrained(str(folder / "model"))
+        if not train.keep_checkpoints:
+            shutil.rmtree(checkpoints, ignore_errors=True)
+
+
+def _evaluate(
+    trainer: Trainer, evaluated: dict[str, Dataset], config: RunConfig, folder: Path, record: Record
+) -> list[str]:
+    """Final metrics and predictions of every evaluation split; returns why predictions are degenerate, if they are."""
+    task, flat = config.task, []
+    for split, examples in evaluated.items():
+        output = trainer.predict(cast("Any", examples), metric_key_prefix=split)
+        logits, references = np.asarray(output.predictions), np.asarray(output.label_ids)
+        predictions = _predictions(logits, config)
+        for name, value in metrics.compute(task.metrics, predictions, references).items():
+            record.metrics[f"{task.name}/{split}/{name}"] = value
+        reason = metrics.degenerate(predictions, is_regression=not task.labels)
+        if reason is not None:
+            flat.append(f"{split}: {reason}")
+        if config.train.save_predictions and trainer.is_world_process_zero():
+            _write_predictions(folder / f"predictions-{split}.parquet", np.asarray(examples["idx"]), references, logits)
+    return flat
+
+
+def _write_predictions(path: Path, idx: np.ndarray, labels: np.ndarray, logits: np.ndarray) -> None:
+    """Columns idx (the example's row in its file), label and logits (a list of one number a class), by idx."""
+    order = np.argsort(idx)
+    columns = {"idx": idx[order], "label": labels[order], "logits": list(logits[order].reshape(len(idx), -1))}
+    temporary = path.with_suffix(".tmp")
+    pyarrow.parquet.write_table(pa.table(columns), temporary)
+    temporary.replace(path)
+
+
+class _Trainer(Trainer):
+    """Evaluates in the dataset's own order.
+
+    With length-grouped training batches the Trainer shuffles evaluation sets as well: predictions would come back in
+    another order than the examples, and the batches, which a gate with a batch-wide threshold depends on, at random.
+    """
+
+    def _get_eval_sampler(self, eval_dataset: Any) -> Sampler | None:
+        return SequentialSampler(eval_dataset) if self.args.world_size <= 1 else None  # None: accelerate shards
+
+
+def _by_length(examples: Dataset, wanted: bool) -> Dataset:
+    """Longest first, so that batches hold little padding; predictions are put back in order by their idx."""
+    return examples.select(np.argsort(-np.asarray(examples["length"]), kind="stable")) if wanted else examples
+
+
+def _collator(tokenizer: PreTrainedTokenizerFast, config: RunConfig) -> DataCollatorWithPadding:
+    if config.train.padding is Padding.max_length:
+        return DataCollatorWithPadding(tokenizer, padding="max_length", max_length=config.train.max_length)
+    return DataCollatorWithPadding(tokenizer)
+
+
+def _metrics_for_trainer(config: RunConfig) -> Callable[[EvalPrediction], dict[str, float]]:
+    """The task's metrics during training. Undefined ones are NaN, which never is the Trainer's best."""
+
+    def compute(output: EvalPrediction) -> dict[str, float]:
+        logits, names = np.asarray(output.predictions), config.task.metrics
+        if not np.isfinite(logits).all():
+            return dict.fromkeys([f"/{name}" for name in names], float("nan"))
+        values = metrics.compute(names, _predictions(logits, config), np.asarray(output.label_ids))
+        return {f"/{name}": float("nan") if value is None else value for name, value in values.items()}
+
+    return compute
+
+
+def _predictions(logits: np.ndarray, config: RunConfig) -> np.ndarray:
+    """Class ids, or the numbers themselves for regression."""
+    return logits.argmax(axis=-1) if config.task.labels else logits.reshape(len(logits))
+
+
+def _tokenizer(model: ModelConfig) -> PreTrainedTokenizerFast:
+    if model.tokenizer == DEMO:
+        return demo.tokenizer()
+    if model.tokenizer is not None:
+        return tokenization.load(model.tokenizer, family=model.family)
+    return tokenization.load(model.checkpoint or model.sizes[model.size].checkpoint, revision=model.revision)
+
+
+@contextlib.contextmanager
+def _kept(record: Record, folder: Path) -> Iterator[None]:
+    """Write the record when the run starts and when it ends, however it ends."""
+    keep = _is_main_process()  # of several processes one writes
+
+    def write() -> None:
+        if keep:
+            records.write(folder, record)
+
+    clock = time.monotonic()
+    record.started = _now()
+    record.provenance = records.provenance()
+    write()
+    handler = logging.FileHandler(folder / "run.log", mode="w", encoding="utf-8") if keep else logging.NullHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logging.getLogger().addHandler(handler)
+    try:
+        yield
+    except KeyboardInterrupt:
+        record.status, record.error = Status.INTERRUPTED, "KeyboardInterrupt"
+        raise
+    except UserError as error:
+        record.status, record.error = Status.FAILED, str(error)
+        raise
+    except BaseException:
+        record.status, record.error = Status.FAILED, traceback.format_exc()
+        raise
+    finally:
+        logging.getLogger().removeHandler(handler)
+        handler.close()
+        record.seconds["total"] = round(time.monotonic() - clock, 3)
+        record.finished = _now()
+        write()
+
+
+def _show(record: Record, folder: Path) -> None:
+    """The result on stdout; the record's path is the last line."""
+    for key, value in record.metrics.items():
+        print(f"{key:<40} {'undefined' if value is None else f'{value:.4f}'}")
+    print(f"{record.status}{f': {record.error}' if record.error else ''} after {record.seconds.get('total', 0):.0f} s")
+    print(f"record: {folder / records.RECORD}")
+
+
+def _described(record: Record) -> str:
+    counts = record.parameters
+    rows = ", ".join(f"{split} {number}" for split, number in record.rows.items())
+    return f"{counts['total']:,} parameters ({counts['gates']:,} in gates); examples: {rows}"
+
+
+def _is_main_process() -> bool:
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,64 @@
+"""From our `train` config to transformers' TrainingArguments: the one place that knows both vocabularies."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from transformers import TrainingArguments
+
+from gifine.callbacks import logged_key
+from gifine.config import Device, Evaluate, Precision, TaskConfig, TrainConfig
+
+_SCHEDULES = {"linear": "linear", "cosine": "cosine", "constant": "constant_with_warmup"}
+
+
+def training_arguments(train: TrainConfig, task: TaskConfig, split: str, seed: int, folder: Path) -> TrainingArguments:
+    """`split` is the evaluation split that chooses the best checkpoint; `folder` is where checkpoints go."""
+    # A checkpoint is what a resume needs: where nothing is evaluated before the end, one an epoch all the same.
+    interval = "steps" if train.evaluate is Evaluate.steps else "epoch"
+    every = train.evaluate_steps or 1
+    return TrainingArguments(
+        output_dir=str(folder),
+        num_train_epochs=train.epochs,
+        max_steps=train.max_steps or -1,
+        per_device_train_batch_size=train.batch_size,
+        per_device_eval_batch_size=train.eval_batch_size,
+        gradient_accumulation_steps=train.gradient_accumulation,
+        activation_checkpointing=train.gradient_checkpointing,
+        activation_checkpointing_kwargs={"use_reentrant": False} if train.gradient_checkpointing else None,
+        learning_rate=train.learning_rate,
+        weight_decay=train.weight_decay,
+        warmup_steps=train.warmup,
+        lr_scheduler_type=_SCHEDULES[train.schedule.value],
+        adam_beta1=train.adam_beta1,
+        adam_beta2=train.adam_beta2,
+        adam_epsilon=train.adam_epsilon,
+        max_grad_norm=train.max_grad_norm,
+        train_sampling_strategy="group_by_length" if train.group_by_length else "random",
+        eval_strategy="no" if train.evaluate is Evaluate.end else interval,
+        eval_steps=every,
+        save_strategy=interval,
+        save_steps=every,
+        save_total_limit=1,  # with the best one, two
+        load_best_model_at_end=train.select_best,
+        metric_for_best_model=logged_key(split, task.select_by) if train.select_best else None,
+        greater_is_better=True if train.select_best else None,
+        logging_steps=train.log_steps,
+        logging_nan_inf_filter=False,  # else a NaN loss is shown as the last good one
+        report_to=[],
+        disable_tqdm=True,  # Bar and Curve say it
+        bf16=_bf16(train),
+        dataloader_pin_memory=torch.cuda.is_available(),
+        use_cpu=train.device is Device.cpu,
+        ddp_find_unused_parameters=False,
+        seed=seed,
+        data_seed=seed,
+    )
+
+
+def _bf16(train: TrainConfig) -> bool:
+    """bf16 where asked for, or where the device computes in it: without its own units a CPU is many times slower."""
+    if train.precision is Precision.auto:
+        return train.device is Device.auto and torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+    return train.precision is Precision.bf16

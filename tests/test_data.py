@@ -1,0 +1,171 @@
+"""Data: sources, the cache of tokenised splits, and what is said when something is not there."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from gifine import cli, data, demo
+from gifine.config import DataConfig, DataSource, TaskConfig
+from gifine.errors import DataError, OutputError
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return demo.tokenizer()
+
+
+@pytest.fixture
+def demo_task() -> TaskConfig:
+    return cli.config_from(cli.compose(["task=demo", "data=demo"])).task
+
+
+@pytest.fixture
+def demo_data(tmp_path) -> DataConfig:
+    return DataConfig(source=DataSource.demo, cache_dir=str(tmp_path), demo_train_rows=20, demo_eval_rows=10)
+
+
+def test_examples_are_the_sentences(demo_task, demo_data, tokenizer):
+    splits = data.load(demo_task, demo_data, tokenizer, max_length=32)
+    assert list(splits) == ["train", "validation"]
+    rows = demo.generate("train", 20, seed=0)
+    examples = splits["train"].examples
+    assert examples["idx"][:] == list(range(20))
+    assert examples["labels"][:] == [row["label"] for row in rows]
+    assert examples["input_ids"][:] == tokenizer([row["sentence"] for row in rows])["input_ids"]
+    assert examples["length"][:] == [len(ids) for ids in examples["input_ids"]]
+
+
+def test_long_inputs_are_cut(demo_task, demo_data, tokenizer):
+    examples = data.load(demo_task, demo_data, tokenizer, max_length=5)["train"].examples
+    assert set(examples["length"][:]) == {5}
+    assert {ids[-1] for ids in examples["input_ids"]} == {tokenizer.sep_token_id}
+
+
+def test_cached_data_is_not_tokenised_again(demo_task, demo_data, tokenizer, caplog):
+    caplog.set_level("INFO")
+    data.load(demo_task, demo_data, tokenizer, max_length=32)
+    assert caplog.text.count("tokenising") == 2
+    data.load(demo_task, demo_data, tokenizer, max_length=32)
+    assert caplog.text.count("tokenising") == 2
+
+
+def other_tokenizer(tokenizer):
+    other = demo.tokenizer()
+    other.backend_tokenizer.normalizer = None
+    return other
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        lambda task, data, tokenizer: (task, data, tokenizer, 31),
+        lambda task, data, tokenizer: (task, replace(data, demo_seed=1), tokenizer, 32),
+        lambda task, data, tokenizer: (task, replace(data, max_train_rows=5, max_eval_rows=5), tokenizer, 32),
+        lambda task, data, tokenizer: (task, data, other_tokenizer(tokenizer), 32),
+    ],
+    ids=["max_length", "data", "rows", "tokenizer"],
+)
+def test_cache_key_covers_what_changes_the_examples(demo_task, demo_data, tokenizer, caplog, changed):
+    caplog.set_level("INFO")
+    data.load(demo_task, demo_data, tokenizer, max_length=32)
+    data.load(*changed(demo_task, demo_data, tokenizer))
+    assert caplog.text.count("tokenising") == 4
+
+
+def own_files(task: TaskConfig, folder: Path, text: str) -> TaskConfig:
+    path = folder / "rows.jsonl"
+    path.write_text(text)
+    return replace(task, files=replace(task.files, train=str(path), validation=str(path)))
+
+
+def test_an_edited_file_is_read_again(demo_task, demo_data, tokenizer, tmp_path):
+    for label in (0, 1):
+        task = own_files(demo_task, tmp_path, f'{{"sentence": "a dog sleeps", "label": {label}}}\n')
+        examples = data.load(task, demo_data, tokenizer, max_length=32)["train"].examples
+        assert examples["labels"][:] == [label]
+
+
+def test_cache_that_cannot_be_written_is_said(demo_task, demo_data, tokenizer, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match=r"cannot cache tokenised data in .*; give another data\.cache_dir"):
+        data.load(demo_task, replace(demo_data, cache_dir=str(tmp_path / "file")), tokenizer, max_length=32)
+
+
+def test_hub_out_of_reach_is_one_line_with_a_way_out(tokenizer, tmp_path, monkeypatch):
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "hub")
+    task = cli.config_from(cli.compose(["task=cola"])).task
+    with pytest.raises(DataError, match=r"nyu-mll/glue .*Hub not reachable.*data=glue_dir") as error:
+        data.load(task, DataConfig(source=DataSource.hub, cache_dir=str(tmp_path)), tokenizer, max_length=32)
+    assert "\n" not in str(error.value)
+
+
+def official(tmp_path: Path, **files: str) -> DataConfig:
+    for name, text in files.items():
+        path = tmp_path / "RTE" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+    return DataConfig(source=DataSource.glue_dir, dir=str(tmp_path), cache_dir=str(tmp_path / "cache"))
+
+
+RTE = "index\tsentence1\tsentence2\tlabel\n0\ta dog sleeps\ta dog\tentailment\n1\ta dog\ta cat\tnot_entailment\n"
+
+
+def test_official_files(tokenizer, tmp_path):
+    task = cli.config_from(cli.compose(["task=rte"])).task
+    files = official(tmp_path, **{"train.tsv": RTE, "dev.tsv": RTE})
+    examples = data.load(task, files, tokenizer, max_length=32)["validation"].examples
+    assert examples["labels"][:] == [0, 1]
+    assert examples["input_ids"][1] == tokenizer("a dog", "a cat")["input_ids"]
+
+
+def test_partial_train_file_is_taken_on_request_only(tokenizer, tmp_path):
+    task = cli.config_from(cli.compose(["task=rte"])).task
+    files = official(tmp_path, **{"train.part.tsv": RTE, "dev.tsv": RTE})
+    with pytest.raises(DataError, match=r"data\.allow_partial=true"):
+        data.load(task, files, tokenizer, max_length=32)
+    examples = data.load(task, replace(files, allow_partial=True), tokenizer, max_length=32)["train"].examples
+    assert len(examples) == 2
+
+
+def test_truncated_file_is_named_with_its_line(tokenizer, tmp_path):
+    task = cli.config_from(cli.compose(["task=rte"])).task
+    files = official(tmp_path, **{"train.tsv": RTE[:-25], "dev.tsv": RTE})
+    with pytest.raises(DataError, match=r"RTE/train\.tsv, line 3"):
+        data.load(task, files, tokenizer, max_length=32)
+    assert list((tmp_path / "cache").rglob("rte-train*/*")) == [], "nothing half-made may stay in the cache"
+
+
+@pytest.mark.integration
+def test_two_processes_may_prepare_the_same_data_at_once(tmp_path):
+    program = f"""
+import logging, sys
+logging.basicConfig(level="INFO")
+from gifine import cli, data, demo
+config = cli.config_from(cli.compose(["task=demo", "data=demo", "data.cache_dir={tmp_path}"]))
+tokenizer = demo.tokenizer()
+print("ready", flush=True)
+sys.stdin.readline()
+splits = data.load(config.task, config.data, tokenizer, 32)
+print(len(splits["train"].examples), sum(splits["train"].examples["length"][:]))
+"""
+    both = [
+        subprocess.Popen(
+            [sys.executable, "-c", program],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    for process in both:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    answers = [process.communicate("go\n", timeout=120) for process in both]
+    assert answers[0][0] == answers[1][0] != ""
+    assert sum(err.count("tokenising") for _, err in answers) == 2, "each split once, by one of the two"
