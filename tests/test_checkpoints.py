@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from gifine.checkpoints import locate
@@ -16,12 +18,11 @@ def test_hub_ids_stay_as_they_are():
 def test_folders_win_over_hub_ids(tmp_path, monkeypatch):
     (tmp_path / "microsoft" / "deberta").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
-    assert locate("microsoft/deberta").is_dir()
+    assert locate("microsoft/deberta") == Path("microsoft/deberta")
 
 
 def test_packages_ship_folders():
-    folder = locate("package:gifine/demo")
-    assert (folder / "__init__.py").is_file()
+    assert (Path(locate("package:gifine/demo")) / "__init__.py").is_file()
 
 
 @pytest.mark.parametrize(

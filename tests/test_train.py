@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import shutil
 
 import numpy as np
 import pyarrow.parquet
@@ -70,6 +72,7 @@ def test_predictions_belong_to_their_sentences(finished):
     folder, _ = finished
     model = AutoModelForSequenceClassification.from_pretrained(folder / "model").eval()
     tokenizer = AutoTokenizer.from_pretrained(folder / "model")
+    assert tokenizer is not None
     rows = demo.generate("validation", 48, seed=0)
     longest_first = sorted(rows, key=lambda row: -len(tokenizer(row["sentence"])["input_ids"]))  # as in the run
     logits = {}
@@ -273,3 +276,20 @@ def test_seed_recipe_is_the_original_script(train):
 
 def test_importing_models_registers_them():
     assert gifine.models.families() == ["bert", "deberta", "deberta_v2", "roberta"]
+
+
+def test_full_disk_is_found_before_training(train, monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 10**9 - 10**4, 10**4))
+    with pytest.raises(OutputError, match=r"two checkpoints need .* GB, 0\.0 GB are free"):
+        train(*TINY_DEMO)
+
+
+def test_disk_that_fills_up_is_one_message(train, monkeypatch, tmp_path):
+    def full(*args, **kwargs):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(callbacks.Bar, "on_step_end", full)
+    with pytest.raises(OutputError, match="No space left on device"):
+        train(*TINY_DEMO)
+    (path,) = tmp_path.glob("*/record.json")
+    assert json.loads(path.read_text())["status"] == "failed"

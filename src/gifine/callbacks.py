@@ -26,7 +26,12 @@ class Curve(TrainerCallback):
 
     def __init__(self, path: Path, task: str) -> None:
         self.path, self.task = path, task
-        path.write_text("")
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        if state.is_world_process_zero:
+            self.path.write_text("")
 
     def on_log(
         self,

@@ -57,6 +57,8 @@ def main() -> int:
             _check_sweep(args.overrides, args.config_dir)
         run()
     except UserError as error:
+        if wants_traceback:
+            raise
         return _bad_input(error)
     except (HydraException, OmegaConfBaseException) as error:
         if wants_traceback:

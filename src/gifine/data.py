@@ -101,14 +101,26 @@ def _prepare(
 ) -> None:
     """Tokenise and save under another name, then rename: a folder of the right name is always whole."""
     log.info("tokenising %d examples for %s", len(rows), folder.name)
-    texts = [[row[column] for row in rows] for column in task.inputs]
-    columns: dict[str, Any] = dict(tokenizer(*texts, truncation=True, max_length=max_length))
-    columns["labels"] = [row["label"] for row in rows]
-    columns["idx"] = [row["idx"] for row in rows]
-    columns["length"] = [len(ids) for ids in columns["input_ids"]]
+
+    def encode(batch: dict[str, list[Any]]) -> dict[str, Any]:
+        encoded = tokenizer(*(batch[column] for column in task.inputs), truncation=True, max_length=max_length)
+        return {**encoded, "length": [len(ids) for ids in encoded["input_ids"]]}
+
+    texts = {column: [row[column] for row in rows] for column in task.inputs}
+    numbers = {"labels": [row["label"] for row in rows], "idx": [row["idx"] for row in rows]}
+    examples = datasets.Dataset.from_dict(
+        texts | numbers
+    ).map(
+        encode,
+        batched=True,  # a thousand at a time: what a tokenizer returns takes far more memory than what is kept of it
+        remove_columns=task.inputs,
+        keep_in_memory=True,
+        new_fingerprint=folder.name[-32:],  # spares the hash of the tokenizer that map would compute
+    )
+    assert isinstance(examples, datasets.Dataset)
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
     shutil.rmtree(temporary, ignore_errors=True)
-    datasets.Dataset.from_dict(columns).save_to_disk(str(temporary), num_shards=1)
+    examples.save_to_disk(str(temporary), num_shards=1)
     temporary.rename(folder)
 
 

@@ -10,6 +10,7 @@ import json
 import os
 import platform
 import re
+import shutil
 import subprocess
 from dataclasses import asdict, dataclass, field, fields
 from enum import Enum, StrEnum
@@ -61,7 +62,7 @@ class Record:
 
 
 def to_dict(config: RunConfig) -> dict[str, Any]:
-    """The config as JSON types: enums by name."""
+    """The config as JSON types: enums by name, and of the model's sizes the one that is used."""
 
     def plain(value: Any) -> Any:
         if isinstance(value, Enum):
@@ -70,7 +71,10 @@ def to_dict(config: RunConfig) -> dict[str, Any]:
             return {key: plain(entry) for key, entry in value.items()}
         return [plain(entry) for entry in value] if isinstance(value, list) else value
 
-    return plain(asdict(config))
+    entries = plain(asdict(config))
+    sizes = entries["model"]["sizes"]
+    entries["model"]["sizes"] = {name: size for name, size in sizes.items() if name == config.model.size}
+    return entries
 
 
 def run_id(config: RunConfig) -> str:
@@ -184,6 +188,22 @@ def open_folder(config: RunConfig) -> Path:
     except OSError as error:
         raise OutputError(f"cannot make the folder {folder}: {error.strerror}; give another output_root") from error
     return folder
+
+
+def check_space(folder: Path, parameters: int) -> None:
+    """Refuse to start where the checkpoints will not fit.
+
+    One holds weights and AdamW's two moments in float32, and two are there at a time.
+
+    Raises:
+        OutputError: with what is needed and what is free.
+    """
+    needed, free = 2 * 3 * 4 * parameters, shutil.disk_usage(folder).free
+    if free < needed:
+        raise OutputError(
+            f"{folder}: two checkpoints need {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free; "
+            "give another output_root"
+        )
 
 
 def provenance() -> dict[str, Any]:

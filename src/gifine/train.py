@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import shutil
@@ -38,12 +39,14 @@ from gifine import data, demo, metrics, models, records, tokenization
 from gifine.callbacks import Bar, Curve, StopWhenDiverged
 from gifine.checks import DEMO
 from gifine.config import ModelConfig, Padding, RunConfig
-from gifine.errors import ExitCode, UserError
+from gifine.errors import ExitCode, OutputError, UserError
 from gifine.records import Record, Status
 from gifine.training_arguments import training_arguments
 
 log = logging.getLogger(__name__)
 
+CHECKPOINTS = "checkpoints"  # below the run's folder: what a resume needs
+_STORAGE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 _EXIT = {
     Status.DONE: ExitCode.DONE,
     Status.DEGENERATE: ExitCode.DONE,
@@ -64,6 +67,8 @@ def run(config: RunConfig) -> ExitCode:
         record = Record(records.run_id(config), records.slug(config), records.to_dict(config))
         with _kept(record, folder):
             _fit(config, folder, record)
+        if record.status in records.FINISHED and _is_main_process() and not config.train.keep_checkpoints:
+            shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
     else:
         log.info("this run is %s already (overwrite=true runs it again)", record.status)
     if _is_main_process():
@@ -89,13 +94,14 @@ def _fit(config: RunConfig, folder: Path, record: Record) -> None:
         pad_token_id=tokenizer.pad_token_id,
     )
     record.parameters = models.count_parameters(model)
+    record.provenance["checkpoint_commit"] = getattr(model.config, "_commit_hash", None)  # on the Hub
+    records.check_space(folder, record.parameters["total"])
     log.info("%s: %s", records.slug(config), _described(record))
 
     evaluated = {
         name: _by_length(splits[name].examples, train.group_by_length) for name in data.evaluation_splits(task)
     }
-    checkpoints = folder / "checkpoints"
-    arguments = training_arguments(train, task, next(iter(evaluated)), config.seed, checkpoints)
+    arguments = training_arguments(train, task, next(iter(evaluated)), config.seed, folder / CHECKPOINTS)
     alarm = StopWhenDiverged()
     trainer = _Trainer(
         model=model,
@@ -127,26 +133,22 @@ def _fit(config: RunConfig, folder: Path, record: Record) -> None:
         return
 
     clock = time.monotonic()
-    flat = _evaluate(trainer, evaluated, config, folder, record)
+    _evaluate(trainer, evaluated, config, folder, record)
     record.seconds["evaluate"] = round(time.monotonic() - clock, 3)
-    record.status = Status.DEGENERATE if flat else Status.DONE
-    record.error = "; ".join(flat) or None
-    if trainer.is_world_process_zero():
-        if train.save_model:
-            trainer.save_model(str(folder / "model"))
-            tokenizer.save_pretrained(str(folder / "model"))
-        if not train.keep_checkpoints:
-            shutil.rmtree(checkpoints, ignore_errors=True)
+    if train.save_model:
+        trainer.save_model(str(folder / "model"))  # with its tokenizer, by one process of several
 
 
-def _evaluate(
-    trainer: Trainer, evaluated: dict[str, Dataset], config: RunConfig, folder: Path, record: Record
-) -> list[str]:
-    """Final metrics and predictions of every evaluation split; returns why predictions are degenerate, if they are."""
+def _evaluate(trainer: Trainer, evaluated: dict[str, Dataset], config: RunConfig, folder: Path, record: Record) -> None:
+    """Final metrics and predictions of every evaluation split, and what they say of the run."""
     task, flat = config.task, []
     for split, examples in evaluated.items():
         output = trainer.predict(cast("Any", examples), metric_key_prefix=split)
         logits, references = np.asarray(output.predictions), np.asarray(output.label_ids)
+        if not np.isfinite(logits).all():
+            record.status, record.error = Status.DIVERGED, f"{split}: logits are NaN or infinite after the last step"
+            record.metrics = {}
+            return
         predictions = _predictions(logits, config)
         for name, value in metrics.compute(task.metrics, predictions, references).items():
             record.metrics[f"{task.name}/{split}/{name}"] = value
@@ -155,7 +157,8 @@ def _evaluate(
             flat.append(f"{split}: {reason}")
         if config.train.save_predictions and trainer.is_world_process_zero():
             _write_predictions(folder / f"predictions-{split}.parquet", np.asarray(examples["idx"]), references, logits)
-    return flat
+    record.status = Status.DEGENERATE if flat else Status.DONE
+    record.error = "; ".join(flat) or None
 
 
 def _write_predictions(path: Path, idx: np.ndarray, labels: np.ndarray, logits: np.ndarray) -> None:
@@ -180,7 +183,11 @@ class _Trainer(Trainer):
 
 def _by_length(examples: Dataset, wanted: bool) -> Dataset:
     """Longest first, so that batches hold little padding; predictions are put back in order by their idx."""
-    return examples.select(np.argsort(-np.asarray(examples["length"]), kind="stable")) if wanted else examples
+    if not wanted:
+        return examples
+    longest_first = examples.select(np.argsort(-np.asarray(examples["length"]), kind="stable"))
+    assert isinstance(longest_first, Dataset)
+    return longest_first
 
 
 def _collator(tokenizer: PreTrainedTokenizerFast, config: RunConfig) -> DataCollatorWithPadding:
@@ -231,6 +238,7 @@ def _kept(record: Record, folder: Path) -> Iterator[None]:
     handler = logging.FileHandler(folder / "run.log", mode="w", encoding="utf-8") if keep else logging.NullHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logging.getLogger().addHandler(handler)
+    logging.getLogger("gifine").setLevel(logging.INFO if keep else logging.WARNING)
     try:
         yield
     except KeyboardInterrupt:
@@ -239,8 +247,10 @@ def _kept(record: Record, folder: Path) -> Iterator[None]:
     except UserError as error:
         record.status, record.error = Status.FAILED, str(error)
         raise
-    except BaseException:
+    except BaseException as error:
         record.status, record.error = Status.FAILED, traceback.format_exc()
+        if isinstance(error, OSError) and error.errno in _STORAGE:
+            raise OutputError(f"cannot write to {folder}: {error}") from error
         raise
     finally:
         logging.getLogger().removeHandler(handler)

@@ -41,7 +41,8 @@ class BertGatedAttention(GatedAttention):
 
         query_BTK = self.gated("q", self.query(hidden_states), hidden_states, real_BT)
         key_BTK = self.gated("k", self.key(hidden_states), hidden_states, real_BT)
-        attend = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention_forward)
+        kernel = self.config._attn_implementation or "eager"
+        attend = ALL_ATTENTION_FUNCTIONS.get_interface(kernel, eager_attention_forward)
         context_BTHE, weights_BHTT = attend(
             self,
             split(query_BTK),
