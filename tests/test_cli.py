@@ -16,15 +16,14 @@ from gifine.errors import ConfigError, DataError, ExitCode
 def command(monkeypatch, tmp_path, capsys):
     """Call the command line in this process; returns its exit code and what it said on stderr."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
 
     def call(*words: str) -> tuple[int, str]:
         monkeypatch.setattr(sys, "argv", ["gifine", *words])
         code = cli.main()
         return code, capsys.readouterr().err
 
-    yield call
-    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+    return call
 
 
 @pytest.fixture

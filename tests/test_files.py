@@ -83,6 +83,7 @@ def test_optional_labels(tmp_path: Path, suffix: str) -> None:
         ("a.json", '{"sentence": "fine", "label": 1}', "holds one dict, not a list of objects"),
         ("a.json", '[{"sentence": "fine", "label": 1}, "text"]', "object 2: 'text' is not an object"),
         ("a.json", '[{"sentence": null, "label": 1}]', "object 1: column 'sentence' holds None, not text"),
+        ("a.json", r'[{"sentence": "cut \ud83d", "label": 1}]', r"object 1: column 'sentence' holds \\ud83d, half"),
         ("a.jsonl", '\n{"sentence": "cut', "line 2: not JSON"),
         ("a.jsonl", '{"sentence": "fine", "label": 1}\n{"sentence": "fine"}\n', "line 2: no column 'label'"),
     ],

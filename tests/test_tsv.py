@@ -85,7 +85,7 @@ def test_regression_labels_are_floats(path: Path) -> None:
 
 def test_short_rows_are_skipped_and_counted(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path.write_text("text\tlabel\nfirst\t1\ntorn\nthird\t0\n")
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.WARNING):
         rows = tsv.read(path, COLUMNS, labels=LABELS, skip_short_rows=True)
     assert [(row["sentence"], row["idx"]) for row in rows] == [("first", 0), ("third", 2)]
     assert "skipped 1 of 3 rows" in caplog.text

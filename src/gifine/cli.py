@@ -68,6 +68,8 @@ def main() -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return ExitCode.INTERRUPTED
+    finally:
+        os.environ["HYDRA_FULL_ERROR"] = "1" if wants_traceback else "0"
     return max(codes, default=ExitCode.DONE)
 
 

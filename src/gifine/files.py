@@ -40,6 +40,11 @@ def read(
         for name in inputs:
             if not isinstance(record[name], str):
                 raise DataError(f"{where}: column '{name}' holds {record[name]!r}, not text")
+            try:
+                record[name].encode()
+            except UnicodeEncodeError as error:  # JSON can write half of a surrogate pair: an emoji cut in two
+                half = f"\\u{ord(error.object[error.start]):04x}"
+                raise DataError(f"{where}: column '{name}' holds {half}, half of a character") from None
         row: Row = {name: record[name] for name in inputs}
         if labelled:
             row["label"] = label_id(record[label], labels, where)

@@ -72,5 +72,5 @@ def read(
         row["idx"] = idx
         rows.append(row)
     if len(rows) < len(lines):
-        log.info("%s: skipped %d of %d rows, they lack columns", path, len(lines) - len(rows), len(lines))
+        log.warning("%s: skipped %d of %d rows, they lack columns", path, len(lines) - len(rows), len(lines))
     return rows
