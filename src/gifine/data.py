@@ -168,7 +168,7 @@ def _from_glue_dir(task: TaskConfig, data: DataConfig, split: str) -> _Source:
             skip_short_rows=task.skip_short_rows,
         )
 
-    return _Source(_hash(path, layout.columns, task.labels), rows)
+    return _Source(_hash(path, layout.columns, layout.header, task.labels, task.skip_short_rows), rows)
 
 
 def _from_demo(task: TaskConfig, data: DataConfig, split: str) -> _Source:
@@ -213,5 +213,8 @@ def _hub_rows(examples: datasets.Dataset, task: TaskConfig, path: str) -> Iterat
 
 def _hash(path: Path, *layout: object) -> str:
     """Of a file's bytes and of how they are read; a missing file hashes as nothing, and reading it says so."""
-    content = path.read_bytes() if path.is_file() else b""
+    try:
+        content = path.read_bytes() if path.is_file() else b""
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}") from error
     return hashlib.sha256(content + json.dumps(layout).encode()).hexdigest()
