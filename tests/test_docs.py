@@ -1,0 +1,44 @@
+"""The documents: links lead somewhere, and the commands that they show compose."""
+
+from __future__ import annotations
+
+import re
+import shlex
+
+import pytest
+
+from conftest import ROOT
+from gifine import cli
+
+DOCUMENTS = list(ROOT.glob("*.md"))
+COMMANDS = sorted(
+    {
+        command.split("#")[0].strip()
+        for path in [*DOCUMENTS, *(ROOT / "conf").rglob("*.yaml")]
+        for command in re.findall(r"^(?:# +)?(?:\.venv/bin/)?python -m gifine (.+)$", path.read_text(), re.MULTILINE)
+    }
+)
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_links_to_files_exist(path):
+    targets = re.findall(r"\]\((?!https?://)([^)#]+)", path.read_text())
+    assert [target for target in targets if not (path.parent / target).exists()] == []
+
+
+def test_commands_are_found():
+    assert "model=debertav3 gi.level=0.3 task=cola" in COMMANDS
+    assert len(COMMANDS) >= 5
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_commands_compose(command, tmp_path):
+    """With folders and files of the reader's own put in the place of the examples'."""
+    rows = tmp_path / "rows.csv"
+    rows.touch()
+    words = shlex.split(command)
+    sweep = "--multirun" in words
+    for place, own in (("data.dir=", tmp_path), ("task.files.train=", rows), ("task.files.validation=", rows)):
+        words = [f"{place}{own}" if word.startswith(place) else word for word in words]
+    overrides = [word.split(",")[0] if sweep else word for word in words if not word.startswith("--")]
+    cli.config_from(cli.compose(overrides))
