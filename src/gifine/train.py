@@ -25,6 +25,7 @@ import pyarrow.parquet
 import transformers
 from datasets import Dataset
 from torch.utils.data import Sampler, SequentialSampler
+from tqdm.contrib.logging import logging_redirect_tqdm
 from transformers import (
     DataCollatorWithPadding,
     EvalPrediction,
@@ -117,7 +118,8 @@ def _fit(config: RunConfig, folder: Path, record: Record) -> None:
     trainer.remove_callback(PrinterCallback)
 
     clock = time.monotonic()
-    trainer.train()
+    with logging_redirect_tqdm():  # log lines go above the bar
+        trainer.train()
     record.seconds["train"] = round(time.monotonic() - clock, 3)
     state = trainer.state
     record.steps = {"done": state.global_step, "planned": state.max_steps}
