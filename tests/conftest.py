@@ -10,7 +10,7 @@ import pytest
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test may reach for the Hub
 
-from gifine import cli, records
+from gifine import cli, identity, records
 from gifine.errors import ExitCode
 from gifine.records import Record
 
@@ -70,7 +70,7 @@ def train(tmp_path, cache):
         words = [f"output_root={tmp_path}", f"data.cache_dir={cache}", *overrides]
         config = cli.config_from(cli.compose(words))
         code = module.run(config)
-        folder = records.directory(config)
+        folder = identity.directory(config)
         record = records.read(folder)
         assert record is not None
         return Result(code, folder, record)

@@ -30,14 +30,14 @@ def curve(folder):
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory, cache):
     """One gated run, finished, with its weights kept; read only."""
-    from gifine import cli, records
+    from gifine import cli, identity, records
     from gifine import train as module
 
     root = tmp_path_factory.mktemp("finished")
     overrides = [*TINY_DEMO, f"output_root={root}", f"data.cache_dir={cache}", "train.save_model=true"]
     config = cli.config_from(cli.compose(overrides))
     assert module.run(config) == ExitCode.DONE
-    folder = records.directory(config)
+    folder = identity.directory(config)
     return folder, records.read(folder)
 
 

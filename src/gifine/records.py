@@ -1,29 +1,35 @@
 """One `record.json` a run: what was run, on what, and what came out. A report reads nothing else.
 
-The folder is `<output_root>/<readable slug>-<run_id>`; the run_id is a hash of what decides the result.
+It is written when the run starts and when it ends, however it ends, and never in part.
 """
 
 from __future__ import annotations
 
-import hashlib
+import contextlib
+import errno
 import json
+import logging
 import os
 import platform
-import re
 import shutil
 import subprocess
+import time
+import traceback
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields
-from enum import Enum, StrEnum
+from datetime import UTC, datetime
+from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from gifine import __version__
-from gifine.config import DataSource, GateSide, RunConfig
-from gifine.errors import OutputError
+from gifine import __version__, identity
+from gifine.config import RunConfig
+from gifine.errors import OutputError, UserError
 
 SCHEMA_VERSION = 1
 RECORD = "record.json"
+_STORAGE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 _PACKAGES = ("torch", "transformers", "tokenizers", "datasets", "accelerate", "numpy", "safetensors")
 
 
@@ -59,75 +65,6 @@ class Record:
     finished: str | None = None
     provenance: dict[str, Any] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
-
-
-def to_dict(config: RunConfig) -> dict[str, Any]:
-    """The config as JSON types: enums by name, and of the model's sizes the one that is used."""
-
-    def plain(value: Any) -> Any:
-        if isinstance(value, Enum):
-            return value.value
-        if isinstance(value, dict):
-            return {key: plain(entry) for key, entry in value.items()}
-        return [plain(entry) for entry in value] if isinstance(value, list) else value
-
-    entries = plain(asdict(config))
-    sizes = entries["model"]["sizes"]
-    entries["model"]["sizes"] = {name: size for name, size in sizes.items() if name == config.model.size}
-    return entries
-
-
-def run_id(config: RunConfig) -> str:
-    """Twelve hex digits that are equal for two configs exactly if these ask for the same result.
-
-    Left out: where data, caches and results lie, how results are shown and kept, and values without an effect (of the
-    gates where there are none, of other sizes and other sources).
-    """
-    deciding = to_dict(config)
-    for key in ("output_root", "output_dir", "overwrite"):
-        del deciding[key]
-    model, task, data, train = (deciding[key] for key in ("model", "task", "data", "train"))
-    size = config.model.sizes.get(config.model.size)
-    if model["checkpoint"] is None and size is not None:
-        model["checkpoint"] = size.checkpoint
-        if model["random_init"]:
-            model["config_overrides"] = size.config | model["config_overrides"]
-    if not model["random_init"]:
-        del model["family"]  # the checkpoint's config.json has it
-    for key in ("name", "size", "sizes"):
-        del model[key]
-    if config.gi.side is GateSide.none:
-        deciding["gi"] = {"side": "none"}
-    for key in ("dir", "cache_dir"):
-        del data[key]
-    if config.data.source is not DataSource.demo:
-        for key in ("demo_train_rows", "demo_eval_rows", "demo_seed"):
-            del data[key]
-    if config.task.files.train is not None:
-        data["source"] = "files"
-        del task["splits"], task["hub"]
-    for key in ("save_model", "save_predictions", "keep_checkpoints", "log_steps", "device"):
-        del train[key]
-    canonical = json.dumps(deciding, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()[:12]
-
-
-def slug(config: RunConfig) -> str:
-    """What a person reads in a listing, e.g. `cola_debertav3-large_both-0.3-last6_s42`. Nothing parses it."""
-    model, gi = config.model, config.gi
-    name = f"{model.name}-{model.size}" if model.checkpoint is None else Path(model.checkpoint).name
-    if model.random_init:
-        name += "-random"
-    gate = "plain" if gi.side is GateSide.none else f"{gi.side.value}-{gi.level:g}"
-    if gi.side is not GateSide.none and gi.layers is not None:
-        gate += f"-last{gi.layers}"
-    return re.sub(r"[^\w.-]+", "-", f"{config.task.name}_{name}_{gate}_s{config.seed}")
-
-
-def directory(config: RunConfig) -> Path:
-    if config.output_dir is not None:
-        return Path(config.output_dir).expanduser()
-    return Path(config.output_root).expanduser() / f"{slug(config)}-{run_id(config)}"
 
 
 def read(folder: Path) -> Record | None:
@@ -176,11 +113,11 @@ def open_folder(config: RunConfig) -> Path:
     Raises:
         OutputError: if it does, or cannot be written.
     """
-    folder = directory(config)
+    folder, run_id = identity.directory(config), identity.run_id(config)
     earlier = read(folder)
-    if earlier is not None and earlier.run_id != run_id(config):
+    if earlier is not None and earlier.run_id != run_id:
         raise OutputError(
-            f"{folder} holds the run {earlier.run_id} of another config ({earlier.slug}), not {run_id(config)}: "
+            f"{folder} holds the run {earlier.run_id} of another config ({earlier.slug}), not {run_id}: "
             "give another output_dir, or none"
         )
     try:
@@ -204,6 +141,47 @@ def check_space(folder: Path, parameters: int) -> None:
             f"{folder}: two checkpoints need {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free; "
             "give another output_root"
         )
+
+
+@contextlib.contextmanager
+def kept(record: Record, folder: Path, *, writes: bool) -> Iterator[None]:
+    """Write the record when the run starts and when it ends, and the log meanwhile: of several processes, one `writes`.
+
+    Raises:
+        OutputError: if the disk is full or became read-only. Other exceptions pass through.
+    """
+
+    def save() -> None:
+        if writes:
+            write(folder, record)
+
+    clock = time.monotonic()
+    record.started = _now()
+    record.provenance = provenance()
+    save()
+    handler = logging.FileHandler(folder / "run.log", mode="w", encoding="utf-8") if writes else logging.NullHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logging.getLogger().addHandler(handler)
+    logging.getLogger("gifine").setLevel(logging.INFO if writes else logging.WARNING)
+    try:
+        yield
+    except KeyboardInterrupt:
+        record.status, record.error = Status.INTERRUPTED, "KeyboardInterrupt"
+        raise
+    except UserError as error:
+        record.status, record.error = Status.FAILED, str(error)
+        raise
+    except BaseException as error:
+        record.status, record.error = Status.FAILED, traceback.format_exc()
+        if isinstance(error, OSError) and error.errno in _STORAGE:
+            raise OutputError(f"cannot write to {folder}: {error}") from error
+        raise
+    finally:
+        logging.getLogger().removeHandler(handler)
+        handler.close()
+        record.seconds["total"] = round(time.monotonic() - clock, 3)
+        record.finished = _now()
+        save()
 
 
 def provenance() -> dict[str, Any]:
@@ -239,3 +217,7 @@ def _git() -> dict[str, Any] | None:
     except (OSError, subprocess.CalledProcessError):
         return None
     return {"commit": commit.strip(), "dirty": bool(changes.strip())}
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

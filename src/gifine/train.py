@@ -2,20 +2,16 @@
 
     python -m gifine model=debertav3 gi.level=0.3 task=cola
 
-`run` keeps the record whatever happens; `_fit` is the experiment, read top to bottom.
+`run` decides whether there is anything to do; `_fit` is the experiment, read top to bottom.
 """
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import logging
 import os
 import shutil
 import time
-import traceback
-from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -36,18 +32,17 @@ from transformers import (
     set_seed,
 )
 
-from gifine import data, demo, metrics, models, records, tokenization
+from gifine import data, demo, identity, metrics, models, records, tokenization
 from gifine.callbacks import Bar, Curve, StopWhenDiverged
 from gifine.checks import DEMO
 from gifine.config import ModelConfig, Padding, RunConfig
-from gifine.errors import ExitCode, OutputError, UserError
+from gifine.errors import ExitCode
 from gifine.records import Record, Status
 from gifine.training_arguments import training_arguments
 
 log = logging.getLogger(__name__)
 
 CHECKPOINTS = "checkpoints"  # below the run's folder: what a resume needs
-_STORAGE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 _EXIT = {
     Status.DONE: ExitCode.DONE,
     Status.DEGENERATE: ExitCode.DONE,
@@ -65,8 +60,8 @@ def run(config: RunConfig) -> ExitCode:
     folder = records.open_folder(config)
     record = records.read(folder)
     if record is None or record.status not in records.FINISHED or config.overwrite:
-        record = Record(records.run_id(config), records.slug(config), records.to_dict(config))
-        with _kept(record, folder):
+        record = Record(identity.run_id(config), identity.slug(config), identity.to_dict(config))
+        with records.kept(record, folder, writes=_is_main_process()):
             _fit(config, folder, record)
         if record.status in records.FINISHED and _is_main_process() and not config.train.keep_checkpoints:
             shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
@@ -97,7 +92,7 @@ def _fit(config: RunConfig, folder: Path, record: Record) -> None:
     record.parameters = models.count_parameters(model)
     record.provenance["checkpoint_commit"] = getattr(model.config, "_commit_hash", None)  # on the Hub
     records.check_space(folder, record.parameters["total"])
-    log.info("%s: %s", records.slug(config), _described(record))
+    log.info("%s: %s", identity.slug(config), _described(record))
 
     evaluated = {
         name: _by_length(splits[name].examples, train.group_by_length) for name in data.evaluation_splits(task)
@@ -224,44 +219,6 @@ def _tokenizer(model: ModelConfig) -> PreTrainedTokenizerFast:
     return tokenization.load(model.checkpoint or model.sizes[model.size].checkpoint, revision=model.revision)
 
 
-@contextlib.contextmanager
-def _kept(record: Record, folder: Path) -> Iterator[None]:
-    """Write the record when the run starts and when it ends, however it ends."""
-    keep = _is_main_process()  # of several processes one writes
-
-    def write() -> None:
-        if keep:
-            records.write(folder, record)
-
-    clock = time.monotonic()
-    record.started = _now()
-    record.provenance = records.provenance()
-    write()
-    handler = logging.FileHandler(folder / "run.log", mode="w", encoding="utf-8") if keep else logging.NullHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    logging.getLogger().addHandler(handler)
-    logging.getLogger("gifine").setLevel(logging.INFO if keep else logging.WARNING)
-    try:
-        yield
-    except KeyboardInterrupt:
-        record.status, record.error = Status.INTERRUPTED, "KeyboardInterrupt"
-        raise
-    except UserError as error:
-        record.status, record.error = Status.FAILED, str(error)
-        raise
-    except BaseException as error:
-        record.status, record.error = Status.FAILED, traceback.format_exc()
-        if isinstance(error, OSError) and error.errno in _STORAGE:
-            raise OutputError(f"cannot write to {folder}: {error}") from error
-        raise
-    finally:
-        logging.getLogger().removeHandler(handler)
-        handler.close()
-        record.seconds["total"] = round(time.monotonic() - clock, 3)
-        record.finished = _now()
-        write()
-
-
 def _show(record: Record, folder: Path) -> None:
     """The result on stdout; the record's path is the last line."""
     for key, value in record.metrics.items():
@@ -278,7 +235,3 @@ def _described(record: Record) -> str:
 
 def _is_main_process() -> bool:
     return os.environ.get("RANK", "0") == "0"
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

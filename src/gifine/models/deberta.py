@@ -9,12 +9,12 @@ R relative positions.
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import DebertaConfig, DebertaForSequenceClassification, DebertaModel
 from transformers.models.deberta.modeling_deberta import ContextPooler, DisentangledSelfAttention, scaled_size_sqrt
 
 from gifine.errors import ModelError
-from gifine.models._deberta_attention import attend, real_tokens
+from gifine.models._deberta import add_head, attend, real_tokens
 from gifine.models._gates import Family, GatedAttention, GatedBackbone, GatedConfig
 
 
@@ -75,14 +75,9 @@ class GiDebertaForSequenceClassification(DebertaForSequenceClassification):
     def __init__(self, config: GiDebertaConfig) -> None:
         # Past DebertaForSequenceClassification's: it would build an ungated backbone first, and draw its weights.
         super(DebertaForSequenceClassification, self).__init__(config)
-        assert config.num_labels is not None
-        self.num_labels = config.num_labels
         self.deberta = GiDebertaModel(config)
         self.pooler = ContextPooler(config)
-        self.classifier = nn.Linear(self.pooler.output_dim, config.num_labels)
-        dropout = getattr(config, "cls_dropout", None)
-        self.dropout = nn.Dropout(config.hidden_dropout_prob if dropout is None else dropout)
-        self.post_init()
+        add_head(self)
 
 
 FAMILY = Family(

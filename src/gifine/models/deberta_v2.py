@@ -9,7 +9,7 @@ E = K/H, R relative positions.
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import DebertaV2Config, DebertaV2ForSequenceClassification, DebertaV2Model
 from transformers.models.deberta_v2.modeling_deberta_v2 import (
     ContextPooler,
@@ -17,7 +17,7 @@ from transformers.models.deberta_v2.modeling_deberta_v2 import (
     scaled_size_sqrt,
 )
 
-from gifine.models._deberta_attention import attend, real_tokens
+from gifine.models._deberta import add_head, attend, real_tokens
 from gifine.models._gates import Family, GatedAttention, GatedBackbone, GatedConfig
 
 
@@ -77,14 +77,9 @@ class GiDebertaV2ForSequenceClassification(DebertaV2ForSequenceClassification):
     def __init__(self, config: GiDebertaV2Config) -> None:
         # Past DebertaV2ForSequenceClassification's: it would build an ungated backbone first, and draw its weights.
         super(DebertaV2ForSequenceClassification, self).__init__(config)
-        assert config.num_labels is not None
-        self.num_labels = config.num_labels
         self.deberta = GiDebertaV2Model(config)
         self.pooler = ContextPooler(config)
-        self.classifier = nn.Linear(self.pooler.output_dim, config.num_labels)
-        dropout = getattr(config, "cls_dropout", None)
-        self.dropout = nn.Dropout(config.hidden_dropout_prob if dropout is None else dropout)
-        self.post_init()
+        add_head(self)
 
 
 FAMILY = Family(

@@ -1,0 +1,82 @@
+"""What a run is: the config that it is known by, its run_id, and the folder that it writes to."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import asdict
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from gifine.config import DataSource, GateSide, RunConfig
+
+
+def to_dict(config: RunConfig) -> dict[str, Any]:
+    """The config as JSON types: enums by name, and of the model's sizes the one that is used."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, Enum):
+            return value.value
+        if isinstance(value, dict):
+            return {key: plain(entry) for key, entry in value.items()}
+        return [plain(entry) for entry in value] if isinstance(value, list) else value
+
+    entries = plain(asdict(config))
+    sizes = entries["model"]["sizes"]
+    entries["model"]["sizes"] = {name: size for name, size in sizes.items() if name == config.model.size}
+    return entries
+
+
+def run_id(config: RunConfig) -> str:
+    """Twelve hex digits that are equal for two configs exactly if these ask for the same result.
+
+    Left out: where data, caches and results lie, how results are shown and kept, and values without an effect (of the
+    gates where there are none, of other sizes and other sources).
+    """
+    deciding = to_dict(config)
+    for key in ("output_root", "output_dir", "overwrite"):
+        del deciding[key]
+    model, task, data, train = (deciding[key] for key in ("model", "task", "data", "train"))
+    size = config.model.sizes.get(config.model.size)
+    if model["checkpoint"] is None and size is not None:
+        model["checkpoint"] = size.checkpoint
+        if model["random_init"]:
+            model["config_overrides"] = size.config | model["config_overrides"]
+    if not model["random_init"]:
+        del model["family"]  # the checkpoint's config.json has it
+    for key in ("name", "size", "sizes"):
+        del model[key]
+    if config.gi.side is GateSide.none:
+        deciding["gi"] = {"side": "none"}
+    for key in ("dir", "cache_dir"):
+        del data[key]
+    if config.data.source is not DataSource.demo:
+        for key in ("demo_train_rows", "demo_eval_rows", "demo_seed"):
+            del data[key]
+    if config.task.files.train is not None:
+        data["source"] = "files"
+        del task["splits"], task["hub"]
+    for key in ("save_model", "save_predictions", "keep_checkpoints", "log_steps", "device"):
+        del train[key]
+    canonical = json.dumps(deciding, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+
+
+def slug(config: RunConfig) -> str:
+    """What a person reads in a listing, e.g. `cola_debertav3-large_both-0.3-last6_s42`. Nothing parses it."""
+    model, gi = config.model, config.gi
+    name = f"{model.name}-{model.size}" if model.checkpoint is None else Path(model.checkpoint).name
+    if model.random_init:
+        name += "-random"
+    gate = "plain" if gi.side is GateSide.none else f"{gi.side.value}-{gi.level:g}"
+    if gi.side is not GateSide.none and gi.layers is not None:
+        gate += f"-last{gi.layers}"
+    return re.sub(r"[^\w.-]+", "-", f"{config.task.name}_{name}_{gate}_s{config.seed}")
+
+
+def directory(config: RunConfig) -> Path:
+    if config.output_dir is not None:
+        return Path(config.output_dir).expanduser()
+    return Path(config.output_root).expanduser() / f"{slug(config)}-{run_id(config)}"

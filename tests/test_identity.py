@@ -1,0 +1,90 @@
+"""What a run is known by: what decides a run_id, and the names of folders."""
+
+from __future__ import annotations
+
+import pytest
+
+from gifine import cli, identity
+from gifine.config import RunConfig
+
+BASE = ["task=mrpc", "model=bert", "gi=both"]
+
+
+def config(*overrides: str) -> RunConfig:
+    return cli.config_from(cli.compose([*BASE, *overrides]))
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["output_root=elsewhere"],
+        ["output_dir=elsewhere"],
+        ["overwrite=true"],
+        ["data=glue_dir", "data.dir=."],
+        ["data.cache_dir=elsewhere"],
+        ["train.save_model=true"],
+        ["train.keep_checkpoints=true"],
+        ["train.log_steps=1"],
+        ["model=bert-large"],
+        ["data.demo_seed=3"],
+    ],
+)
+def test_run_id_leaves_out_what_does_not_decide_the_result(overrides):
+    reference = config("data=glue_dir", "data.dir=..") if "data=glue_dir" in overrides else config()
+    assert identity.run_id(config(*overrides)) == identity.run_id(reference)
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "seed=1",
+        "gi.level=0.1",
+        "gi.side=key",
+        "gi.layers=6",
+        "gi.threshold=token",
+        "gi.mask_padding=true",
+        "gi.init=identity",
+        "model.size=base",
+        "model=roberta",
+        "model.revision=main",
+        "model.random_init=true",
+        "++model.config_overrides.hidden_dropout_prob=0.2",
+        "task=rte",
+        "train=seed",
+        "train.eval_batch_size=8",
+        "train.padding=max_length",
+        "train.max_steps=5",
+        "data.max_train_rows=5",
+        "data.allow_partial=true",
+    ],
+)
+def test_run_id_depends_on_what_decides_the_result(override):
+    assert identity.run_id(config(override)) != identity.run_id(config())
+
+
+def test_run_id_of_a_baseline_does_not_depend_on_gates_that_are_not_there():
+    assert len({identity.run_id(config("gi=none", f"gi.level={level}")) for level in (0, 0.1, 0.3)}) == 1
+
+
+def test_run_id_of_random_weights_depends_on_the_architecture():
+    small, large = (config("model.random_init=true", f"model.size={size}") for size in ("base", "large"))
+    assert identity.run_id(small) != identity.run_id(large)
+
+
+def test_run_id_is_stable_across_versions():
+    """Results on disk are found again by it: whoever changes this number makes every finished run run again."""
+    assert identity.run_id(config()) == "f20029147366"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "slug"),
+    [
+        (["model=debertav3", "task=cola", "gi.layers=6"], "cola_debertav3-large_both-0.3-last6_s42"),
+        (["model.size=base", "gi=none", "seed=1"], "mrpc_bert-base_plain_s1"),
+        (["model.random_init=true", "gi.side=key"], "mrpc_bert-large-random_key-0.3_s42"),
+        (["model.checkpoint=my/bert-tiny"], "mrpc_bert-tiny_both-0.3_s42"),
+        (["model.checkpoint='my/roberta tiny'"], "mrpc_roberta-tiny_both-0.3_s42"),
+    ],
+)
+def test_slug_is_readable(overrides, slug):
+    assert identity.slug(config(*overrides)) == slug
