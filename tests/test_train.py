@@ -274,6 +274,19 @@ def test_seed_recipe_is_the_original_script(train):
     assert result.record.best == {}
 
 
+def test_a_saved_model_is_a_checkpoint_whatever_preset_it_is_given_to(train, finished):
+    folder, record = finished
+    words = [
+        "model=debertav3",
+        "model.random_init=false",
+        "model.tokenizer=null",
+        f"model.checkpoint={folder / 'model'}",
+    ]
+    result = train(*TINY_DEMO, *words, "train.learning_rate=1e-12")
+    assert result.record.parameters == record.parameters
+    assert result.record.metrics == record.metrics, "the weights are those of the run that saved them"
+
+
 def test_importing_models_registers_them():
     assert gifine.models.families() == ["bert", "deberta", "deberta_v2", "roberta"]
 

@@ -118,7 +118,7 @@ def _fit(config: RunConfig, folder: Path, record: Record) -> None:
     record.seconds["train"] = round(time.monotonic() - clock, 3)
     state = trainer.state
     record.steps = {"done": state.global_step, "planned": state.max_steps}
-    record.provenance["device"] = str(arguments.device)
+    record.provenance |= {"device": str(arguments.device), "processes": arguments.world_size}
     if state.best_global_step is not None and train.select_best:
         record.best = {"step": state.best_global_step, task.select_by: state.best_metric}
     if alarm.reason is not None:
