@@ -198,6 +198,6 @@ def _longest_input(model: ModelConfig) -> int | None:
     positions = known.get("max_position_embeddings")
     if not isinstance(positions, int):
         return None
-    # A checkpoint's own config.json says what it is, whatever `model` it is given to. RoBERTa counts from its padding on.
+    # A checkpoint's own config.json says what it is. RoBERTa counts positions from its padding on.
     roberta = known.get("model_type", model.family) in ("roberta", "gi_roberta")
     return positions - (known.get("pad_token_id") or 0) - 1 if roberta else positions
