@@ -293,7 +293,7 @@ def test_importing_models_registers_them():
 
 def test_full_disk_is_found_before_training(train, monkeypatch):
     monkeypatch.setattr("shutil.disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 10**9 - 10**4, 10**4))
-    with pytest.raises(OutputError, match=r"two checkpoints need .* GB, 0\.0 GB are free"):
+    with pytest.raises(OutputError, match=r"three checkpoints need .* GB, 0\.0 GB are free"):
         train(*TINY_DEMO)
 
 

@@ -130,15 +130,15 @@ def open_folder(config: RunConfig) -> Path:
 def check_space(folder: Path, parameters: int) -> None:
     """Refuse to start where the checkpoints will not fit.
 
-    One holds weights and AdamW's two moments in float32, and two are there at a time.
+    One holds weights and AdamW's two moments in float32; a third is written before the older of two is deleted.
 
     Raises:
         OutputError: with what is needed and what is free.
     """
-    needed, free = 2 * 3 * 4 * parameters, shutil.disk_usage(folder).free
+    needed, free = 3 * 3 * 4 * parameters, shutil.disk_usage(folder).free
     if free < needed:
         raise OutputError(
-            f"{folder}: two checkpoints need {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free; "
+            f"{folder}: three checkpoints need {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free; "
             "give another output_root"
         )
 

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet
 import transformers
 from datasets import Dataset
-from torch.utils.data import Sampler, SequentialSampler
+from torch.utils.data import Sampler
 from tqdm.contrib.logging import logging_redirect_tqdm
 from transformers import (
     DataCollatorWithPadding,
@@ -38,6 +38,7 @@ from gifine.checks import DEMO
 from gifine.config import ModelConfig, Padding, RunConfig
 from gifine.errors import ExitCode
 from gifine.records import Record, Status
+from gifine.sampling import EpochSampler
 from gifine.training_arguments import training_arguments
 
 log = logging.getLogger(__name__)
@@ -98,11 +99,14 @@ def _fit(config: RunConfig, folder: Path, record: Record) -> None:
         name: _by_length(splits[name].examples, train.group_by_length) for name in data.evaluation_splits(task)
     }
     arguments = training_arguments(train, task, next(iter(evaluated)), config.seed, folder / CHECKPOINTS)
+    examples = splits[task.train_split].examples
+    batch = arguments.train_batch_size * train.gradient_accumulation
     alarm = StopWhenDiverged()
     trainer = _Trainer(
         model=model,
         args=arguments,
-        train_dataset=splits[task.train_split].examples,
+        train_dataset=examples,
+        sampler=EpochSampler(examples["length"][:], batch, config.seed, group_by_length=train.group_by_length),
         eval_dataset=cast("Any", evaluated),  # its type leaves datasets' own out, here and in predict
         data_collator=_collator(tokenizer, config),
         processing_class=tokenizer,
@@ -168,14 +172,15 @@ def _write_predictions(path: Path, idx: np.ndarray, labels: np.ndarray, logits: 
 
 
 class _Trainer(Trainer):
-    """Evaluates in the dataset's own order.
+    """Trains in the order of `sampler`."""
 
-    With length-grouped training batches the Trainer shuffles evaluation sets as well: predictions would come back in
-    another order than the examples, and the batches, which a gate with a batch-wide threshold depends on, at random.
-    """
+    def __init__(self, *args: Any, sampler: EpochSampler, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.add_callback(sampler)
+        self.sampler = sampler
 
-    def _get_eval_sampler(self, eval_dataset: Any) -> Sampler | None:
-        return SequentialSampler(eval_dataset) if self.args.world_size <= 1 else None  # None: accelerate shards
+    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler:
+        return self.sampler
 
 
 def _by_length(examples: Dataset, wanted: bool) -> Dataset:

@@ -35,12 +35,11 @@ def training_arguments(train: TrainConfig, task: TaskConfig, split: str, seed: i
         adam_beta2=train.adam_beta2,
         adam_epsilon=train.adam_epsilon,
         max_grad_norm=train.max_grad_norm,
-        train_sampling_strategy="group_by_length" if train.group_by_length else "random",
         eval_strategy="no" if train.evaluate is Evaluate.end else interval,
         eval_steps=every,
         save_strategy=interval,
         save_steps=every,
-        save_total_limit=1,  # with the best one, two
+        save_total_limit=2,  # with 1, training that stops early deletes its last checkpoint and keeps the best
         load_best_model_at_end=train.select_best,
         metric_for_best_model=logged_key(split, task.select_by) if train.select_best else None,
         greater_is_better=True if train.select_best else None,
