@@ -15,7 +15,14 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, PreTrainedModel, set_seed
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForSequenceClassification,
+    PreTrainedConfig,
+    PreTrainedModel,
+    set_seed,
+)
 
 from gifine.config import GateInit, GateSide, GateThreshold, GiConfig, ModelConfig, SizeConfig
 from gifine.errors import ModelError
@@ -124,7 +131,8 @@ def test_gated_config_keeps_the_plain_defaults(family: str) -> None:
     classes = family_classes(family)
     plain, gated = classes.plain_config().to_dict(), classes.config().to_dict()
     different = {key for key in plain if plain[key] != gated[key]}
-    assert different == {"model_type"}
+    assert different == {"model_type", "hidden_act"}
+    assert gated["hidden_act"].startswith(plain["hidden_act"] + " "), "with the mark that other code must not know"
 
 
 # The formula in a model
@@ -439,7 +447,15 @@ for folder, name in zip(sys.argv[1::2], sys.argv[2::2]):
     arguments = [x for f in FAMILIES for x in (str(tmp_path / f), family_classes(f).plain_classifier.__name__)]
     done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
-    assert done.stdout.count("`layer_types` entries must be in") == len(FAMILIES)
+    assert done.stdout.count("gelu (in a gated model: import gifine.models)") >= len(FAMILIES)
+
+
+def test_a_gated_config_is_still_one_to_transformers(tmp_path: Path, family: str) -> None:
+    """Trainer reads it so when it resumes."""
+    model = make(family)
+    model.save_pretrained(tmp_path)
+    assert PreTrainedConfig.from_json_file(str(tmp_path / "config.json")).transformers_version
+    assert AutoConfig.from_pretrained(tmp_path).hidden_act == model.config.hidden_act == "gelu"
 
 
 # Refusals

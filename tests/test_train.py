@@ -263,6 +263,18 @@ def test_options_run_to_the_end(train, overrides, planned):
     assert (result.folder / "checkpoints").exists() == ("train.keep_checkpoints=true" in overrides)
 
 
+@pytest.mark.parametrize("side", ["none", "both"])
+def test_accumulated_batches_are_one_large_batch(train, side):
+    """Where examples do not depend on each other: without dropout, and with a threshold of their own."""
+    words = [f"gi={side}", "gi.threshold=sequence", "gi.mask_padding=true", "train.group_by_length=false"]
+    words += ["model.config_overrides.hidden_dropout_prob=0", "model.config_overrides.attention_probs_dropout_prob=0"]
+    one = train(*TINY_DEMO, *words, "train.batch_size=8", "train.epochs=1")
+    two = train(*TINY_DEMO, *words, "train.batch_size=4", "train.gradient_accumulation=2", "train.epochs=1")
+    for key in ("loss", "grad_norm"):
+        ours, theirs = ([line[key] for line in curve(run.folder) if key in line] for run in (one, two))
+        assert ours == pytest.approx(theirs, rel=1e-3)
+
+
 def test_seed_recipe_is_the_original_script(train):
     result = train(
         *TINY_DEMO, "train=seed", "train.epochs=1", "train.batch_size=16", "train.max_length=32", "train.device=cpu"

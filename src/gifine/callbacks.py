@@ -6,11 +6,14 @@ import json
 import logging
 import math
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from tqdm.auto import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from gifine.records import write_text
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +34,18 @@ class Curve(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         if state.is_world_process_zero:
-            self.path.write_text("")
+            write_text(self.path, "".join(self._before(state.global_step)))
+
+    def _before(self, step: int) -> Iterator[str]:
+        """The lines of an earlier attempt up to the step that this one goes on from: those after it come again."""
+        if step == 0 or not self.path.exists():
+            return
+        for line in self.path.read_text(encoding="utf-8").splitlines(keepends=True):
+            try:
+                if json.loads(line)["step"] <= step:
+                    yield line
+            except ValueError:  # cut off when the process was killed
+                return
 
     def on_log(
         self,

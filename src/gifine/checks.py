@@ -179,6 +179,8 @@ def _train(train: TrainConfig, model: ModelConfig) -> Iterator[str]:
             yield f"train.{key}={value:g}: must be in 0 … 1, below 1"
     if train.max_steps is not None and train.max_steps < 1:
         yield f"train.max_steps={train.max_steps}: at least 1, or null to train for train.epochs"
+    if train.save_steps is not None and train.save_steps < 1:
+        yield f"train.save_steps={train.save_steps}: at least 1, or null for checkpoints at evaluations only"
     if train.warmup > 1 and train.warmup != int(train.warmup):
         yield f"train.warmup={train.warmup:g}: a fraction below 1, or a whole number of steps"
     if train.evaluate is Evaluate.steps and (train.evaluate_steps is None or train.evaluate_steps < 1):

@@ -183,6 +183,7 @@ class TrainConfig:
     device: Device = Device.auto
     save_model: bool = False  # leave the final weights in the run's folder
     save_predictions: bool = True
+    save_steps: int | None = None  # checkpoints besides those at evaluations
     keep_checkpoints: bool = False  # what a resume needs stays after success, too
 
 
@@ -196,4 +197,5 @@ class RunConfig:
     seed: int = 42
     output_root: str = "runs"
     output_dir: str | None = None  # null: <output_root>/<readable slug>-<run_id>
-    overwrite: bool = False  # run again although a finished record is there
+    resume: bool = True  # go on from the last complete checkpoint of an attempt that did not finish
+    overwrite: bool = False  # run again, from the start, although a finished record is there

@@ -36,7 +36,7 @@ def run_id(config: RunConfig) -> str:
     gates where there are none, of other sizes and other sources).
     """
     deciding = to_dict(config)
-    for key in ("output_root", "output_dir", "overwrite"):
+    for key in ("output_root", "output_dir", "resume", "overwrite"):
         del deciding[key]
     model, task, data, train = (deciding[key] for key in ("model", "task", "data", "train"))
     size = config.model.sizes.get(config.model.size)
@@ -58,7 +58,7 @@ def run_id(config: RunConfig) -> str:
     if config.task.files.train is not None:
         data["source"] = "files"
         del task["splits"], task["hub"]
-    for key in ("save_model", "save_predictions", "keep_checkpoints", "log_steps", "device"):
+    for key in ("save_model", "save_predictions", "save_steps", "keep_checkpoints", "log_steps", "device"):
         del train[key]
     canonical = json.dumps(deciding, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:12]

@@ -57,6 +57,8 @@ class Record:
     error: str | None = None  # why a run failed, diverged or is degenerate
     metrics: dict[str, float | None] = field(default_factory=dict)
     best: dict[str, Any] = field(default_factory=dict)  # step, epoch and metric of the chosen checkpoint
+    attempts: int = 1
+    resumed_at: int = 0  # the step that this attempt went on from
     steps: dict[str, int] = field(default_factory=dict)  # done, planned
     parameters: dict[str, int] = field(default_factory=dict)
     rows: dict[str, int] = field(default_factory=dict)  # a split: its examples

@@ -20,7 +20,6 @@ import pyarrow as pa
 import pyarrow.parquet
 import transformers
 from datasets import Dataset
-from torch.utils.data import Sampler
 from tqdm.contrib.logging import logging_redirect_tqdm
 from transformers import (
     DataCollatorWithPadding,
@@ -28,17 +27,18 @@ from transformers import (
     PreTrainedTokenizerFast,
     PrinterCallback,
     ProgressCallback,
-    Trainer,
+    TrainingArguments,
     set_seed,
 )
 
-from gifine import data, demo, identity, metrics, models, records, tokenization
+from gifine import checkpointing, data, demo, identity, metrics, models, records, tokenization
 from gifine.callbacks import Bar, Curve, StopWhenDiverged
 from gifine.checks import DEMO
 from gifine.config import ModelConfig, Padding, RunConfig
 from gifine.errors import ExitCode
 from gifine.records import Record, Status
 from gifine.sampling import EpochSampler
+from gifine.trainer import Interruption, Trainer
 from gifine.training_arguments import training_arguments
 
 log = logging.getLogger(__name__)
@@ -61,7 +61,8 @@ def run(config: RunConfig) -> ExitCode:
     folder = records.open_folder(config)
     record = records.read(folder)
     if record is None or record.status not in records.FINISHED or config.overwrite:
-        record = Record(identity.run_id(config), identity.slug(config), identity.to_dict(config))
+        attempts = 1 if record is None or config.overwrite else record.attempts + 1
+        record = Record(identity.run_id(config), identity.slug(config), identity.to_dict(config), attempts=attempts)
         with records.kept(record, folder, writes=_is_main_process()):
             _fit(config, folder, record)
         if record.status in records.FINISHED and _is_main_process() and not config.train.keep_checkpoints:
@@ -101,8 +102,8 @@ def _fit(config: RunConfig, folder: Path, record: Record) -> None:
     arguments = training_arguments(train, task, next(iter(evaluated)), config.seed, folder / CHECKPOINTS)
     examples = splits[task.train_split].examples
     batch = arguments.train_batch_size * train.gradient_accumulation
-    alarm = StopWhenDiverged()
-    trainer = _Trainer(
+    alarm, interruption = StopWhenDiverged(), Interruption(train.save_steps)
+    trainer = Trainer(
         model=model,
         args=arguments,
         train_dataset=examples,
@@ -111,14 +112,16 @@ def _fit(config: RunConfig, folder: Path, record: Record) -> None:
         data_collator=_collator(tokenizer, config),
         processing_class=tokenizer,
         compute_metrics=_metrics_for_trainer(config),
-        callbacks=[Curve(folder / "metrics.jsonl", task.name), alarm, Bar()],
+        callbacks=[Curve(folder / "metrics.jsonl", task.name), alarm, interruption, Bar()],
     )
     trainer.remove_callback(ProgressCallback)
     trainer.remove_callback(PrinterCallback)
 
     clock = time.monotonic()
-    with logging_redirect_tqdm():  # log lines go above the bar
-        trainer.train()
+    start = _start(config, folder / CHECKPOINTS, arguments)
+    record.resumed_at = 0 if start is None else int(start.name.rpartition("-")[2])
+    with interruption.listening(), logging_redirect_tqdm():  # log lines go above the bar
+        trainer.train(resume_from_checkpoint=None if start is None else str(start))
     record.seconds["train"] = round(time.monotonic() - clock, 3)
     state = trainer.state
     record.steps = {"done": state.global_step, "planned": state.max_steps}
@@ -135,9 +138,28 @@ def _fit(config: RunConfig, folder: Path, record: Record) -> None:
 
     clock = time.monotonic()
     _evaluate(trainer, evaluated, config, folder, record)
+    if record.best and record.metrics:
+        _check_best(record, f"{task.name}/{next(iter(evaluated))}/{task.select_by}", record.best[task.select_by])
     record.seconds["evaluate"] = round(time.monotonic() - clock, 3)
     if train.save_model:
         trainer.save_model(str(folder / "model"))  # with its tokenizer, by one process of several
+
+
+def _start(config: RunConfig, checkpoints: Path, arguments: TrainingArguments) -> Path | None:
+    """The checkpoint to go on from, looked up now: whatever an earlier attempt believed may be gone or damaged."""
+    with arguments.main_process_first():  # the others see the folder as the first has left it
+        start = checkpointing.last_complete(checkpoints) if config.resume and not config.overwrite else None
+        if _is_main_process():
+            checkpointing.clear(checkpoints, keep=start)
+    if start is not None:
+        log.info("resuming from %s", start)
+    return start
+
+
+def _check_best(record: Record, key: str, best: float) -> None:
+    """The reloaded best checkpoint must give the score that it was chosen for."""
+    if record.metrics[key] != best:
+        raise RuntimeError(f"the best checkpoint had {key} {best}, reloaded it has {record.metrics[key]}")
 
 
 def _evaluate(trainer: Trainer, evaluated: dict[str, Dataset], config: RunConfig, folder: Path, record: Record) -> None:
@@ -169,18 +191,6 @@ def _write_predictions(path: Path, idx: np.ndarray, labels: np.ndarray, logits: 
     temporary = path.with_suffix(".tmp")
     pyarrow.parquet.write_table(pa.table(columns), temporary)
     temporary.replace(path)
-
-
-class _Trainer(Trainer):
-    """Trains in the order of `sampler`."""
-
-    def __init__(self, *args: Any, sampler: EpochSampler, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.add_callback(sampler)
-        self.sampler = sampler
-
-    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler:
-        return self.sampler
 
 
 def _by_length(examples: Dataset, wanted: bool) -> Dataset:

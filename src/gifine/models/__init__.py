@@ -20,7 +20,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassificati
 from gifine.config import GiConfig, ModelConfig
 from gifine.errors import ModelError, did_you_mean
 from gifine.models._checkpoint import is_gate, load, read_config
-from gifine.models._gates import Family
+from gifine.models._gates import Family, unmarked
 
 ORIGINAL_KEYS = ("gi_key_side", "gi_query_side", "inhibition_level", "gi_layer_num")
 
@@ -138,8 +138,10 @@ def _resolve(
     base = {
         key: value
         for key, value in entries.items()
-        if key not in ("model_type", "architectures", "layer_types", *ORIGINAL_KEYS) and not key.startswith("gi_")
+        if key not in ("model_type", "architectures", *ORIGINAL_KEYS) and not key.startswith("gi_")
     }
+    if "hidden_act" in base:
+        base["hidden_act"] = unmarked(base["hidden_act"])
     gated = gates.get("gi_side", "none") != "none"
     try:
         if gated:

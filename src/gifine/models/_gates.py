@@ -21,6 +21,7 @@ from gifine.config import GateInit, GateSide, GateThreshold
 from gifine.errors import ModelError
 
 Side = Literal["k", "q"]
+_MARK = " (in a gated model: import gifine.models)"
 SIDES: dict[str, tuple[Side, ...]] = {"none": (), "key": ("k",), "query": ("q",), "both": ("k", "q")}
 
 
@@ -39,11 +40,12 @@ class Family:
 class GatedConfig(PreTrainedConfig):
     """The `gi_*` entries of config.json; they mean what `gifine.config.GiConfig` says.
 
-    `layer_types` is written into config.json and ignored when read: transformers' own config classes refuse the name
-    that it holds. Without it `BertForSequenceClassification.from_pretrained` would load a GI checkpoint, drop the
-    gates, and only log that it did.
+    In config.json `hidden_act` carries a mark, which goes when it is read: transformers' own models know no activation
+    of that name and refuse. Without it `BertForSequenceClassification.from_pretrained` would load a GI checkpoint, drop
+    the gates, and only log that it did.
     """
 
+    hidden_act: str = "gelu"
     gi_side: str = "both"
     gi_level: float = 0.0
     gi_layers: int | None = None
@@ -52,7 +54,7 @@ class GatedConfig(PreTrainedConfig):
     gi_init: str = "normal"
 
     def __post_init__(self, **kwargs: Any) -> None:
-        kwargs.pop("layer_types", None)
+        self.hidden_act = unmarked(self.hidden_act)
         super().__post_init__(**kwargs)
         self.check_gates()
 
@@ -84,12 +86,14 @@ class GatedConfig(PreTrainedConfig):
 
     def to_dict(self) -> dict[str, Any]:
         entries = super().to_dict()
-        if gated := self.gated_layers:
-            entries["layer_types"] = [
-                "gate_with_inhibition" if layer in gated else "full_attention"
-                for layer in range(self.num_hidden_layers)
-            ]
+        if self.gated_layers:
+            entries["hidden_act"] = self.hidden_act + _MARK
         return entries
+
+
+def unmarked(hidden_act: str) -> str:
+    """The activation's name in transformers of a `hidden_act` in a config.json, ours or plain."""
+    return hidden_act.removesuffix(_MARK)
 
 
 class GateLinear(nn.Linear):

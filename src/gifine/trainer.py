@@ -1,0 +1,121 @@
+"""transformers' Trainer, with an order of examples that can be repeated and checkpoints that are whole."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+import transformers
+from torch.utils.data import Sampler
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_utils import rotate_checkpoints
+
+from gifine import checkpointing
+from gifine.errors import OutputError
+from gifine.sampling import EpochSampler
+
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+
+
+class Trainer(transformers.Trainer):
+    """Trains in the order of `sampler`, and publishes each checkpoint by a rename."""
+
+    def __init__(self, *args: Any, sampler: EpochSampler, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # The classifiers take any keyword, so the Trainer believes that they divide their loss by all accumulated
+        # examples, and does not divide it by the number of batches. They do not: gradients would add up.
+        self.model_accepts_loss_kwargs = False
+        self.add_callback(sampler)
+        self.sampler = sampler
+        self.checkpoints = Path(str(self.args.output_dir))
+        self._writing = False
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler:
+        return self.sampler
+
+    def _get_output_dir(self, trial: Any) -> str:
+        return str(self.checkpoints / checkpointing.PARTIAL if self._writing else self.checkpoints)
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        step = self.state.global_step
+        final = checkpointing.at_step(self.checkpoints, step)
+        if final.exists():
+            return  # saved at the end of this step already, and again at the end of its epoch
+        self._writing = True
+        try:
+            super()._save_checkpoint(model, trial)
+        finally:
+            self._writing = False
+        self._point_to_best()
+        self.accelerator.wait_for_everyone()  # each process has written its random state
+        if self.args.should_save:
+            partial = self.checkpoints / checkpointing.PARTIAL / final.name
+            self.state.save_to_json(str(partial / "trainer_state.json"))  # with the best one's path to be
+            checkpointing.publish(partial, final)
+            rotate_checkpoints(
+                str(self.checkpoints), self.args.save_total_limit, self.state.best_model_checkpoint, use_mtime=False
+            )
+        self.accelerator.wait_for_everyone()
+
+    def _load_best_model(self) -> None:
+        self._point_to_best()  # an earlier attempt may have known this folder by another path
+        best = Path(str(self.state.best_model_checkpoint))
+        problem = checkpointing.damage(best)
+        if problem is not None:
+            raise OutputError(f"the best checkpoint {best} is damaged ({problem}); overwrite=true starts anew")
+        super()._load_best_model()
+
+    def _point_to_best(self) -> None:
+        if self.state.best_global_step:
+            self.state.best_model_checkpoint = str(checkpointing.at_step(self.checkpoints, self.state.best_global_step))
+
+
+class Interruption(TrainerCallback):
+    """Saves every `save_steps`, and on SIGTERM, SIGUSR1 or SIGUSR2 saves and stops at the end of the step.
+
+    At the end of an epoch its evaluation still belongs to it, so training stops after that; in the middle, the Trainer
+    would end the epoch with an evaluation that undisturbed training does not have.
+    """
+
+    def __init__(self, save_steps: int | None) -> None:
+        self.save_steps = save_steps
+        self.signalled = False
+        self.in_mid_epoch = False
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Take the signals' handlers for the time of a `with` block."""
+
+        def note(number: int, frame: FrameType | None) -> None:
+            self.signalled = True
+
+        earlier = {number: signal.signal(number, note) for number in STOP_SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in earlier.items():
+                signal.signal(number, handler)
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        if self.save_steps is not None and state.global_step % self.save_steps == 0:
+            control.should_save = True
+        if args.world_size > 1:  # a signal may have reached one process only, or a step earlier
+            votes = torch.tensor(float(self.signalled), device=args.device)
+            torch.distributed.all_reduce(votes)
+            self.signalled = bool(votes.item())
+        if self.signalled and float(state.epoch or 0) % 1:
+            self.in_mid_epoch = True
+            control.should_save = control.should_training_stop = True
+
+    def on_epoch_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        if self.in_mid_epoch:
+            control.should_evaluate = control.should_save = False
+        elif self.signalled:
+            control.should_save = control.should_training_stop = True

@@ -1,0 +1,159 @@
+"""A run that is stopped and run again ends as one that was not: same weights, predictions, metrics and curve."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from conftest import TINY_DEMO
+from gifine import callbacks, checkpointing
+from gifine.errors import ExitCode, OutputError
+from gifine.records import Status
+
+# Dropout, gates that couple a batch, batches by length, accumulated gradients, the best checkpoint chosen: all of it.
+RUN = [*TINY_DEMO, "train.gradient_accumulation=2", "train.batch_size=4", "train.epochs=3", "train.save_model=true"]
+
+
+def result(folder):
+    """What an interruption must not change."""
+    record = json.loads((folder / "record.json").read_text())
+    return {
+        "weights": (folder / "model" / "model.safetensors").read_bytes(),
+        "predictions": (folder / "predictions-validation.parquet").read_bytes(),
+        "metrics": record["metrics"],
+        "best": record["best"],
+        "steps": record["steps"],
+        "evaluations": [line for line in lines(folder) if "loss" not in line],
+        "curve": [line["step"] for line in lines(folder) if "loss" in line],
+    }
+
+
+def lines(folder):
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory, cache):
+    from gifine import cli, identity
+    from gifine import train as module
+
+    root = tmp_path_factory.mktemp("undisturbed")
+    config = cli.config_from(cli.compose([*RUN, f"output_root={root}", f"data.cache_dir={cache}"]))
+    assert module.run(config) == ExitCode.DONE
+    return result(identity.directory(config))
+
+
+def at_steps(monkeypatch, *steps, act):
+    """Do something at the end of these steps, once each: a signal then takes effect a step later."""
+    left = set(steps)
+
+    def on_step_end(self, args, state, control, **kwargs):
+        if state.global_step in left:
+            left.remove(state.global_step)
+            act()
+
+    monkeypatch.setattr(callbacks.Bar, "on_step_end", on_step_end)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2])
+@pytest.mark.parametrize("steps", [(3,), (7,), (5, 11, 17)], ids=["mid-epoch", "end of an epoch", "three times"])
+def test_signals_leave_a_checkpoint_and_the_run_goes_on_from_it(train, monkeypatch, undisturbed, steps, number):
+    at_steps(monkeypatch, *steps, act=lambda: os.kill(os.getpid(), number))
+    for attempt, step in enumerate(steps, start=1):
+        stopped = train(*RUN)
+        assert (stopped.code, stopped.record.status) == (ExitCode.INTERRUPTED, Status.INTERRUPTED)
+        assert stopped.record.attempts == attempt
+        assert stopped.record.steps["done"] == step + 1
+        checkpoints = stopped.folder / "checkpoints"
+        assert checkpointing.last_complete(checkpoints) == checkpoints / f"checkpoint-{step + 1}"
+    finished = train(*RUN)
+    assert finished.code == ExitCode.DONE
+    assert finished.record.attempts == len(steps) + 1
+    assert finished.record.resumed_at == steps[-1] + 1
+    assert result(finished.folder) == undisturbed
+    assert not (finished.folder / "checkpoints").exists()
+
+
+def test_a_crash_between_checkpoints_is_gone_on_from_the_last_one(train, monkeypatch, undisturbed):
+    def crash():
+        raise RuntimeError("lost the node")
+
+    at_steps(monkeypatch, 15, act=crash)
+    with pytest.raises(RuntimeError, match="lost the node"):
+        train(*RUN, "train.save_steps=6")
+    finished = train(*RUN, "train.save_steps=6")
+    assert finished.record.resumed_at == 12
+    assert result(finished.folder) == undisturbed
+
+
+def test_a_damaged_checkpoint_is_passed_over(train, monkeypatch, undisturbed, caplog):
+    at_steps(monkeypatch, 19, act=lambda: os.kill(os.getpid(), signal.SIGTERM))
+    stopped = train(*RUN)
+    weights = stopped.folder / "checkpoints" / "checkpoint-20" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-10])
+    finished = train(*RUN)
+    assert "checkpoint-20 is skipped: model.safetensors changed or missing" in caplog.text
+    assert finished.record.resumed_at == undisturbed["best"]["step"], "of two that are kept the other is the best"
+    assert result(finished.folder) == undisturbed
+
+
+def test_a_damaged_best_checkpoint_is_said(train, monkeypatch, undisturbed):
+    best = undisturbed["best"]["step"]
+    assert best < 24, "else the best is the last one, and nothing is left to go on from"
+
+    def damage():
+        (path,) = (path for path in folders if path.name == f"checkpoint-{best}")
+        (path / "model.safetensors").write_bytes(b"")
+
+    folders = []
+    original = checkpointing.publish
+
+    def publish(partial, final):
+        original(partial, final)
+        folders.append(final)
+
+    monkeypatch.setattr(checkpointing, "publish", publish)
+    at_steps(monkeypatch, 24, act=damage)
+    with pytest.raises(OutputError, match=rf"the best checkpoint .*checkpoint-{best} is damaged"):
+        train(*RUN)
+
+
+def test_resume_false_starts_anew(train, monkeypatch, undisturbed):
+    at_steps(monkeypatch, 3, act=lambda: os.kill(os.getpid(), signal.SIGTERM))
+    train(*RUN)
+    finished = train(*RUN, "resume=false")
+    assert (finished.record.resumed_at, finished.record.attempts) == (0, 2)
+    assert result(finished.folder) == undisturbed
+
+
+def test_handlers_are_given_back(train):
+    before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)]
+    train(*TINY_DEMO, "train.epochs=1")
+    assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)] == before
+
+
+@pytest.mark.integration
+def test_sigkill_loses_nothing(tmp_path, undisturbed):
+    """Killed at three arbitrary moments, in the middle of a write as likely as not, since it saves at every step."""
+    command = [sys.executable, "-m", "gifine", *RUN, "train.save_steps=1", f"output_root={tmp_path}"]
+    command.append(f"data.cache_dir={tmp_path / 'cache'}")
+    for wait in (0.1, 0.25, 0.4):
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            before = set(tmp_path.glob("demo_*/checkpoints/checkpoint-*"))
+            deadline = time.monotonic() + 60
+            while set(tmp_path.glob("demo_*/checkpoints/checkpoint-*")) <= before and process.poll() is None:
+                assert time.monotonic() < deadline, "no new checkpoint within a minute"
+                time.sleep(0.01)
+            time.sleep(wait)
+            process.kill()
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (folder,) = tmp_path.glob("demo_*")
+    assert json.loads((folder / "record.json").read_text())["attempts"] >= 2
+    assert result(folder) == undisturbed
