@@ -103,7 +103,7 @@ def test_a_damaged_checkpoint_is_passed_over(train, monkeypatch, undisturbed, ca
     assert result(finished.folder) == undisturbed
 
 
-def test_a_damaged_best_checkpoint_is_said(train, monkeypatch, undisturbed):
+def test_a_damaged_best_checkpoint_is_said(train, monkeypatch, undisturbed, caplog):
     best = undisturbed["best"]["step"]
     assert best < 24, "else the best is the last one, and nothing is left to go on from"
 
@@ -122,6 +122,24 @@ def test_a_damaged_best_checkpoint_is_said(train, monkeypatch, undisturbed):
     at_steps(monkeypatch, 24, act=damage)
     with pytest.raises(OutputError, match=rf"the best checkpoint .*checkpoint-{best} is damaged"):
         train(*RUN)
+    finished = train(*RUN)
+    assert "the best one before it" in caplog.text
+    assert finished.record.resumed_at == 0
+    assert result(finished.folder) == undisturbed
+
+
+def test_a_run_under_way_is_refused_to_others_until_its_process_is_gone(train, tmp_path):
+    first = train(*RUN, "train.epochs=1")
+    program = "import sys, time; from filelock import FileLock; lock = FileLock(sys.argv[1]); lock.acquire();"
+    program += "print('held', flush=True); time.sleep(60)"
+    command = [sys.executable, "-c", program, str(first.folder / ".lock")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(OutputError, match="another process is at this run"):
+            train(*RUN, "train.epochs=1", "overwrite=true")
+        other.kill()
+    assert train(*RUN, "train.epochs=1", "overwrite=true").record.attempts == 1
 
 
 def test_resume_false_starts_anew(train, monkeypatch, undisturbed):

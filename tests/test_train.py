@@ -102,7 +102,7 @@ def test_curve_has_every_step_once(finished):
 def test_folder_keeps_what_was_asked_for(finished):
     folder, _ = finished
     names = sorted(path.name for path in folder.iterdir())
-    assert names == ["metrics.jsonl", "model", "predictions-validation.parquet", "record.json", "run.log"]
+    assert names == [".lock", "metrics.jsonl", "model", "predictions-validation.parquet", "record.json", "run.log"]
     assert "step 8/8" in (folder / "run.log").read_text()
 
 

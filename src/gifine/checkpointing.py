@@ -40,14 +40,25 @@ def damage(checkpoint: Path) -> str | None:
 
 
 def last_complete(folder: Path) -> Path | None:
-    """The checkpoint with the most steps of those that are undamaged; the log warns of every other one on the way."""
+    """The last checkpoint that is undamaged, as is the best one before it; the log warns of others on the way."""
     checkpoints = [path for path in folder.glob(f"{_PREFIX}*") if _step(path) is not None]
     for checkpoint in sorted(checkpoints, key=lambda path: _step(path) or 0, reverse=True):
-        problem = damage(checkpoint)
+        problem = damage(checkpoint) or _damage_to_best(checkpoint)
         if problem is None:
             return checkpoint
         log.warning("checkpoint %s is skipped: %s", checkpoint, problem)
     return None
+
+
+def _damage_to_best(checkpoint: Path) -> str | None:
+    """A run that goes on from `checkpoint` may in the end need the best one that came before it."""
+    state = checkpoint / "trainer_state.json"
+    best_step = json.loads(state.read_text()).get("best_global_step") if state.exists() else None
+    if best_step is None or best_step == _step(checkpoint):
+        return None
+    best = at_step(checkpoint.parent, best_step)
+    problem = damage(best)
+    return problem and f"the best one before it, {best}, is not whole: {problem}"
 
 
 def clear(folder: Path, keep: Path | None) -> None:

@@ -23,12 +23,15 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from gifine import __version__, identity
 from gifine.config import RunConfig
 from gifine.errors import OutputError, UserError
 
 SCHEMA_VERSION = 1
 RECORD = "record.json"
+LOCK = ".lock"
 _STORAGE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 _PACKAGES = ("torch", "transformers", "tokenizers", "datasets", "accelerate", "numpy", "safetensors")
 
@@ -143,6 +146,26 @@ def check_space(folder: Path, parameters: int) -> None:
             f"{folder}: three checkpoints need {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free; "
             "give another output_root"
         )
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the run's folder for this process; the system lets go of it when the process dies, however it dies.
+
+    Raises:
+        OutputError: if another process holds it.
+    """
+    lock = FileLock(folder / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise OutputError(
+            f"{folder}: another process is at this run; wait for it to end, or give another output_dir"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import shutil
@@ -59,6 +60,14 @@ def run(config: RunConfig) -> ExitCode:
         UserError: for data, checkpoints and folders that the user can mend; the record then says so, too.
     """
     folder = records.open_folder(config)
+    with records.locked(folder) if _is_main_process() else contextlib.nullcontext():
+        record = _run(config, folder)
+    if _is_main_process():
+        _show(record, folder)
+    return _EXIT[record.status]
+
+
+def _run(config: RunConfig, folder: Path) -> Record:
     record = records.read(folder)
     if record is None or record.status not in records.FINISHED or config.overwrite:
         attempts = 1 if record is None or config.overwrite else record.attempts + 1
@@ -69,9 +78,7 @@ def run(config: RunConfig) -> ExitCode:
             shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
     else:
         log.info("this run is %s already (overwrite=true runs it again)", record.status)
-    if _is_main_process():
-        _show(record, folder)
-    return _EXIT[record.status]
+    return record
 
 
 def _fit(config: RunConfig, folder: Path, record: Record) -> None:

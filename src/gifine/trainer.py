@@ -63,6 +63,8 @@ class Trainer(transformers.Trainer):
         self.accelerator.wait_for_everyone()
 
     def _load_best_model(self) -> None:
+        if self.state.global_step < self.state.max_steps:
+            return  # stopped early: whoever sent the signal may not wait
         self._point_to_best()  # an earlier attempt may have known this folder by another path
         best = Path(str(self.state.best_model_checkpoint))
         problem = checkpointing.damage(best)
