@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -175,3 +176,47 @@ def test_sigkill_loses_nothing(tmp_path, undisturbed):
     (folder,) = tmp_path.glob("demo_*")
     assert json.loads((folder / "record.json").read_text())["attempts"] >= 2
     assert result(folder) == undisturbed
+
+
+@pytest.mark.integration
+def test_two_processes_stop_together_when_one_is_signalled(tmp_path):
+    """And go on, in the middle of an epoch, with the order and dropout that each would have had."""
+
+    def start(name: str) -> subprocess.Popen[str]:
+        launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "gifine"]
+        words = [f"output_root={tmp_path / name}", f"data.cache_dir={tmp_path}", "data.demo_train_rows=400"]
+        command = [*launcher, *RUN, *words, "train.gradient_accumulation=1"]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+    def curve(name: str) -> str:
+        return "".join(path.read_text() for path in (tmp_path / name).glob("*/metrics.jsonl"))
+
+    def second_process(name: str) -> int:
+        for environment in Path("/proc").glob("[0-9]*/environ"):
+            try:
+                words = (environment.parent / "cmdline").read_text(), environment.read_text()
+            except OSError:
+                continue
+            if str(tmp_path / name) in words[0] and "\0LOCAL_RANK=1\0" in f"\0{words[1]}":
+                return int(environment.parent.name)
+        raise AssertionError("no process of rank 1")
+
+    undisturbed = start("undisturbed")
+    output, _ = undisturbed.communicate(timeout=120)
+    assert undisturbed.returncode == 0, output
+
+    signalled = start("signalled")
+    deadline = time.monotonic() + 60
+    while '"step": 60' not in curve("signalled"):
+        assert time.monotonic() < deadline, "no 60th step within a minute"
+        time.sleep(0.01)
+    os.kill(second_process("signalled"), signal.SIGTERM)
+    output, _ = signalled.communicate(timeout=120)
+    assert "interrupted: stopped at step" in output
+
+    resumed = start("signalled")
+    output, _ = resumed.communicate(timeout=120)
+    assert resumed.returncode == 0, output
+    (one,), (other,) = (list((tmp_path / name).glob("demo_*")) for name in ("undisturbed", "signalled"))
+    assert json.loads((other / "record.json").read_text())["resumed_at"] >= 60
+    assert result(other) == result(one)

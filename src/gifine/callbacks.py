@@ -40,10 +40,10 @@ class Curve(TrainerCallback):
         """The lines of an earlier attempt up to the step that this one goes on from: those after it come again."""
         if step == 0 or not self.path.exists():
             return
-        for line in self.path.read_text(encoding="utf-8").splitlines(keepends=True):
+        for line in self.path.read_text(encoding="utf-8").splitlines():
             try:
                 if json.loads(line)["step"] <= step:
-                    yield line
+                    yield f"{line}\n"
             except ValueError:  # cut off when the process was killed
                 return
 

@@ -184,7 +184,8 @@ def kept(record: Record, folder: Path, *, writes: bool) -> Iterator[None]:
     record.started = _now()
     record.provenance = provenance()
     save()
-    handler = logging.FileHandler(folder / "run.log", mode="w", encoding="utf-8") if writes else logging.NullHandler()
+    mode = "w" if record.attempts == 1 else "a"
+    handler = logging.FileHandler(folder / "run.log", mode, encoding="utf-8") if writes else logging.NullHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logging.getLogger().addHandler(handler)
     logging.getLogger("gifine").setLevel(logging.INFO if writes else logging.WARNING)
