@@ -24,10 +24,10 @@ from transformers import (
     set_seed,
 )
 
-from gifine.config import GateInit, GateSide, GateThreshold, GiConfig, ModelConfig, SizeConfig
+from gifine.config import GateInit, GateSide, GateThreshold, GiConfig, ModelConfig, SizeConfig, families
 from gifine.errors import ModelError
 from gifine.gi import gate
-from gifine.models import LayerCountWarning, build, count_parameters, families, family_classes, from_pretrained
+from gifine.models import LayerCountWarning, build, count_parameters, family_classes, from_pretrained
 
 VOCAB, DEPTH, D, HEADS = 97, 3, 32, 4
 TINY: dict[str, Any] = {

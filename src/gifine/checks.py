@@ -18,6 +18,7 @@ from gifine.config import (
     RunConfig,
     TaskConfig,
     TrainConfig,
+    families,
 )
 from gifine.errors import ConfigError, ModelError, did_you_mean
 from gifine.metrics import METRICS, REGRESSION_METRICS
@@ -39,11 +40,6 @@ def check(config: RunConfig) -> None:
         problems.append(f"seed={config.seed}: must be in 0 … 2^32 − 1")
     if problems:
         raise ConfigError(*problems)
-
-
-def families() -> list[str]:
-    """The model families: the files in models/ whose names have no leading underscore."""
-    return sorted(path.stem for path in (Path(__file__).parent / "models").glob("[!_]*.py"))
 
 
 def _model(model: ModelConfig) -> Iterator[str]:

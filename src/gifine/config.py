@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
+from pathlib import Path
 from typing import Any
 
 from omegaconf import MISSING
@@ -199,3 +200,8 @@ class RunConfig:
     output_dir: str | None = None  # null: <output_root>/<readable slug>-<run_id>
     resume: bool = True  # go on from the last complete checkpoint of an attempt that did not finish
     overwrite: bool = False  # run again, from the start, although a finished record is there
+
+
+def families() -> list[str]:
+    """The model families that can be gated: the files in models/ whose names have no leading underscore."""
+    return sorted(path.stem for path in (Path(__file__).parent / "models").glob("[!_]*.py"))

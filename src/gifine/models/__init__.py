@@ -17,7 +17,7 @@ from typing import Any
 from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, PreTrainedConfig, PreTrainedModel
 
-from gifine.config import GiConfig, ModelConfig
+from gifine.config import GiConfig, ModelConfig, families
 from gifine.errors import ModelError, did_you_mean
 from gifine.models._checkpoint import is_gate, load, read_config
 from gifine.models._gates import Family, unmarked
@@ -29,13 +29,8 @@ class LayerCountWarning(UserWarning):
     """The authors' words and their code disagree on how many layers `gi_layer_num` gates."""
 
 
-def families() -> list[str]:
-    """Names of the architectures that can be gated."""
-    return sorted(path.stem for path in Path(__file__).parent.glob("[!_]*.py"))
-
-
 def family_classes(name: str) -> Family:
-    """The config and model classes of one of `families()`."""
+    """The config and model classes of one of `config.families()`."""
     return import_module(f"gifine.models.{name}").FAMILY
 
 
