@@ -165,9 +165,9 @@ def test_sigkill_loses_nothing(tmp_path, undisturbed):
     for wait in (0.1, 0.25, 0.4):
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
             before = set(tmp_path.glob("demo_*/checkpoints/checkpoint-*"))
-            deadline = time.monotonic() + 60
+            deadline = time.monotonic() + 150
             while set(tmp_path.glob("demo_*/checkpoints/checkpoint-*")) <= before and process.poll() is None:
-                assert time.monotonic() < deadline, "no new checkpoint within a minute"
+                assert time.monotonic() < deadline, "no new checkpoint in time"
                 time.sleep(0.01)
             time.sleep(wait)
             process.kill()
@@ -202,20 +202,20 @@ def test_two_processes_stop_together_when_one_is_signalled(tmp_path):
         raise AssertionError("no process of rank 1")
 
     undisturbed = start("undisturbed")
-    output, _ = undisturbed.communicate(timeout=120)
+    output, _ = undisturbed.communicate(timeout=240)
     assert undisturbed.returncode == 0, output
 
     signalled = start("signalled")
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 150
     while '"step": 60' not in curve("signalled"):
-        assert time.monotonic() < deadline, "no 60th step within a minute"
+        assert time.monotonic() < deadline, "no 60th step in time"
         time.sleep(0.01)
     os.kill(second_process("signalled"), signal.SIGTERM)
-    output, _ = signalled.communicate(timeout=120)
+    output, _ = signalled.communicate(timeout=240)
     assert "interrupted: stopped at step" in output
 
     resumed = start("signalled")
-    output, _ = resumed.communicate(timeout=120)
+    output, _ = resumed.communicate(timeout=240)
     assert resumed.returncode == 0, output
     (one,), (other,) = (list((tmp_path / name).glob("demo_*")) for name in ("undisturbed", "signalled"))
     assert json.loads((other / "record.json").read_text())["resumed_at"] >= 60
