@@ -7,6 +7,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import datasets
 import pytest
 
 from gifine import cli, data, demo
@@ -102,6 +103,53 @@ def test_hub_out_of_reach_is_one_line_with_a_way_out(tokenizer, tmp_path, monkey
     with pytest.raises(DataError, match=r"nyu-mll/glue .*Hub not reachable.*data=glue_dir") as error:
         data.load(task, DataConfig(source=DataSource.hub, cache_dir=str(tmp_path)), tokenizer, max_length=32)
     assert "\n" not in str(error.value)
+
+
+def hub_answers(monkeypatch, names=("entailment", "not_entailment"), labels=(1, 0), column="sentence1"):
+    """The Hub's GLUE: columns and label classes as there, sentences our own."""
+    features = datasets.Features(
+        {
+            column: datasets.Value("string"),
+            "sentence2": datasets.Value("string"),
+            "label": datasets.ClassLabel(names=list(names)),
+            "idx": datasets.Value("int32"),
+        }
+    )
+    rows = {column: ["a dog sleeps", "a dog"], "sentence2": ["a dog", "a cat"], "label": list(labels), "idx": [7, 8]}
+    asked = []
+
+    def load_dataset(path, name, split):
+        asked.append((path, name, split))
+        return datasets.Dataset.from_dict(rows, features=features)
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    return asked
+
+
+def test_hub(tokenizer, tmp_path, monkeypatch):
+    asked = hub_answers(monkeypatch)
+    task = cli.config_from(cli.compose(["task=rte"])).task
+    source = DataConfig(source=DataSource.hub, cache_dir=str(tmp_path))
+    examples = data.load(task, source, tokenizer, max_length=32)["validation"].examples
+    assert asked == [("nyu-mll/glue", "rte", "train"), ("nyu-mll/glue", "rte", "validation")]
+    assert examples["labels"][:] == [1, 0]
+    assert examples["idx"][:] == [0, 1]
+    assert examples["input_ids"][0] == tokenizer("a dog sleeps", "a dog")["input_ids"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        ({"names": ["not_entailment", "entailment"]}, "its labels are .* those of task=rte are"),
+        ({"labels": [1, -1]}, "row 1: label -1 is none of 0 … 1"),
+        ({"column": "premise"}, "no column sentence1; columns: premise, sentence2"),
+    ],
+)
+def test_hub_data_of_another_form_is_refused(tokenizer, tmp_path, monkeypatch, answer, said):
+    hub_answers(monkeypatch, **answer)
+    task = cli.config_from(cli.compose(["task=rte"])).task
+    with pytest.raises(DataError, match=said):
+        data.load(task, DataConfig(source=DataSource.hub, cache_dir=str(tmp_path)), tokenizer, max_length=32)
 
 
 def official(tmp_path: Path, **files: str) -> DataConfig:
