@@ -86,3 +86,27 @@ def test_minilm_starts_from_pretrained_weights(tmp_path):
     record = record_named_by(out, tmp_path)
     assert record["metrics"]["stsb/validation/pearson"] > 0.5
     assert record["parameters"]["gates"] == 2 * 6 * 2 * (384 * 384 + 384)  # sides × layers × (2 Linear(384, 384))
+
+
+def test_a_tenth_task_is_one_yaml_of_the_users_own(tmp_path):
+    (tmp_path / "conf" / "task").mkdir(parents=True)
+    (tmp_path / "conf" / "task" / "questions.yaml").write_text(
+        """
+name: questions
+inputs: [question, passage]
+labels: ["no", maybe, "yes"]
+metrics: [accuracy, f1_macro]
+select_by: f1_macro
+splits:
+  train: {tsv: questions/train.tsv, columns: {question: q, passage: p, label: answer}}
+  validation: {tsv: questions/dev.tsv, columns: {question: q, passage: p, label: answer}}
+"""
+    )
+    (tmp_path / "data" / "questions").mkdir(parents=True)
+    rows = ["answer\tp\tq"] + [f"{word}\tthe boy sleeps\tdoes he" for word in ("yes", "no", "maybe", "2")]
+    for name in ("train.tsv", "dev.tsv"):
+        (tmp_path / "data" / "questions" / name).write_text("\n".join(rows) + "\n")
+    words = [*TINY_DEMO, "task=questions", "data=glue_dir", f"data.dir={tmp_path / 'data'}"]
+    out = call(sys.executable, "-m", "gifine", "--config-dir", tmp_path / "conf", *words, cwd=tmp_path)
+    record = record_named_by(out, tmp_path)
+    assert record["metrics"].keys() == {"questions/validation/accuracy", "questions/validation/f1_macro"}
