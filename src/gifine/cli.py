@@ -20,7 +20,7 @@ from hydra._internal.utils import get_args_parser
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException, ValidationError
 
@@ -60,7 +60,7 @@ def main() -> int:
         if wants_traceback:
             raise
         return _bad_input(error)
-    except (HydraException, OmegaConfBaseException) as error:
+    except Exception as error:  # Hydra lets through whatever its parts raise
         if wants_traceback:
             raise
         problems = _explain(args.overrides, args.config_dir, multirun=args.multirun)
@@ -155,13 +155,13 @@ def _explain(overrides: list[str], config_dir: str | None, *, multirun: bool) ->
             for value in values:
                 compose([*accepted, value], config_dir)
             accepted.append(values[0])
-        except (HydraException, OmegaConfBaseException) as error:
+        except Exception as error:  # Hydra lets through whatever its parts raise
             problems.append(_problem(override, error))
     try:
         config_from(compose(accepted, config_dir))
     except ConfigError as error:
         problems += error.problems
-    except (HydraException, OmegaConfBaseException) as error:
+    except Exception as error:  # Hydra lets through whatever its parts raise
         problems.append(_one_line(error))
     return problems
 
