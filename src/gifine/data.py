@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+from datasets.exceptions import DatasetNotFoundError
 from filelock import FileLock
 from transformers import PreTrainedTokenizerFast
 
@@ -28,7 +29,7 @@ from gifine.rows import Row
 log = logging.getLogger(__name__)
 
 _LAYOUT = 1  # raise it when the columns of a tokenised split change: older caches are then left alone
-_HUB_UNREACHABLE = (ConnectionError, datasets.exceptions.DatasetNotFoundError, FileNotFoundError)
+_HUB_UNREACHABLE = (ConnectionError, DatasetNotFoundError, FileNotFoundError)
 
 
 @dataclass

@@ -15,7 +15,7 @@ import shutil
 import subprocess
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -149,7 +149,7 @@ def check_space(folder: Path, parameters: int) -> None:
 
 
 @contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path) -> Generator[None]:
     """Hold the run's folder for this process; the system lets go of it when the process dies, however it dies.
 
     Raises:
@@ -169,7 +169,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def kept(record: Record, folder: Path, *, writes: bool) -> Iterator[None]:
+def kept(record: Record, folder: Path, *, writes: bool) -> Generator[None]:
     """Write the record when the run starts and when it ends, and the log meanwhile: of several processes, one `writes`.
 
     Raises:

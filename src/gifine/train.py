@@ -19,7 +19,6 @@ from typing import Any, cast
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
-import transformers
 from datasets import Dataset
 from tqdm.contrib.logging import logging_redirect_tqdm
 from transformers import (
@@ -31,6 +30,7 @@ from transformers import (
     TrainingArguments,
     set_seed,
 )
+from transformers.utils import logging as transformers_logging
 
 from gifine import checkpointing, data, demo, identity, metrics, models, records, tokenization
 from gifine.callbacks import Bar, Curve, StopWhenDiverged
@@ -84,7 +84,7 @@ def _run(config: RunConfig, folder: Path) -> Record:
 def _fit(config: RunConfig, folder: Path, record: Record) -> None:
     task, train = config.task, config.train
 
-    transformers.utils.logging.disable_progress_bar()  # of loading weights; Bar shows the steps
+    transformers_logging.disable_progress_bar()  # of loading weights; Bar shows the steps
     tokenizer = _tokenizer(config.model)
     splits = data.load(task, config.data, tokenizer, train.max_length)
     record.rows = {name: len(split.examples) for name, split in splits.items()}

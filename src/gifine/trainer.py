@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -90,7 +90,7 @@ class Interruption(TrainerCallback):
         self.in_mid_epoch = False
 
     @contextmanager
-    def listening(self) -> Iterator[None]:
+    def listening(self) -> Generator[None]:
         """Take the signals' handlers for the time of a `with` block."""
 
         def note(number: int, frame: FrameType | None) -> None:
@@ -104,13 +104,14 @@ class Interruption(TrainerCallback):
                 signal.signal(number, handler)
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        if self.save_steps is not None and state.global_step % self.save_steps == 0:
-            control.should_save = True
+        mid_epoch = bool(float(state.epoch or 0) % 1)
+        if mid_epoch and self.save_steps is not None and state.global_step % self.save_steps == 0:
+            control.should_save = True  # the last step of an epoch is saved with its evaluation
         if args.world_size > 1:  # a signal may have reached one process only, or a step earlier
             votes = torch.tensor(float(self.signalled), device=args.device)
             torch.distributed.all_reduce(votes)
             self.signalled = bool(votes.item())
-        if self.signalled and float(state.epoch or 0) % 1:
+        if self.signalled and mid_epoch:
             self.in_mid_epoch = True
             control.should_save = control.should_training_stop = True
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -107,7 +107,7 @@ def _folder(checkpoint: str) -> Path | None:
 
 
 @contextmanager
-def _one_line_errors(checkpoint: str) -> Iterator[None]:
+def _one_line_errors(checkpoint: str) -> Generator[None]:
     try:
         yield
     except SafetensorError as error:
@@ -129,7 +129,7 @@ def _one_line_errors(checkpoint: str) -> Iterator[None]:
 
 
 @contextmanager
-def _without_load_report() -> Iterator[None]:
+def _without_load_report() -> Generator[None]:
     """transformers warns with a table of every new parameter; `load` says the same in two lines."""
 
     def keep(record: logging.LogRecord) -> bool:
