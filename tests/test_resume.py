@@ -184,7 +184,7 @@ def test_two_processes_stop_together_when_one_is_signalled(tmp_path):
 
     def start(name: str) -> subprocess.Popen[str]:
         launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "gifine"]
-        words = [f"output_root={tmp_path / name}", f"data.cache_dir={tmp_path}", "data.demo_train_rows=400"]
+        words = [f"output_root={tmp_path / name}", f"data.cache_dir={tmp_path}", "data.demo_train_rows=1600"]
         command = [*launcher, *RUN, *words, "train.gradient_accumulation=1"]
         return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
