@@ -17,7 +17,7 @@ B, T, D = 3, 4, 5
 
 def tensors(seed: int, scale: float = 1.0) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor, Tensor]]:
     generator = torch.Generator().manual_seed(seed)
-    draw = lambda *shape: scale * torch.randn(*shape, generator=generator, dtype=torch.float64)  # noqa: E731
+    draw = lambda *shape: scale * torch.randn(*shape, generator=generator, dtype=torch.float64)  # noqa: E731 - a name for one expression
     return draw(B, T, D), (draw(D, D), draw(D), draw(D, D), draw(D))
 
 

@@ -15,7 +15,7 @@ class GiBertConfig(GatedConfig, BertConfig):
 
 
 # transformers says that it returns tuple[Tensor], and returns two.
-class GiBertSelfAttention(BertGatedAttention, BertSelfAttention):  # pyrefly: ignore[inconsistent-inheritance]
+class GiBertSelfAttention(BertGatedAttention, BertSelfAttention):  # pyrefly: ignore[inconsistent-inheritance] - forward has other keywords
     pass
 
 

@@ -14,7 +14,7 @@ class GiRobertaConfig(GatedConfig, RobertaConfig):
 
 
 # transformers says that it returns tuple[Tensor], and returns two.
-class GiRobertaSelfAttention(BertGatedAttention, RobertaSelfAttention):  # pyrefly: ignore[inconsistent-inheritance]
+class GiRobertaSelfAttention(BertGatedAttention, RobertaSelfAttention):  # pyrefly: ignore[inconsistent-inheritance] - forward has other keywords
     pass
 
 
