@@ -25,6 +25,9 @@ def config(*overrides: str) -> RunConfig:
         ["train.save_model=true"],
         ["train.keep_checkpoints=true"],
         ["train.log_steps=1"],
+        ["evaluate.invariance=true"],
+        ["deterministic=true"],
+        ["prefetch=."],
         ["model=bert-large"],
         ["data.demo_seed=3"],
     ],
@@ -56,6 +59,8 @@ def test_run_id_leaves_out_what_does_not_decide_the_result(overrides):
         "train.max_steps=5",
         "data.max_train_rows=5",
         "data.allow_partial=true",
+        "evaluate.split_dev=true",
+        "model.init_from=.",
     ],
 )
 def test_run_id_depends_on_what_decides_the_result(override):
@@ -71,9 +76,25 @@ def test_run_id_of_random_weights_depends_on_the_architecture():
     assert identity.run_id(small) != identity.run_id(large)
 
 
+def test_run_id_knows_a_run_that_weights_come_from_wherever_it_lies(tmp_path):
+    ids = []
+    for place, run in (("here", "abc"), ("there", "abc"), ("else", "def")):
+        (tmp_path / place).mkdir()
+        (tmp_path / place / "record.json").write_text(f'{{"run_id": "{run}"}}')
+        ids.append(identity.run_id(config(f"model.init_from={tmp_path / place}")))
+    assert ids[0] == ids[1] != ids[2]
+
+
+def test_config_comes_back_from_its_record():
+    ours = config("gi.layers=6", "model.random_init=true", "++model.config_overrides.hidden_size=64", "train=seed")
+    again = identity.from_dict(identity.to_dict(ours))
+    assert identity.to_dict(again) == identity.to_dict(ours)
+    assert identity.run_id(again) == identity.run_id(ours)
+
+
 def test_run_id_is_stable_across_versions():
     """Results on disk are found again by it: whoever changes this number makes every finished run run again."""
-    assert identity.run_id(config()) == "f20029147366"
+    assert identity.run_id(config()) == "b64ade7928aa"
 
 
 @pytest.mark.parametrize(

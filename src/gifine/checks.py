@@ -36,6 +36,8 @@ def check(config: RunConfig) -> None:
         *_data(config.data, config.task),
         *_train(config.train, config.model),
     ]
+    if config.evaluate.split_dev and not config.train.select_best:
+        problems.append("evaluate.split_dev=true: needs train.select_best=true; else nothing is chosen on either half")
     if not 0 <= config.seed < 2**32:
         problems.append(f"seed={config.seed}: must be in 0 … 2^32 − 1")
     if problems:

@@ -97,6 +97,7 @@ class ModelConfig:
     sizes: dict[str, SizeConfig] = field(default_factory=dict)
     checkpoint: str | None = None  # Hub id or local folder; null: what `sizes` names
     revision: str | None = None  # branch, tag or commit on the Hub
+    init_from: str | None = None  # another run's folder, or a model's: its weights, without the head if labels differ
     tokenizer: str | None = None  # folder or Hub id; null: the checkpoint's; `demo`: the demo data's own
     random_init: bool = False  # random weights: nothing is fetched
     config_overrides: dict[str, Any] = field(default_factory=dict)  # entries of the model's config.json
@@ -114,7 +115,9 @@ class SplitConfig:
 
     hub: str | None = None
     tsv: str | None = None  # below data.dir
+    hub_name: str | None = None  # the Hub's config where it is not task.hub.name
     header: bool = True
+    submission: str | None = None  # the file that GLUE's server takes this test split's predictions in
     columns: dict[str, str] = field(default_factory=dict)  # our column: its header, or its 0-based position if none
 
 
@@ -140,6 +143,7 @@ class TaskConfig:
     train_split: str = "train"
     evaluation_splits: list[str] = field(default_factory=lambda: ["validation"])
     test_splits: list[str] = field(default_factory=lambda: ["test"])
+    submission_labels: list[str] = field(default_factory=list)  # what a submission calls `labels`; empty: their names
     skip_short_rows: bool = False  # official QQP has rows with missing columns; elsewhere they are an error
     files: FilesConfig = field(default_factory=FilesConfig)
 
@@ -189,13 +193,22 @@ class TrainConfig:
 
 
 @dataclass
+class EvaluateConfig:
+    split_dev: bool = False  # choose the best checkpoint on one half of the first evaluation split, report the other
+    invariance: bool = False  # evaluate in other batches, too, and record how many predictions depend on theirs
+
+
+@dataclass
 class RunConfig:
     model: ModelConfig = field(default_factory=ModelConfig)
     gi: GiConfig = field(default_factory=GiConfig)
     task: TaskConfig = field(default_factory=TaskConfig)
     data: DataConfig = field(default_factory=DataConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
+    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     seed: int = 42
+    deterministic: bool | None = None  # the same bits again; null: on a CPU, where it costs nothing
+    prefetch: str | None = None  # the folder that `python -m gifine.prefetch` filled: read only that, use no network
     output_root: str = "runs"
     output_dir: str | None = None  # null: <output_root>/<readable slug>-<run_id>
     resume: bool = True  # go on from the last complete checkpoint of an attempt that did not finish

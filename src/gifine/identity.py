@@ -10,6 +10,8 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from omegaconf import OmegaConf
+
 from gifine.config import DataSource, GateSide, RunConfig
 
 
@@ -29,6 +31,17 @@ def to_dict(config: RunConfig) -> dict[str, Any]:
     return entries
 
 
+def from_dict(entries: dict[str, Any]) -> RunConfig:
+    """The config that `to_dict` made these entries of.
+
+    Raises:
+        OmegaConfBaseException: for entries that the schema does not have.
+    """
+    config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(RunConfig), OmegaConf.create(entries)))
+    assert isinstance(config, RunConfig)
+    return config
+
+
 def run_id(config: RunConfig) -> str:
     """Twelve hex digits that are equal for two configs exactly if these ask for the same result.
 
@@ -36,8 +49,9 @@ def run_id(config: RunConfig) -> str:
     gates where there are none, of other sizes and other sources).
     """
     deciding = to_dict(config)
-    for key in ("output_root", "output_dir", "resume", "overwrite"):
+    for key in ("output_root", "output_dir", "resume", "overwrite", "deterministic", "prefetch"):
         del deciding[key]
+    del deciding["evaluate"]["invariance"]
     model, task, data, train = (deciding[key] for key in ("model", "task", "data", "train"))
     size = config.model.sizes.get(config.model.size)
     if model["checkpoint"] is None and size is not None:
@@ -58,6 +72,13 @@ def run_id(config: RunConfig) -> str:
     if config.task.files.train is not None:
         data["source"] = "files"
         del task["splits"], task["hub"]
+    else:
+        used = {task["train_split"], *task["evaluation_splits"]}
+        task["splits"] = {name: split for name, split in task["splits"].items() if name in used}
+    for key in ("test_splits", "submission_labels"):
+        del task[key]
+    if config.model.init_from is not None:
+        model["init_from"] = _origin(Path(config.model.init_from).expanduser())
     for key in ("save_model", "save_predictions", "save_steps", "keep_checkpoints", "log_steps", "device"):
         del train[key]
     canonical = json.dumps(deciding, sort_keys=True, separators=(",", ":"))
@@ -80,3 +101,11 @@ def directory(config: RunConfig) -> Path:
     if config.output_dir is not None:
         return Path(config.output_dir).expanduser()
     return Path(config.output_root).expanduser() / f"{slug(config)}-{run_id(config)}"
+
+
+def _origin(folder: Path) -> str:
+    """A run is known by its run_id wherever it lies, other weights by their path."""
+    try:
+        return str(json.loads((folder / "record.json").read_text(encoding="utf-8"))["run_id"])
+    except (OSError, ValueError, TypeError, KeyError):
+        return str(folder)

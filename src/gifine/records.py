@@ -59,6 +59,7 @@ class Record:
     status: Status = Status.RUNNING
     error: str | None = None  # why a run failed, diverged or is degenerate
     metrics: dict[str, float | None] = field(default_factory=dict)
+    invariance: list[dict[str, Any]] = field(default_factory=list)  # what `evaluate.invariance` found
     best: dict[str, Any] = field(default_factory=dict)  # step, epoch and metric of the chosen checkpoint
     attempts: int = 1
     resumed_at: int = 0  # the step that this attempt went on from

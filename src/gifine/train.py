@@ -12,18 +12,12 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet
-from datasets import Dataset
+import torch
 from tqdm.contrib.logging import logging_redirect_tqdm
 from transformers import (
-    DataCollatorWithPadding,
-    EvalPrediction,
     PreTrainedTokenizerFast,
     PrinterCallback,
     ProgressCallback,
@@ -32,10 +26,10 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from gifine import checkpointing, data, demo, identity, metrics, models, records, tokenization
+from gifine import checkpointing, data, demo, evaluate, identity, models, records, tokenization
 from gifine.callbacks import Bar, Curve, StopWhenDiverged
 from gifine.checks import DEMO
-from gifine.config import ModelConfig, Padding, RunConfig
+from gifine.config import Device, ModelConfig, RunConfig
 from gifine.errors import ExitCode
 from gifine.records import Record, Status
 from gifine.sampling import EpochSampler
@@ -91,6 +85,7 @@ def _fit(config: RunConfig, folder: Path, record: Record) -> None:
     record.provenance["data"] = {name: split.fingerprint for name, split in splits.items()}
 
     set_seed(config.seed)
+    _be_deterministic(config)
     model = models.build(
         config.model,
         config.gi,
@@ -103,12 +98,10 @@ def _fit(config: RunConfig, folder: Path, record: Record) -> None:
     records.check_space(folder, record.parameters["total"])
     log.info("%s: %s", identity.slug(config), _described(record))
 
-    evaluated = {
-        name: _by_length(splits[name].examples, train.group_by_length) for name in data.evaluation_splits(task)
-    }
+    evaluated = evaluate.sets(splits, config)
     arguments = training_arguments(train, task, next(iter(evaluated)), config.seed, folder / CHECKPOINTS)
     examples = splits[task.train_split].examples
-    batch = arguments.train_batch_size * train.gradient_accumulation
+    batch = arguments.train_batch_size * arguments.world_size * train.gradient_accumulation  # all that make a step
     alarm, interruption = StopWhenDiverged(), Interruption(train.save_steps)
     trainer = Trainer(
         model=model,
@@ -116,9 +109,9 @@ def _fit(config: RunConfig, folder: Path, record: Record) -> None:
         train_dataset=examples,
         sampler=EpochSampler(examples["length"][:], batch, config.seed, group_by_length=train.group_by_length),
         eval_dataset=cast("Any", evaluated),  # its type leaves datasets' own out, here and in predict
-        data_collator=_collator(tokenizer, config),
+        data_collator=evaluate.collator(tokenizer, config),
         processing_class=tokenizer,
-        compute_metrics=_metrics_for_trainer(config),
+        compute_metrics=evaluate.metrics_for_trainer(config),
         callbacks=[Curve(folder / "metrics.jsonl", task.name), alarm, interruption, Bar()],
     )
     trainer.remove_callback(ProgressCallback)
@@ -144,7 +137,7 @@ def _fit(config: RunConfig, folder: Path, record: Record) -> None:
         return
 
     clock = time.monotonic()
-    _evaluate(trainer, evaluated, config, folder, record)
+    evaluate.final(trainer, evaluated, config, folder, record)
     if record.best and record.metrics:
         _check_best(record, f"{task.name}/{next(iter(evaluated))}/{task.select_by}", record.best[task.select_by])
     record.seconds["evaluate"] = round(time.monotonic() - clock, 3)
@@ -169,68 +162,14 @@ def _check_best(record: Record, key: str, best: float) -> None:
         raise RuntimeError(f"the best checkpoint had {key} {best}, reloaded it has {record.metrics[key]}")
 
 
-def _evaluate(trainer: Trainer, evaluated: dict[str, Dataset], config: RunConfig, folder: Path, record: Record) -> None:
-    """Final metrics and predictions of every evaluation split, and what they say of the run."""
-    task, flat = config.task, []
-    for split, examples in evaluated.items():
-        output = trainer.predict(cast("Any", examples), metric_key_prefix=split)
-        logits, references = np.asarray(output.predictions), np.asarray(output.label_ids)
-        if not np.isfinite(logits).all():
-            record.status, record.error = Status.DIVERGED, f"{split}: logits are NaN or infinite after the last step"
-            record.metrics = {}
-            return
-        predictions = _predictions(logits, config)
-        for name, value in metrics.compute(task.metrics, predictions, references).items():
-            record.metrics[f"{task.name}/{split}/{name}"] = value
-        reason = metrics.degenerate(predictions, is_regression=not task.labels)
-        if reason is not None:
-            flat.append(f"{split}: {reason}")
-        if config.train.save_predictions and trainer.is_world_process_zero():
-            _write_predictions(folder / f"predictions-{split}.parquet", np.asarray(examples["idx"]), references, logits)
-    record.status = Status.DEGENERATE if flat else Status.DONE
-    record.error = "; ".join(flat) or None
-
-
-def _write_predictions(path: Path, idx: np.ndarray, labels: np.ndarray, logits: np.ndarray) -> None:
-    """Columns idx (the example's row in its file), label and logits (a list of one number a class), by idx."""
-    order = np.argsort(idx)
-    columns = {"idx": idx[order], "label": labels[order], "logits": list(logits[order].reshape(len(idx), -1))}
-    temporary = path.with_suffix(".tmp")
-    pyarrow.parquet.write_table(pa.table(columns), temporary)
-    temporary.replace(path)
-
-
-def _by_length(examples: Dataset, wanted: bool) -> Dataset:
-    """Longest first, so that batches hold little padding; predictions are put back in order by their idx."""
-    if not wanted:
-        return examples
-    longest_first = examples.select(np.argsort(-np.asarray(examples["length"]), kind="stable"))
-    assert isinstance(longest_first, Dataset)
-    return longest_first
-
-
-def _collator(tokenizer: PreTrainedTokenizerFast, config: RunConfig) -> DataCollatorWithPadding:
-    if config.train.padding is Padding.max_length:
-        return DataCollatorWithPadding(tokenizer, padding="max_length", max_length=config.train.max_length)
-    return DataCollatorWithPadding(tokenizer)
-
-
-def _metrics_for_trainer(config: RunConfig) -> Callable[[EvalPrediction], dict[str, float]]:
-    """The task's metrics during training. Undefined ones are NaN, which never is the Trainer's best."""
-
-    def compute(output: EvalPrediction) -> dict[str, float]:
-        logits, names = np.asarray(output.predictions), config.task.metrics
-        if not np.isfinite(logits).all():
-            return dict.fromkeys([f"/{name}" for name in names], float("nan"))
-        values = metrics.compute(names, _predictions(logits, config), np.asarray(output.label_ids))
-        return {f"/{name}": float("nan") if value is None else value for name, value in values.items()}
-
-    return compute
-
-
-def _predictions(logits: np.ndarray, config: RunConfig) -> np.ndarray:
-    """Class ids, or the numbers themselves for regression."""
-    return logits.argmax(axis=-1) if config.task.labels else logits.reshape(len(logits))
+def _be_deterministic(config: RunConfig) -> None:
+    """Choose torch's algorithms: a process may make several runs, so both ways."""
+    wanted = config.deterministic
+    if wanted is None:
+        wanted = config.train.device is Device.cpu or not torch.cuda.is_available()
+    if wanted:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS refuses without; read when it starts
+    torch.use_deterministic_algorithms(wanted)
 
 
 def _tokenizer(model: ModelConfig) -> PreTrainedTokenizerFast:
