@@ -26,7 +26,7 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from gifine import checkpointing, data, demo, evaluate, identity, models, records, tokenization
+from gifine import checkpointing, checkpoints, data, demo, evaluate, identity, models, records, tokenization
 from gifine.callbacks import Bar, Curve, StopWhenDiverged
 from gifine.checks import DEMO
 from gifine.config import Device, ModelConfig, RunConfig
@@ -94,6 +94,8 @@ def _fit(config: RunConfig, folder: Path, record: Record) -> None:
         pad_token_id=tokenizer.pad_token_id,
     )
     record.parameters = models.count_parameters(model)
+    if config.model.init_from is not None:
+        record.provenance["init_from"] = checkpoints.origin(config.model.init_from)
     record.provenance["checkpoint_commit"] = getattr(model.config, "_commit_hash", None)  # on the Hub
     records.check_space(folder, record.parameters["total"])
     log.info("%s: %s", identity.slug(config), _described(record))
@@ -177,7 +179,7 @@ def _tokenizer(model: ModelConfig) -> PreTrainedTokenizerFast:
         return demo.tokenizer()
     if model.tokenizer is not None:
         return tokenization.load(model.tokenizer, family=model.family)
-    return tokenization.load(model.checkpoint or model.sizes[model.size].checkpoint, revision=model.revision)
+    return tokenization.load(checkpoints.source(model), revision=model.revision)
 
 
 def _show(record: Record, folder: Path) -> None:
