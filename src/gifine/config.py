@@ -186,6 +186,7 @@ class TrainConfig:
     log_steps: int = 50
     precision: Precision = Precision.auto
     gradient_checkpointing: bool = False
+    fsdp: bool = False  # shard weights, gradients and optimizer over the processes: for xlarge and xxlarge
     device: Device = Device.auto
     save_model: bool = False  # leave the final weights in the run's folder
     save_predictions: bool = True

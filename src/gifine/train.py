@@ -101,7 +101,8 @@ def _fit(config: RunConfig, folder: Path, record: Record) -> None:
     log.info("%s: %s", identity.slug(config), _described(record))
 
     evaluated = evaluate.sets(splits, config)
-    arguments = training_arguments(train, task, next(iter(evaluated)), config.seed, folder / CHECKPOINTS)
+    layer = type(model.get_submodule(f"{model.base_model_prefix}.encoder.layer.0")).__name__
+    arguments = training_arguments(train, task, next(iter(evaluated)), config.seed, folder / CHECKPOINTS, layer)
     examples = splits[task.train_split].examples
     batch = arguments.train_batch_size * arguments.world_size * train.gradient_accumulation  # all that make a step
     alarm, interruption = StopWhenDiverged(), Interruption(train.save_steps)
