@@ -148,7 +148,7 @@ def _pack(path: Path, written: dict[str, Path], filling: dict[str, bytes]) -> No
         ours, theirs = submission.rows(content), submission.rows(filling.get(name, content))
         if ours != theirs:
             raise DataError(f"{written[name]} has {ours} predictions, the sample's {theirs}: not the same test set")
-    filled = [name for name in filling if name not in contents]
+    filled = [name for name in submission.FILES if name in filling and name not in contents]
     submission.pack(path, filling | contents)
     if filled:
         print(f"from the sample, not from a run: {', '.join(filled)}")
