@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,7 @@ PAIRS = [(SENTENCES[n % 5], SENTENCES[n * n % 5] + " and a dog" * (n % 3)) for n
 TESTS = {"RTE": 50, "STS-B": 40, "MNLI-m": 30, "MNLI-mm": 20, "AX": 10}
 
 
-def write_table(path: Path, header: str, rows: list[list[object]]) -> None:
+def write_table(path: Path, header: str, rows: Sequence[Sequence[object]]) -> None:
     path.parent.mkdir(exist_ok=True)
     path.write_text("\n".join(["\t".join(map(str, row)) for row in [header.split(), *rows]]) + "\n")
 
@@ -283,14 +284,11 @@ def test_model_of_another_task_is_refused(command, runs):
 # The number of rows, and what may stand in them.
 OFFICIAL = {
     "cola": {"CoLA.tsv": (1063, {"0", "1"})},
-    "sst2": {"SST-2.tsv": (1821, {"0", "1"})},
-    "mrpc": {"MRPC.tsv": (1725, {"0", "1"})},
     "stsb": {"STS-B.tsv": (1379, None)},
     "mnli": {
         name: (rows, {"entailment", "neutral", "contradiction"})
         for name, rows in (("MNLI-m.tsv", 9796), ("MNLI-mm.tsv", 9847), ("AX.tsv", 1104))
     },
-    "qnli": {"QNLI.tsv": (5463, {"entailment", "not_entailment"})},
     "rte": {"RTE.tsv": (3000, {"entailment", "not_entailment"})},
     "wnli": {"WNLI.tsv": (146, {"0", "1"})},
 }
