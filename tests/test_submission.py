@@ -123,6 +123,7 @@ def test_a_zip_is_whole_or_not_there(tmp_path, monkeypatch):
     with zipfile.ZipFile(tmp_path / "a.zip") as archive:
         assert archive.namelist() == ["CoLA.tsv", "RTE.tsv"]
         assert archive.read("RTE.tsv") == b"rte"
+        assert {entry.external_attr >> 16 for entry in archive.infolist()} == {0o644}, "readable where it is unpacked"
 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")

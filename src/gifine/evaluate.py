@@ -8,6 +8,7 @@ Nothing here imports torch before arguments, folders and data are known to be go
 from __future__ import annotations
 
 import contextlib
+import logging
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
@@ -39,6 +40,7 @@ def parser() -> commands.Parser:
 
 
 def main(words: Sequence[str] | None = None) -> int:
+    logging.getLogger("gifine.evaluation").setLevel(logging.WARNING)  # what it logs is printed in the end
     return commands.call(_evaluate_all, parser(), words)
 
 

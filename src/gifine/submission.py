@@ -112,7 +112,9 @@ def pack(path: Path, contents: Mapping[str, bytes]) -> None:
     try:
         with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
             for name in sorted(contents, key=FILES.index):
-                archive.writestr(zipfile.ZipInfo(name, _LONG_AGO), contents[name], zipfile.ZIP_DEFLATED)
+                entry = zipfile.ZipInfo(name, _LONG_AGO)
+                entry.external_attr = 0o644 << 16  # else unpacked files may be read by nobody
+                archive.writestr(entry, contents[name], zipfile.ZIP_DEFLATED)
         temporary.replace(path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
