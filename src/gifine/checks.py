@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from gifine.checkpoints import locate
+from gifine.checkpoints import locate, saved_model
 from gifine.config import (
     DataConfig,
     DataSource,
@@ -59,8 +59,18 @@ def _model(model: ModelConfig) -> Iterator[str]:
             locate(source)
         except ModelError as error:
             yield f"model.{key}={source}: {error}"
+    if model.init_from is not None:
+        for key, given in (("checkpoint", model.checkpoint), ("random_init", model.random_init)):
+            if given:
+                yield f"model.init_from={model.init_from}: excludes model.{key}={given}; the weights have one source"
+        try:
+            saved_model(model.init_from)
+        except ModelError as error:
+            yield f"model.init_from={model.init_from}: {error}"
     if model.tokenizer == DEMO and not model.random_init:
         yield "model.tokenizer=demo: its vocabulary fits no published checkpoint; it goes with model.random_init=true"
+    if model.classifier_dropout is not None and not 0 <= model.classifier_dropout < 1:
+        yield f"model.classifier_dropout={model.classifier_dropout:g}: must be in 0 … 1, below 1"
     for key in ("num_hidden_layers", "num_attention_heads", "hidden_size", "intermediate_size", "vocab_size"):
         value = model.config_overrides.get(key, 1)
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
@@ -87,11 +97,13 @@ def _gi(gi: GiConfig, model: ModelConfig) -> Iterator[str]:
 
 def architecture(model: ModelConfig) -> dict[str, Any]:
     """What is known of the model's config.json without a network: empty for a Hub id that conf/model does not name."""
-    if model.checkpoint is None:
+    if model.init_from is not None:
+        known = _read_json(f"{model.init_from}/model") or _read_json(model.init_from)
+    elif model.checkpoint is not None:
+        known = _read_json(model.checkpoint)
+    else:
         size = model.sizes.get(model.size)
         known = dict(size.config) if size else {}
-    else:
-        known = _read_json(model.checkpoint)
     return known | model.config_overrides
 
 

@@ -24,7 +24,7 @@ from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException, ValidationError
 
-from gifine import checks
+from gifine import checks, recipes
 from gifine.config import RunConfig
 from gifine.errors import ConfigError, ExitCode, UserError, did_you_mean, tell
 
@@ -36,6 +36,9 @@ def conf_dir() -> Path:
     package = Path(__file__).parent
     installed = package / "conf"
     return installed if installed.is_dir() else package.parents[1] / "conf"
+
+
+recipes.register(conf_dir())
 
 
 def main() -> int:
@@ -79,11 +82,12 @@ def config_from(cfg: DictConfig) -> RunConfig:
     Raises:
         ConfigError: with every problem found.
     """
-    problems = [f"{key}: no such key" for key in _foreign_keys(cfg)]
-    problems += [f"{key}: has no value; {_choices_or_give(key)}" for key in sorted(OmegaConf.missing_keys(cfg))]
-    if problems:
-        raise ConfigError(*problems)
     try:
+        OmegaConf.resolve(cfg)  # every ${…}, so that nothing below meets one that leads nowhere
+        problems = [f"{key}: no such key" for key in _foreign_keys(cfg)]
+        problems += [f"{key}: has no value; {_choices_or_give(key)}" for key in sorted(OmegaConf.missing_keys(cfg))]
+        if problems:
+            raise ConfigError(*problems)
         config = OmegaConf.to_object(cfg)
     except OmegaConfBaseException as error:
         raise ConfigError(_one_line(error)) from error
@@ -180,7 +184,8 @@ def _problem(override: str, error: Exception) -> str:
 
 
 def _one_line(error: BaseException) -> str:
-    return re.sub(r"^(In '[^']*': )", "", str(error).strip().split("\n")[0])
+    wrapped = r"^(In '[^']*': |ConfigError raised while resolving interpolation: )"  # by OmegaConf, around the message
+    return re.sub(wrapped, "", str(error).strip().split("\n")[0])
 
 
 def _keys_below(dotted: str) -> list[str]:

@@ -99,6 +99,7 @@ class ModelConfig:
     revision: str | None = None  # branch, tag or commit on the Hub
     init_from: str | None = None  # another run's folder, or a model's: its weights, without the head if labels differ
     tokenizer: str | None = None  # folder or Hub id; null: the checkpoint's; `demo`: the demo data's own
+    classifier_dropout: float | None = None  # before the classification layer; null: as config.json says
     random_init: bool = False  # random weights: nothing is fetched
     config_overrides: dict[str, Any] = field(default_factory=dict)  # entries of the model's config.json
 
@@ -186,11 +187,20 @@ class TrainConfig:
     log_steps: int = 50
     precision: Precision = Precision.auto
     gradient_checkpointing: bool = False
+    fsdp: bool = False  # shard weights, gradients and optimizer over the processes: for xlarge and xxlarge
     device: Device = Device.auto
     save_model: bool = False  # leave the final weights in the run's folder
     save_predictions: bool = True
     save_steps: int | None = None  # checkpoints besides those at evaluations
     keep_checkpoints: bool = False  # what a resume needs stays after success, too
+
+
+@dataclass
+class RecipeConfig:
+    """Where the values in `train` come from. It decides nothing: the values do."""
+
+    name: str = MISSING
+    source: str | None = None
 
 
 @dataclass
@@ -206,6 +216,7 @@ class RunConfig:
     task: TaskConfig = field(default_factory=TaskConfig)
     data: DataConfig = field(default_factory=DataConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
+    recipe: RecipeConfig = field(default_factory=RecipeConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     seed: int = 42
     deterministic: bool | None = None  # the same bits again; null: on a CPU, where it costs nothing

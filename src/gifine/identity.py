@@ -12,6 +12,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from gifine import checkpoints
 from gifine.config import DataSource, GateSide, RunConfig
 
 
@@ -51,7 +52,7 @@ def run_id(config: RunConfig) -> str:
     deciding = to_dict(config)
     for key in ("output_root", "output_dir", "resume", "overwrite", "deterministic", "prefetch"):
         del deciding[key]
-    del deciding["evaluate"]["invariance"]
+    del deciding["evaluate"]["invariance"], deciding["recipe"]
     model, task, data, train = (deciding[key] for key in ("model", "task", "data", "train"))
     size = config.model.sizes.get(config.model.size)
     if model["checkpoint"] is None and size is not None:
@@ -78,7 +79,7 @@ def run_id(config: RunConfig) -> str:
     for key in ("test_splits", "submission_labels", "submission_range"):
         del task[key]
     if config.model.init_from is not None:
-        model["init_from"] = _origin(Path(config.model.init_from).expanduser())
+        model["init_from"] = checkpoints.known_as(config.model.init_from)
     for key in ("save_model", "save_predictions", "save_steps", "keep_checkpoints", "log_steps", "device"):
         del train[key]
     canonical = json.dumps(deciding, sort_keys=True, separators=(",", ":"))
@@ -91,6 +92,8 @@ def slug(config: RunConfig) -> str:
     name = f"{model.name}-{model.size}" if model.checkpoint is None else Path(model.checkpoint).name
     if model.random_init:
         name += "-random"
+    if model.init_from is not None:
+        name += f"-from-{Path(model.init_from).name.partition('_')[0]}"  # of a run's folder: its task
     gate = "plain" if gi.side is GateSide.none else f"{gi.side.value}-{gi.level:g}"
     if gi.side is not GateSide.none and gi.layers is not None:
         gate += f"-last{gi.layers}"
@@ -101,11 +104,3 @@ def directory(config: RunConfig) -> Path:
     if config.output_dir is not None:
         return Path(config.output_dir).expanduser()
     return Path(config.output_root).expanduser() / f"{slug(config)}-{run_id(config)}"
-
-
-def _origin(folder: Path) -> str:
-    """A run is known by its run_id wherever it lies, other weights by their path."""
-    try:
-        return str(json.loads((folder / "record.json").read_text(encoding="utf-8"))["run_id"])
-    except (OSError, ValueError, TypeError, KeyError):
-        return str(folder)

@@ -35,7 +35,8 @@ def restore(run: Run, scratch: Path) -> tuple[transformers.Trainer, PreTrainedTo
     labels = [name for _, name in sorted((model.config.id2label or {}).items())]
     if config.task.labels and labels != config.task.labels:
         raise ModelError(f"{run.model}: its labels are {labels}, those of the run {config.task.labels}")
-    untrained = replace(config.train, evaluate=Evaluate.end, select_best=False)  # there is nothing to choose from
+    # There is nothing to choose from, and what several processes trained one can evaluate.
+    untrained = replace(config.train, evaluate=Evaluate.end, select_best=False, fsdp=False)
     split = data.evaluation_splits(config.task)[0]
     trainer = transformers.Trainer(
         model=model,

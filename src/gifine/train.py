@@ -25,7 +25,18 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from gifine import checkpointing, data, demo, determinism, evaluation, identity, models, records, tokenization
+from gifine import (
+    checkpointing,
+    checkpoints,
+    data,
+    demo,
+    determinism,
+    evaluation,
+    identity,
+    models,
+    records,
+    tokenization,
+)
 from gifine.callbacks import Bar, Curve, StopWhenDiverged
 from gifine.checks import DEMO
 from gifine.config import ModelConfig, RunConfig
@@ -93,12 +104,15 @@ def _fit(config: RunConfig, folder: Path, record: Record) -> None:
         pad_token_id=tokenizer.pad_token_id,
     )
     record.parameters = models.count_parameters(model)
+    if config.model.init_from is not None:
+        record.provenance["init_from"] = checkpoints.origin(config.model.init_from)
     record.provenance["checkpoint_commit"] = getattr(model.config, "_commit_hash", None)  # on the Hub
     records.check_space(folder, record.parameters["total"])
     log.info("%s: %s", identity.slug(config), _described(record))
 
     evaluated = evaluation.sets(splits, config)
-    arguments = training_arguments(train, task, next(iter(evaluated)), config.seed, folder / CHECKPOINTS)
+    layer = type(model.get_submodule(f"{model.base_model_prefix}.encoder.layer.0")).__name__
+    arguments = training_arguments(train, task, next(iter(evaluated)), config.seed, folder / CHECKPOINTS, layer)
     examples = splits[task.train_split].examples
     batch = arguments.train_batch_size * arguments.world_size * train.gradient_accumulation  # all that make a step
     alarm, interruption = StopWhenDiverged(), Interruption(train.save_steps)
@@ -166,7 +180,7 @@ def _tokenizer(model: ModelConfig) -> PreTrainedTokenizerFast:
         return demo.tokenizer()
     if model.tokenizer is not None:
         return tokenization.load(model.tokenizer, family=model.family)
-    return tokenization.load(model.checkpoint or model.sizes[model.size].checkpoint, revision=model.revision)
+    return tokenization.load(checkpoints.source(model), revision=model.revision)
 
 
 def _show(record: Record, folder: Path) -> None:

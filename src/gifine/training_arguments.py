@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import torch
@@ -9,15 +10,27 @@ from transformers import TrainingArguments
 
 from gifine.callbacks import logged_key
 from gifine.config import Device, Evaluate, Precision, TaskConfig, TrainConfig
+from gifine.errors import ConfigError
 
 _SCHEDULES = {"linear": "linear", "cosine": "cosine", "constant": "constant_with_warmup"}
 
 
-def training_arguments(train: TrainConfig, task: TaskConfig, split: str, seed: int, folder: Path) -> TrainingArguments:
-    """`split` is the evaluation split that chooses the best checkpoint; `folder` is where checkpoints go."""
+def training_arguments(
+    train: TrainConfig, task: TaskConfig, split: str, seed: int, folder: Path, layer: str = ""
+) -> TrainingArguments:
+    """`split` is the evaluation split that chooses the best checkpoint, `folder` is where checkpoints go, and `layer`
+    is the class of the encoder's layers, which FSDP shards one by one; without train.fsdp nobody asks for it.
+
+    Raises:
+        ConfigError: for `train.fsdp` in a run of one process.
+    """
+    if train.fsdp and os.environ.get("WORLD_SIZE", "1") == "1":
+        raise ConfigError("train.fsdp=true: shards over processes, and this is the only one; start N with torchrun")
     # A checkpoint is what a resume needs: where nothing is evaluated before the end, one an epoch all the same.
     interval = "steps" if train.evaluate is Evaluate.steps else "epoch"
     every = train.evaluate_steps or 1
+    recompute = train.gradient_checkpointing and not train.fsdp  # FSDP has its own
+    sharding = {"transformer_layer_cls_to_wrap": [layer], "activation_checkpointing": train.gradient_checkpointing}
     return TrainingArguments(
         output_dir=str(folder),
         num_train_epochs=train.epochs,
@@ -25,8 +38,8 @@ def training_arguments(train: TrainConfig, task: TaskConfig, split: str, seed: i
         per_device_train_batch_size=train.batch_size,
         per_device_eval_batch_size=train.eval_batch_size,
         gradient_accumulation_steps=train.gradient_accumulation,
-        activation_checkpointing=train.gradient_checkpointing,
-        activation_checkpointing_kwargs={"use_reentrant": False} if train.gradient_checkpointing else None,
+        activation_checkpointing=recompute,
+        activation_checkpointing_kwargs={"use_reentrant": False} if recompute else None,
         learning_rate=train.learning_rate,
         weight_decay=train.weight_decay,
         warmup_steps=train.warmup,
@@ -51,6 +64,8 @@ def training_arguments(train: TrainConfig, task: TaskConfig, split: str, seed: i
         dataloader_pin_memory=torch.cuda.is_available(),
         use_cpu=train.device is Device.cpu,
         ddp_find_unused_parameters=False,
+        fsdp=train.fsdp,  # pyrefly: ignore[bad-argument-type] - declared as text for the command line only
+        fsdp_config=sharding if train.fsdp else None,
         seed=seed,
         data_seed=seed,
     )

@@ -17,6 +17,7 @@ from typing import Any
 from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, PreTrainedConfig, PreTrainedModel
 
+from gifine import checkpoints
 from gifine.config import GiConfig, ModelConfig, families
 from gifine.errors import ModelError, did_you_mean
 from gifine.models._checkpoint import is_gate, load, read_config
@@ -47,13 +48,18 @@ def build(
     With `gi.side=none` it is transformers' own class. `vocab_size` and `pad_token_id` are the tokeniser's: with random
     weights the model takes them over, a checkpoint has to go with them. Seed torch before. ModelError: see the message.
     """
-    checkpoint = model.checkpoint or model.sizes[model.size].checkpoint
+    checkpoint = checkpoints.source(model)
     if model.random_init and model.checkpoint is None:
         entries = {"model_type": model.family} | model.sizes[model.size].config
     else:
         entries = read_config(checkpoint, model.revision)
     _check_overrides(model.config_overrides, entries, checkpoint)
     id2label = dict(enumerate(labels)) or {0: "LABEL_0"}
+    theirs: Any = entries.get("id2label", {})
+    same_labels = {int(index): label for index, label in theirs.items()} == id2label  # as JSON, the keys are text
+    without_head = model.init_from is not None and not same_labels
+    if model.classifier_dropout is not None:
+        entries[_family_of(entries, checkpoint).classifier_dropout] = model.classifier_dropout
     entries |= model.config_overrides
     entries |= {
         "id2label": id2label,
@@ -72,7 +78,7 @@ def build(
         raise ModelError(f"'{checkpoint}' knows {config.vocab_size} tokens, its tokenizer has {vocab_size}")
     if pad_token_id not in (None, config.pad_token_id):
         raise ModelError(f"'{checkpoint}' pads with token {config.pad_token_id}, its tokenizer with {pad_token_id}")
-    return load(model_class, config, checkpoint, model.revision)
+    return load(model_class, config, checkpoint, model.revision, without_head=without_head)
 
 
 def from_pretrained(checkpoint: str | Path, gi: GiConfig | None = None, **kwargs: Any) -> PreTrainedModel:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 from safetensors import SafetensorError
+from safetensors.torch import load_file
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from gifine.checkpoints import locate
@@ -36,12 +37,15 @@ def load(
     config: PreTrainedConfig,
     checkpoint: str,
     revision: str | None = None,
+    *,
+    without_head: bool = False,
     **kwargs: Any,
 ) -> PreTrainedModel:
     """A model with the checkpoint's weights, in float32; the log says which parameters are new and which are unused.
 
-    New may be gates, pooler and head (also where the checkpoint's head has another number of labels). ModelError: the
-    encoder is incomplete or of other shapes, or gates in the checkpoint have no place in the model.
+    New may be gates, pooler and head (also where the checkpoint's head has another number of labels; with
+    `without_head`, in any case). ModelError: the encoder is incomplete or of other shapes, or gates in the checkpoint
+    have no place in the model.
     """
     folder = _folder(checkpoint)
     if folder and not any((folder / name).is_file() for name in WEIGHTS):
@@ -52,8 +56,11 @@ def load(
         )
     kwargs.setdefault("dtype", torch.float32)  # some checkpoints hold float16, which does not train
     with _one_line_errors(checkpoint), _without_load_report():
+        if without_head:
+            assert folder, "only weights in a folder have a head to leave behind"
+            kwargs["state_dict"] = _without_head(folder)
         loaded: Any = model_class.from_pretrained(
-            str(folder or checkpoint),
+            None if without_head else str(folder or checkpoint),
             config=config,
             revision=revision or "main",
             use_safetensors=True,
@@ -93,6 +100,13 @@ def load(
         layers_too = any(name.startswith(f"{encoder}encoder.") for name in unused)
         log.log(logging.WARNING if layers_too else logging.INFO, "%s: not used: %s", checkpoint, ", ".join(unused))
     return model
+
+
+def _without_head(folder: Path) -> dict[str, torch.Tensor]:
+    weights: dict[str, torch.Tensor] = {}
+    for path in folder.glob("*.safetensors"):
+        weights |= load_file(path)
+    return {name: tensor for name, tensor in weights.items() if not name.startswith("classifier.")}
 
 
 def is_gate(name: str) -> bool:

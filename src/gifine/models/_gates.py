@@ -34,6 +34,7 @@ class Family:
     classifier: type[PreTrainedModel]
     plain_config: type[PreTrainedConfig]
     plain_classifier: type[PreTrainedModel]
+    classifier_dropout: str = "classifier_dropout"  # its name in config.json
     undeclared: tuple[str, ...] = ()  # entries of config.json that the model reads and its config class does not name
 
 

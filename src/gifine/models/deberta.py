@@ -86,5 +86,6 @@ FAMILY = Family(
     GiDebertaForSequenceClassification,
     DebertaConfig,
     DebertaForSequenceClassification,
+    classifier_dropout="cls_dropout",
     undeclared=("cls_dropout", "embedding_size", "talking_head"),
 )

@@ -88,6 +88,7 @@ FAMILY = Family(
     GiDebertaV2ForSequenceClassification,
     DebertaV2Config,
     DebertaV2ForSequenceClassification,
+    classifier_dropout="cls_dropout",
     undeclared=(
         "attention_head_size",
         "cls_dropout",

@@ -1,0 +1,47 @@
+"""`${published:KEY}` in a config: what conf/recipe/published says for its model, size and task.
+
+A file there is named after the model, and holds for each task its `source` and for each size its settings.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import DictConfig, OmegaConf
+
+from gifine.errors import ConfigError
+
+
+def register(conf_dir: Path) -> None:
+    """Let OmegaConf resolve `${published:KEY}` from the files below `conf_dir`."""
+
+    def published(key: str, *, _root_: DictConfig) -> Any:
+        return settings(conf_dir, _root_.model.name, _root_.task.name, _root_.model.size)[key]
+
+    OmegaConf.register_new_resolver("published", published, replace=True)
+
+
+def settings(conf_dir: Path, model: str, task: str, size: str) -> dict[str, Any]:
+    """The published settings, and their `source`.
+
+    Raises:
+        ConfigError: where nothing is published; it says what is.
+    """
+    folder = conf_dir / "recipe" / "published"
+    asked = f"recipe=auto: nothing is published for model={model} model.size={size} task={task}"
+    if not (folder / f"{model}.yaml").is_file():
+        raise ConfigError(f"{asked}; models: {', '.join(sorted(path.stem for path in folder.glob('*.yaml')))}")
+    tasks = _read(folder / f"{model}.yaml")
+    if task not in tasks:
+        raise ConfigError(f"{asked}; tasks: {', '.join(tasks)}")
+    if size not in tasks[task]:
+        raise ConfigError(f"{asked}; sizes: {', '.join(name for name in tasks[task] if name != 'source')}")
+    return {"source": tasks[task]["source"], **tasks[task][size]}
+
+
+@cache
+def _read(path: Path) -> dict[str, Any]:
+    return yaml.safe_load(path.read_text(encoding="utf-8"))

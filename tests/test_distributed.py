@@ -1,0 +1,110 @@
+"""Several processes: what one process with the same batch gives, and where it cannot be."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pyarrow.parquet
+import pytest
+from safetensors.torch import load_file
+
+from conftest import TINY_DEMO
+
+pytestmark = pytest.mark.integration
+
+# No dropout, which each process draws for itself; the rest is what a run has. 64 rows: no batch is left incomplete.
+RUN = [
+    *TINY_DEMO,
+    "train.batch_size=8",
+    "train.save_model=true",
+    "gi.mask_padding=true",
+    "model.config_overrides.hidden_dropout_prob=0",
+    "model.config_overrides.attention_probs_dropout_prob=0",
+    "model.config_overrides.initializer_range=0.5",
+]
+TORCHRUN = ["torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+# --multi_gpu is what starts several processes; without a GPU they train on the CPU, as train.device says.
+ACCELERATE = ["accelerate.commands.launch", "--multi_gpu", "--num_processes=2", "--num_machines=1"]
+ACCELERATE += ["--mixed_precision=no", "--dynamo_backend=no", "--main_process_port=0"]
+
+
+def start(launcher: list[str], *words: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", *launcher, "-m", "gifine", *words]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def finish(process: subprocess.Popen[str]) -> str:
+    output, _ = process.communicate(timeout=240)
+    assert process.returncode == 0, output
+    return output
+
+
+@pytest.fixture(scope="module")
+def two_processes(tmp_path_factory):
+    """One run a threshold, all by the same two processes; the folders by threshold."""
+    root = tmp_path_factory.mktemp("two")
+    words = ["--multirun", *RUN, "gi.threshold=sequence,token,batch", f"output_root={root}", f"data.cache_dir={root}"]
+    output = finish(start(TORCHRUN, *words))
+    assert output.count("record: ") == 3, "the first process alone writes records"
+    folders = {}
+    for path in root.glob("*/record.json"):
+        record = json.loads(path.read_text())
+        assert record["provenance"]["processes"] == 2
+        folders[record["config"]["gi"]["threshold"]] = path.parent
+    return folders
+
+
+def differences(one, other):
+    """The largest between the losses, the logits and the weights of two runs."""
+    curves = [[json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()] for run in (one, other)]
+    losses = [np.array([line["loss"] for line in curve if "loss" in line]) for curve in curves]
+    logits = [
+        np.array(pyarrow.parquet.read_table(run / "predictions-validation.parquet")["logits"].to_pylist())
+        for run in (one, other)
+    ]
+    weights = [load_file(run / "model" / "model.safetensors") for run in (one, other)]
+    assert weights[0].keys() == weights[1].keys()
+    moved = max(float((weights[0][name] - weights[1][name]).abs().max()) for name in weights[0])
+    return np.abs(losses[0] - losses[1]).max(), np.abs(logits[0] - logits[1]).max(), moved
+
+
+@pytest.mark.parametrize("threshold", ["sequence", "token"])
+def test_two_processes_give_what_one_with_twice_the_batch_gives(two_processes, train, threshold):
+    one = train(*RUN, f"gi.threshold={threshold}", "train.batch_size=16")
+    assert max(differences(two_processes[threshold], one.folder)) < 1e-4
+    record = json.loads((two_processes[threshold] / "record.json").read_text())
+    assert record["metrics"] == one.record.metrics
+    assert record["steps"] == one.record.steps
+
+
+def test_a_threshold_over_the_batch_spans_the_batch_of_one_process(two_processes, train):
+    """So two processes of 8 are not one of 16, as the README says."""
+    one = train(*RUN, "gi.threshold=batch", "train.batch_size=16")
+    losses, _, _ = differences(two_processes["batch"], one.folder)
+    assert losses > 1e-3
+
+
+def test_fsdp_by_accelerate_is_stopped_goes_on_and_ends_as_ddp_does(two_processes, tmp_path):
+    words = [*RUN, "gi.threshold=sequence", "train.fsdp=true", "train.save_steps=1", f"output_dir={tmp_path / 'run'}"]
+    words.append(f"data.cache_dir={tmp_path}")
+    stopped = start(ACCELERATE, *words)
+    curve, deadline = tmp_path / "run" / "metrics.jsonl", time.monotonic() + 150
+    while not (curve.exists() and '"step": 2' in curve.read_text()):
+        assert stopped.poll() is None, stopped.communicate()[0]
+        assert time.monotonic() < deadline, "no second step in time"
+        time.sleep(0.005)
+    os.kill(stopped.pid, signal.SIGTERM)
+    output, _ = stopped.communicate(timeout=240)
+    assert "interrupted: stopped at step" in output, output
+
+    finish(start(ACCELERATE, *words))
+    record = json.loads((tmp_path / "run" / "record.json").read_text())
+    assert record["attempts"] == 2
+    assert record["resumed_at"] >= 2
+    assert max(differences(two_processes["sequence"], tmp_path / "run")) < 1e-6
