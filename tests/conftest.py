@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,6 +46,16 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f"needs the developers' shared folder ({SHARED}); GIFINE_SHARED names another place")
     return SHARED
+
+
+@pytest.fixture(autouse=True)
+def _no_handlers_left_behind():
+    """The commands log to the stderr that they find, which pytest closes after the test."""
+    before = [*logging.root.handlers]
+    yield
+    for handler in [*logging.root.handlers]:
+        if handler not in before:
+            logging.root.removeHandler(handler)
 
 
 @dataclass

@@ -152,6 +152,47 @@ def test_hub_data_of_another_form_is_refused(tokenizer, tmp_path, monkeypatch, a
         data.load(task, DataConfig(source=DataSource.hub, cache_dir=str(tmp_path)), tokenizer, max_length=32)
 
 
+def test_hubs_test_sets_come_without_their_labels(tokenizer, tmp_path, monkeypatch):
+    asked = hub_answers(monkeypatch, labels=(-1, -1))
+    task = cli.config_from(cli.compose(["task=rte"])).task
+    splits = {**task.splits, "ax": replace(task.splits["test"], hub_name="ax")}
+    source = DataConfig(source=DataSource.hub, cache_dir=str(tmp_path), max_eval_rows=1)
+    tests = data.load_tests(replace(task, splits=splits), source, ["test", "ax"], tokenizer, max_length=32)
+    assert asked == [("nyu-mll/glue", "rte", "test"), ("nyu-mll/glue", "ax", "test")]
+    assert tests["ax"].fingerprint != tests["test"].fingerprint
+    for test in tests.values():
+        assert test.examples["idx"][:] == [0, 1], "max_eval_rows is for evaluation"
+        assert "labels" not in test.examples.column_names
+        assert test.examples["input_ids"][0] == tokenizer("a dog sleeps", "a dog")["input_ids"]
+
+
+def test_an_evaluation_split_may_be_a_test_set(tokenizer, tmp_path):
+    """Under a name of its own in the cache: the one has labels, the other not."""
+    task = cli.config_from(cli.compose(["task=rte"])).task
+    files = official(tmp_path, **{"train.tsv": RTE, "dev.tsv": RTE})
+    for _ in range(2):
+        test = data.load_tests(task, files, ["validation"], tokenizer, max_length=32)["validation"]
+        assert "labels" not in test.examples.column_names
+        assert data.load(task, files, tokenizer, max_length=32)["validation"].examples["labels"][:] == [0, 1]
+
+
+def test_every_row_of_a_test_set_is_wanted(tokenizer, tmp_path):
+    """Partial files and short rows are for training."""
+    task = replace(cli.config_from(cli.compose(["task=rte"])).task, skip_short_rows=True)
+    texts = {"test.part.tsv": "index\tsentence1\tsentence2\n0\ta dog sleeps\n"}
+    files = replace(official(tmp_path, **texts), allow_partial=True)
+    with pytest.raises(DataError, match=r"only the partial test\.part\.tsv"):
+        data.load_tests(task, files, ["test"], tokenizer, max_length=32)
+    (tmp_path / "RTE" / "test.part.tsv").rename(tmp_path / "RTE" / "test.tsv")
+    with pytest.raises(DataError, match=r"test\.tsv, line 2: 2 columns where 3 are expected"):
+        data.load_tests(task, files, ["test"], tokenizer, max_length=32)
+
+
+def test_fingerprints_are_those_of_the_splits(demo_task, demo_data, tokenizer):
+    splits = data.load(demo_task, demo_data, tokenizer, max_length=32)
+    assert data.fingerprints(demo_task, demo_data, splits) == {name: s.fingerprint for name, s in splits.items()}
+
+
 def official(tmp_path: Path, **files: str) -> DataConfig:
     for name, text in files.items():
         path = tmp_path / "RTE" / name

@@ -8,7 +8,7 @@ import shlex
 import pytest
 
 from conftest import ROOT
-from gifine import cli
+from gifine import cli, evaluate, predict
 
 DOCUMENTS = list(ROOT.glob("*.md"))
 COMMANDS = sorted(
@@ -29,6 +29,16 @@ def test_links_to_files_exist(path):
 def test_commands_are_found():
     assert "model=debertav3 gi.level=0.3 task=cola" in COMMANDS
     assert len(COMMANDS) >= 5
+
+
+@pytest.mark.parametrize("module", [evaluate, predict], ids=["evaluate", "predict"])
+def test_commands_after_a_run_have_arguments_that_there_are(module):
+    name = module.__name__
+    texts = [path.read_text() for path in DOCUMENTS]
+    commands = [words for text in texts for words in re.findall(rf"^\S*python -m {name} (.+)$", text, re.MULTILINE)]
+    assert commands
+    for command in commands:
+        assert module.parser().parse_args(shlex.split(command)).runs
 
 
 @pytest.mark.parametrize("command", COMMANDS)

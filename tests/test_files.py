@@ -60,14 +60,14 @@ def test_two_inputs_and_numbers(tmp_path: Path, suffix: str) -> None:
 
 
 @each_format
-def test_optional_labels(tmp_path: Path, suffix: str) -> None:
+def test_labels_left_out(tmp_path: Path, suffix: str) -> None:
+    """A test set has none, or such as mean nothing: -1 in those of the Hub."""
     path = tmp_path / f"test.{suffix}"
-    WRITERS[suffix](path, [{"sentence": "It rains."}])
-    assert files.read(path, ["sentence"], labels=LABELS, label_optional=True) == [{"sentence": "It rains.", "idx": 0}]
-    with pytest.raises(DataError, match="no column 'label'; columns: sentence"):
-        files.read(path, ["sentence"], labels=LABELS)
-    WRITERS[suffix](path, [{"sentence": "It rains.", "label": 1}])
-    assert files.read(path, ["sentence"], labels=LABELS, label_optional=True)[0]["label"] == 1
+    for cells in ({"sentence": "It rains."}, {"sentence": "It rains.", "label": -1}):
+        WRITERS[suffix](path, [cells])
+        assert files.read(path, ["sentence"], labels=LABELS, labelled=False) == [{"sentence": "It rains.", "idx": 0}]
+        with pytest.raises(DataError, match=r"no column 'label'; columns: sentence|label '-1' is none of"):
+            files.read(path, ["sentence"], labels=LABELS)
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_labels_in_some_rows_only(tmp_path: Path) -> None:
     path = tmp_path / "test.jsonl"
     write_jsonl(path, [{"sentence": "It rains."}, {"sentence": "It snows.", "label": 1}])
     with pytest.raises(DataError, match="line 1: no column 'label'"):
-        files.read(path, ["sentence"], labels=LABELS, label_optional=True)
+        files.read(path, ["sentence"], labels=LABELS)
 
 
 def test_unknown_suffix_and_missing_file(tmp_path: Path) -> None:

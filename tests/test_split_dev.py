@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow.parquet
 
 from conftest import TINY_DEMO
-from gifine import cli, data, demo, evaluate
+from gifine import cli, data, demo, evaluation
 
 SPLIT = [*TINY_DEMO, "evaluate.split_dev=true", "data.demo_eval_rows=47"]
 
@@ -42,9 +42,9 @@ def test_the_halves_share_nothing_and_leave_nothing_out(train):
 def test_the_halves_are_the_same_for_every_seed_and_order(tmp_path):
     config = cli.config_from(cli.compose([*SPLIT, f"data.cache_dir={tmp_path}"]))
     splits = data.load(config.task, config.data, demo.tokenizer(), max_length=32)
-    first = evaluate.sets(splits, config)
+    first = evaluation.sets(splits, config)
     config.seed, config.train.group_by_length = 7, False
-    other = evaluate.sets(splits, config)
+    other = evaluation.sets(splits, config)
     assert list(first) == ["validation_select", "validation_report"]
     for name, examples in first.items():
         assert sorted(examples["idx"][:]) == other[name]["idx"][:]
@@ -55,6 +55,6 @@ def test_halves_of_a_regression_have_the_same_distribution(tmp_path):
     import datasets
 
     scores = np.random.default_rng(1).normal(size=200)
-    halves = evaluate.halves(datasets.Dataset.from_dict({"labels": scores, "idx": range(200)}))
+    halves = evaluation.halves(datasets.Dataset.from_dict({"labels": scores, "idx": range(200)}))
     quantiles = [np.quantile(np.asarray(half["labels"]), [0.1, 0.5, 0.9]) for half in halves]
     np.testing.assert_allclose(quantiles[0], quantiles[1], atol=0.1)

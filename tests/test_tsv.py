@@ -146,7 +146,7 @@ def test_task_configs_fit_the_schema(name: str) -> None:
     assert task.hub.name == name
     assert task.splits.keys() == {task.train_split, *task.evaluation_splits, *task.test_splits}
     for split, place in task.splits.items():
-        assert place.hub == split
+        assert (place.hub_name, place.hub) == (("ax", "test") if split == "ax" else (None, split))
         assert place.columns.keys() == {*task.inputs} | (set() if split in task.test_splits else {task.label})
 
 
@@ -163,6 +163,7 @@ ROWS = {
         "validation_mismatched": 9832,
         "test_matched": 9796,
         "test_mismatched": 9847,
+        "ax": 1104,
     },
     "qnli": {"train": 104743, "validation": 5463, "test": 5463},
     "rte": {"train": 2490, "validation": 277, "test": 3000},

@@ -137,6 +137,10 @@ def _task(task: TaskConfig) -> Iterator[str]:
             if getattr(task.files, split) is None:
                 yield f"task.files.{split}: missing; one's own files need train and validation"
         return
+    if task.submission_labels and len(task.submission_labels) != len(task.labels):
+        yield f"{name}: task.submission_labels={task.submission_labels}: one for each of task.labels={task.labels}"
+    if task.submission_range and (len(task.submission_range) != 2 or task.labels):
+        yield f"{name}: task.submission_range={task.submission_range}: a regression's lowest and highest number"
     if task.name == DEMO:
         return  # generated: no splits to name
     for key, splits in (

@@ -26,7 +26,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 
 from gifine import checks, recipes
 from gifine.config import RunConfig
-from gifine.errors import ConfigError, ExitCode, UserError, did_you_mean
+from gifine.errors import ConfigError, ExitCode, UserError, did_you_mean, tell
 
 ConfigStore.instance().store(name="schema", node=RunConfig)
 
@@ -62,12 +62,12 @@ def main() -> int:
     except UserError as error:
         if wants_traceback:
             raise
-        return bad_input(error)
+        return tell(error)
     except Exception as error:  # Hydra lets through whatever its parts raise
         if wants_traceback:
             raise
         problems = _explain(args.overrides, args.config_dir, multirun=args.multirun)
-        return bad_input(ConfigError(*(problems or [_one_line(error)])))
+        return tell(ConfigError(*(problems or [_one_line(error)])))
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return ExitCode.INTERRUPTED
@@ -113,17 +113,11 @@ def _run(cfg: DictConfig, wants_traceback: bool) -> ExitCode:
     except UserError as error:
         if wants_traceback:
             raise
-        return bad_input(error)
+        return tell(error)
     except Exception:
         # In a sweep the other runs go on; the record tells the same as this traceback.
         traceback.print_exc()
         return ExitCode.FAILED
-
-
-def bad_input(error: UserError) -> ExitCode:
-    lines = str(error).splitlines()
-    print("\n  ".join(["error:", *lines] if len(lines) > 1 else [f"error: {lines[0]}"]), file=sys.stderr)
-    return ExitCode.BAD_INPUT
 
 
 def _open(word: str) -> str:

@@ -146,6 +146,7 @@ class TaskConfig:
     evaluation_splits: list[str] = field(default_factory=lambda: ["validation"])
     test_splits: list[str] = field(default_factory=lambda: ["test"])
     submission_labels: list[str] = field(default_factory=list)  # what a submission calls `labels`; empty: their names
+    submission_range: list[float] = field(default_factory=list)  # a regression's lowest and highest; empty: any number
     skip_short_rows: bool = False  # official QQP has rows with missing columns; elsewhere they are an error
     files: FilesConfig = field(default_factory=FilesConfig)
 

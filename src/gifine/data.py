@@ -11,7 +11,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from transformers import PreTrainedTokenizerFast
 from gifine import demo, files, tsv
 from gifine.config import DataConfig, DataSource, TaskConfig
 from gifine.errors import DataError, OutputError
-from gifine.rows import Row
+from gifine.rows import Row, missing_file
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ _HUB_UNREACHABLE = (ConnectionError, DatasetNotFoundError, FileNotFoundError)
 
 @dataclass
 class Split:
-    """Tokenised examples: columns input_ids, attention_mask, (token_type_ids,) labels, idx, length."""
+    """Tokenised examples: columns input_ids, attention_mask, (token_type_ids,) (labels,) idx, length."""
 
     examples: datasets.Dataset
     fingerprint: str  # of the source, before tokenisation: the same data, the same fingerprint
@@ -53,9 +53,32 @@ def load(task: TaskConfig, data: DataConfig, tokenizer: PreTrainedTokenizerFast,
         DataError: for data that is missing, unreachable, or not as the task says.
         OutputError: where the cache cannot be written.
     """
-    datasets.disable_progress_bars()
-    limits = {task.train_split: data.max_train_rows} | dict.fromkeys(evaluation_splits(task), data.max_eval_rows)
-    return {split: _load(task, data, split, limit, tokenizer, max_length) for split, limit in limits.items()}
+    train = _load(task, data, task.train_split, data.max_train_rows, tokenizer, max_length)
+    return {task.train_split: train} | load_evaluation(task, data, tokenizer, max_length)
+
+
+def load_evaluation(
+    task: TaskConfig, data: DataConfig, tokenizer: PreTrainedTokenizerFast, max_length: int
+) -> dict[str, Split]:
+    """The evaluation splits alone. Raises as `load` does."""
+    splits = evaluation_splits(task)
+    return {split: _load(task, data, split, data.max_eval_rows, tokenizer, max_length) for split in splits}
+
+
+def load_tests(
+    task: TaskConfig, data: DataConfig, splits: Iterable[str], tokenizer: PreTrainedTokenizerFast, max_length: int
+) -> dict[str, Split]:
+    """Test splits: all of their rows, without labels whether or not the source has some. Raises as `load` does."""
+    return {split: _load(task, data, split, None, tokenizer, max_length, labelled=False) for split in splits}
+
+
+def fingerprints(task: TaskConfig, data: DataConfig, splits: Iterable[str], *, labelled: bool = True) -> dict[str, str]:
+    """Of each split's source, as `Split` has it: found and, if it is a file, hashed, but not tokenised.
+
+    Raises:
+        DataError: for data that is missing or unreachable.
+    """
+    return {split: _source(task, data, split, labelled).fingerprint for split in splits}
 
 
 def evaluation_splits(task: TaskConfig) -> list[str]:
@@ -75,9 +98,13 @@ def _load(
     limit: int | None,
     tokenizer: PreTrainedTokenizerFast,
     max_length: int,
+    *,
+    labelled: bool = True,
 ) -> Split:
-    source = _source(task, data, split)
+    datasets.disable_progress_bars()
+    source = _source(task, data, split, labelled)
     parts = [_LAYOUT, source.fingerprint, task.inputs, limit, max_length, _fingerprint(tokenizer)]
+    parts += [] if labelled else ["unlabelled"]
     key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
     folder = cache_dir(data) / "tokenised" / f"{task.name}-{split}-{key}"
     try:
@@ -85,10 +112,11 @@ def _load(
         if not folder.is_dir():
             with FileLock(folder.with_suffix(".lock")):
                 if not folder.is_dir():
-                    _prepare(folder, source.rows()[:limit], task, tokenizer, max_length)
+                    _prepare(folder, source.rows()[:limit], task, tokenizer, max_length, labelled)
     except OSError as error:
         raise OutputError(
-            f"cannot cache tokenised data in {folder.parent}: {error.strerror or error}; give another data.cache_dir"
+            f"cannot cache tokenised data in {folder.parent}: {error.strerror or error}; "
+            "give another data.cache_dir, or another XDG_CACHE_HOME where data.cache_dir is null"
         ) from error
     return Split(datasets.Dataset.load_from_disk(str(folder)), source.fingerprint)
 
@@ -99,6 +127,7 @@ def _prepare(
     task: TaskConfig,
     tokenizer: PreTrainedTokenizerFast,
     max_length: int,
+    labelled: bool,
 ) -> None:
     """Tokenise and save under another name, then rename: a folder of the right name is always whole."""
     log.info("tokenising %d examples for %s", len(rows), folder.name)
@@ -108,7 +137,8 @@ def _prepare(
         return {**encoded, "length": [len(ids) for ids in encoded["input_ids"]]}
 
     texts = {column: [row[column] for row in rows] for column in task.inputs}
-    numbers = {"labels": [row["label"] for row in rows], "idx": [row["idx"] for row in rows]}
+    numbers = {"labels": [row["label"] for row in rows]} if labelled else {}
+    numbers["idx"] = [row["idx"] for row in rows]
     examples = datasets.Dataset.from_dict(
         texts | numbers
     ).map(
@@ -132,44 +162,49 @@ def _fingerprint(tokenizer: PreTrainedTokenizerFast) -> str:
     return hashlib.sha256((backend.to_str() + repr(tokenizer.model_input_names)).encode()).hexdigest()
 
 
-def _source(task: TaskConfig, data: DataConfig, split: str) -> _Source:
+def _source(task: TaskConfig, data: DataConfig, split: str, labelled: bool) -> _Source:
     if task.files.train is not None:
-        return _from_file(task, split)
+        return _from_file(task, split, labelled)
     match data.source:
         case DataSource.hub:
-            return _from_hub(task, split)
+            return _from_hub(task, split, labelled)
         case DataSource.glue_dir:
-            return _from_glue_dir(task, data, split)
+            return _from_glue_dir(task, data, split, labelled)
         case DataSource.demo:
             return _from_demo(task, data, split)
 
 
-def _from_file(task: TaskConfig, split: str) -> _Source:
+def _from_file(task: TaskConfig, split: str, labelled: bool) -> _Source:
     path = Path(getattr(task.files, split)).expanduser()
+    if not path.is_file():
+        raise missing_file(path)
 
     def rows() -> list[Row]:
-        return files.read(path, task.inputs, labels=task.labels, label=task.label)
+        return files.read(path, task.inputs, labels=task.labels, label=task.label, labelled=labelled)
 
     return _Source(_hash(path, task.label, task.labels), rows)
 
 
-def _from_glue_dir(task: TaskConfig, data: DataConfig, split: str) -> _Source:
+def _from_glue_dir(task: TaskConfig, data: DataConfig, split: str, labelled: bool) -> _Source:
     layout = task.splits[split]
     if data.dir is None or layout.tsv is None:
         raise DataError(f"task={task.name} names no official file for its split {split} (task.splits.{split}.tsv)")
-    path = tsv.find(Path(data.dir).expanduser(), layout.tsv, allow_partial=data.allow_partial)
+    # Of a test set every row is wanted: its predictions are told apart by their number alone.
+    path = tsv.find(Path(data.dir).expanduser(), layout.tsv, allow_partial=data.allow_partial and labelled)
+    skip_short_rows = task.skip_short_rows and labelled
+    columns = {ours: name for ours, name in layout.columns.items() if labelled or ours != task.label}
 
     def rows() -> list[Row]:
         return tsv.read(
             path,
-            layout.columns,
+            columns,
             labels=task.labels,
             label=task.label,
             header=layout.header,
-            skip_short_rows=task.skip_short_rows,
+            skip_short_rows=skip_short_rows,
         )
 
-    return _Source(_hash(path, layout.columns, layout.header, task.labels, task.skip_short_rows), rows)
+    return _Source(_hash(path, columns, layout.header, task.labels, skip_short_rows), rows)
 
 
 def _from_demo(task: TaskConfig, data: DataConfig, split: str) -> _Source:
@@ -178,44 +213,47 @@ def _from_demo(task: TaskConfig, data: DataConfig, split: str) -> _Source:
     return _Source(hashlib.sha256(json.dumps(rows).encode()).hexdigest(), lambda: rows)
 
 
-def _from_hub(task: TaskConfig, split: str) -> _Source:
+def _from_hub(task: TaskConfig, split: str, labelled: bool) -> _Source:
     path, hub_split = task.hub.path, task.splits[split].hub
+    name = task.splits[split].hub_name or task.hub.name
     if path is None or hub_split is None:
         raise DataError(f"task={task.name} names no Hub split for {split} (task.hub.path, task.splits.{split}.hub)")
     try:
-        examples = datasets.load_dataset(path, task.hub.name, split=hub_split)
+        examples = datasets.load_dataset(path, name, split=hub_split)
     except _HUB_UNREACHABLE as error:
         raise DataError(
-            f"{path} ({task.hub.name}, {hub_split}): Hub not reachable and not in its cache; fetch it on a machine "
+            f"{path} ({name}, {hub_split}): Hub not reachable and not in its cache; fetch it on a machine "
             "with internet, or give the official files by data=glue_dir data.dir=FOLDER"
         ) from error
     assert isinstance(examples, datasets.Dataset)
-    for column in [*task.inputs, task.label]:
+    for column in [*task.inputs, task.label] if labelled else task.inputs:
         if column not in examples.column_names:
             raise DataError(f"{path}: no column {column}; columns: {', '.join(examples.column_names)}")
-    names = getattr(examples.features[task.label], "names", None)
+    names = getattr(examples.features.get(task.label), "names", None)
     if task.labels and names is not None and names != task.labels:
         raise DataError(f"{path}: its labels are {names}, those of task={task.name} are {task.labels}")
 
     def rows() -> list[Row]:
-        return list(_hub_rows(examples, task, path))
+        return list(_hub_rows(examples, task, path, labelled))
 
     # the library's own hash covers repository, commit, config and split
-    return _Source(f"{path}/{task.hub.name}/{hub_split}/{examples._fingerprint}", rows)
+    return _Source(f"{path}/{name}/{hub_split}/{examples._fingerprint}", rows)
 
 
-def _hub_rows(examples: datasets.Dataset, task: TaskConfig, path: str) -> Iterator[Row]:
+def _hub_rows(examples: datasets.Dataset, task: TaskConfig, path: str, labelled: bool) -> Iterator[Row]:
     for idx, example in enumerate(examples.to_list()):
-        label = example[task.label]
-        if task.labels and label not in range(len(task.labels)):
-            raise DataError(f"{path}, row {idx}: label {label} is none of 0 … {len(task.labels) - 1}")
-        yield {column: example[column] for column in task.inputs} | {"idx": idx, "label": label}
+        row: Row = {column: example[column] for column in task.inputs} | {"idx": idx}
+        if labelled:
+            row["label"] = label = example[task.label]
+            if task.labels and label not in range(len(task.labels)):
+                raise DataError(f"{path}, row {idx}: label {label} is none of 0 … {len(task.labels) - 1}")
+        yield row
 
 
 def _hash(path: Path, *layout: object) -> str:
-    """Of a file's bytes and of how they are read; a missing file hashes as nothing, and reading it says so."""
+    """Of a file's bytes and of how they are read."""
     try:
-        content = path.read_bytes() if path.is_file() else b""
+        content = path.read_bytes()
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}") from error
     return hashlib.sha256(content + json.dumps(layout).encode()).hexdigest()

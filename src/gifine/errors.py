@@ -1,17 +1,19 @@
-"""Errors that a user can mend, and the exit codes of `python -m gifine`."""
+"""Errors that a user can mend, how they are told, and the exit codes of the commands."""
 
 from __future__ import annotations
 
 import difflib
+import sys
 from collections.abc import Iterable
 from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """What `python -m gifine` answers to the shell; README lists them."""
+    """What the commands answer to the shell; README lists them."""
 
     DONE = 0
     FAILED = 1  # an exception that is ours or the machine's: the traceback is in the record
+    DIFFERS = 1  # weights evaluated again do not give what the record says
     BAD_INPUT = 2  # config, data, checkpoint or folder that the user can mend
     DIVERGED = 3  # the loss became NaN or infinite
     INTERRUPTED = 75  # EX_TEMPFAIL of sysexits.h: the run stopped early, run it again
@@ -39,6 +41,21 @@ class ModelError(UserError):
 
 class OutputError(UserError):
     """A folder that cannot be written, or that holds another run."""
+
+
+class ArgumentError(UserError):
+    """Words on a command line that are missing, unknown, or do not go together."""
+
+
+class RunError(UserError):
+    """Folders that hold no finished run, or not what is asked of one."""
+
+
+def tell(error: UserError) -> ExitCode:
+    """Print what is wrong: one problem on one line, several on a line each."""
+    lines = str(error).splitlines()
+    print("\n  ".join(["error:", *lines] if len(lines) > 1 else [f"error: {lines[0]}"]), file=sys.stderr)
+    return ExitCode.BAD_INPUT
 
 
 def did_you_mean(word: str, valid: Iterable[str]) -> str:

@@ -17,12 +17,12 @@ _Record = tuple[str, dict[str, Any]]  # where it stands, for error messages; its
 
 
 def read(
-    path: Path, inputs: Sequence[str], *, labels: Sequence[str], label: str = "label", label_optional: bool = False
+    path: Path, inputs: Sequence[str], *, labels: Sequence[str], label: str = "label", labelled: bool = True
 ) -> list[Row]:
     """The rows of one file, in the format that its suffix names; columns other than `inputs` and `label` are left out.
 
     Each row gets the key "label" from the column that `label` names: an id in `labels`, or a float if `labels` is
-    empty. `label_optional` accepts a file, such as a test set, in which no row has that column.
+    empty. With `labelled=False`, as for a test set, that column need not be there and is left out if it is.
 
     Raises DataError, naming file and line (in json: the object), for whatever does not fit.
     """
@@ -31,7 +31,6 @@ def read(
     records = list(_READERS[path.suffix.lower()](path))
     if not records:
         raise DataError(f"{path} has no rows")
-    labelled = not label_optional or any(label in record for _, record in records)
     rows: list[Row] = []
     for idx, (where, record) in enumerate(records):
         for name in [*inputs, label] if labelled else inputs:

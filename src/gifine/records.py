@@ -154,7 +154,7 @@ def locked(folder: Path) -> Generator[None]:
     """Hold the run's folder for this process; the system lets go of it when the process dies, however it dies.
 
     Raises:
-        OutputError: if another process holds it.
+        OutputError: if another process holds it, or it cannot be written.
     """
     lock = FileLock(folder / LOCK)
     try:
@@ -163,6 +163,8 @@ def locked(folder: Path) -> Generator[None]:
         raise OutputError(
             f"{folder}: another process is at this run; wait for it to end, or give another output_dir"
         ) from error
+    except OSError as error:
+        raise OutputError(f"cannot write to {folder}: {error.strerror}") from error
     try:
         yield
     finally:

@@ -15,7 +15,6 @@ import time
 from pathlib import Path
 from typing import Any, cast
 
-import torch
 from tqdm.contrib.logging import logging_redirect_tqdm
 from transformers import (
     PreTrainedTokenizerFast,
@@ -26,10 +25,22 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from gifine import checkpointing, checkpoints, data, demo, evaluate, identity, models, records, tokenization, tracking
+from gifine import (
+    checkpointing,
+    checkpoints,
+    data,
+    demo,
+    determinism,
+    evaluation,
+    identity,
+    models,
+    records,
+    tokenization,
+    tracking,
+)
 from gifine.callbacks import Bar, Curve, StopWhenDiverged
 from gifine.checks import DEMO
-from gifine.config import Device, ModelConfig, RunConfig
+from gifine.config import ModelConfig, RunConfig
 from gifine.errors import ExitCode
 from gifine.records import Record, Status
 from gifine.sampling import EpochSampler
@@ -88,7 +99,7 @@ def _fit(config: RunConfig, folder: Path, record: Record, track: tracking.Log) -
     record.provenance["data"] = {name: split.fingerprint for name, split in splits.items()}
 
     set_seed(config.seed)
-    _be_deterministic(config)
+    determinism.choose(config)
     model = models.build(
         config.model,
         config.gi,
@@ -103,7 +114,7 @@ def _fit(config: RunConfig, folder: Path, record: Record, track: tracking.Log) -
     records.check_space(folder, record.parameters["total"])
     log.info("%s: %s", identity.slug(config), _described(record))
 
-    evaluated = evaluate.sets(splits, config)
+    evaluated = evaluation.sets(splits, config)
     layer = type(model.get_submodule(f"{model.base_model_prefix}.encoder.layer.0")).__name__
     arguments = training_arguments(train, task, next(iter(evaluated)), config.seed, folder / CHECKPOINTS, layer)
     examples = splits[task.train_split].examples
@@ -115,9 +126,9 @@ def _fit(config: RunConfig, folder: Path, record: Record, track: tracking.Log) -
         train_dataset=examples,
         sampler=EpochSampler(examples["length"][:], batch, config.seed, group_by_length=train.group_by_length),
         eval_dataset=cast("Any", evaluated),  # its type leaves datasets' own out, here and in predict
-        data_collator=evaluate.collator(tokenizer, config),
+        data_collator=evaluation.collator(tokenizer, config),
         processing_class=tokenizer,
-        compute_metrics=evaluate.metrics_for_trainer(config),
+        compute_metrics=evaluation.metrics_for_trainer(config),
         callbacks=[Curve(folder / "metrics.jsonl", task.name, track), alarm, interruption, Bar()],
     )
     trainer.remove_callback(ProgressCallback)
@@ -143,7 +154,7 @@ def _fit(config: RunConfig, folder: Path, record: Record, track: tracking.Log) -
         return
 
     clock = time.monotonic()
-    evaluate.final(trainer, evaluated, config, folder, record)
+    evaluation.final(trainer, evaluated, config, folder, record)
     if record.best and record.metrics:
         _check_best(record, f"{task.name}/{next(iter(evaluated))}/{task.select_by}", record.best[task.select_by])
     record.seconds["evaluate"] = round(time.monotonic() - clock, 3)
@@ -166,16 +177,6 @@ def _check_best(record: Record, key: str, best: float) -> None:
     """The reloaded best checkpoint must give the score that it was chosen for."""
     if record.metrics[key] != best:
         raise RuntimeError(f"the best checkpoint had {key} {best}, reloaded it has {record.metrics[key]}")
-
-
-def _be_deterministic(config: RunConfig) -> None:
-    """Choose torch's algorithms: a process may make several runs, so both ways."""
-    wanted = config.deterministic
-    if wanted is None:
-        wanted = config.train.device is Device.cpu or not torch.cuda.is_available()
-    if wanted:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS refuses without; read when it starts
-    torch.use_deterministic_algorithms(wanted)
 
 
 def _tokenizer(model: ModelConfig) -> PreTrainedTokenizerFast:

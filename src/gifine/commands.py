@@ -1,0 +1,31 @@
+"""What the commands beside training share: how arguments are read, and what goes wrong told in one message."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+from gifine.errors import ArgumentError, ExitCode, UserError, tell
+
+
+class Parser(argparse.ArgumentParser):
+    """Wrong arguments are told as everything else that a user can mend."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ArgumentError(f"{message}; --help lists the arguments")
+
+
+def call(command: Callable[[argparse.Namespace], ExitCode], parser: Parser, words: Sequence[str] | None) -> ExitCode:
+    """Run a command with its arguments (null: the process's own) and return its exit code."""
+    logging.basicConfig(format="%(message)s")  # plain lines on stderr, as a run's
+    logging.getLogger("gifine").setLevel(logging.INFO)
+    try:
+        return command(parser.parse_args(words))
+    except UserError as error:
+        return tell(error)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return ExitCode.INTERRUPTED

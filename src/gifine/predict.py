@@ -1,0 +1,162 @@
+"""Predict the test sets of finished runs, as the files that GLUE's server takes.
+
+    python -m gifine.predict RUN [RUN …] [--out DIR] [--zip FILE [--fill SAMPLE | --incomplete]] [--data-dir DIR]
+
+Nothing here imports torch before arguments, folders and data are known to be good.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sys
+from argparse import Namespace
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from gifine import commands, records, runs, submission
+from gifine.errors import ArgumentError, DataError, ExitCode, ModelError, OutputError, RunError
+from gifine.runs import Run
+
+log = logging.getLogger(__name__)
+
+SUBMISSION = "submission"  # below the run's folder
+
+
+def parser() -> commands.Parser:
+    parser = commands.Parser(
+        prog="python -m gifine.predict",
+        description="Predict the test sets of finished runs, in the batches of the run's own evaluation, as the files "
+        f"that GLUE's server takes: {', '.join(submission.FILES)}.",
+    )
+    runs.add_arguments(parser)
+    parser.add_argument("--out", type=Path, metavar="DIR", help=f"where the files go (default: RUN/{SUBMISSION}/)")
+    parser.add_argument("--zip", type=Path, metavar="FILE", help="put the files of all runs into one zip to submit")
+    missing = parser.add_mutually_exclusive_group()
+    missing.add_argument(
+        "--fill", type=Path, metavar="SAMPLE", help="take what the zip lacks from this zip or folder: GLUE's sample"
+    )
+    missing.add_argument("--incomplete", action="store_true", help="make a zip that lacks tasks")
+    return parser
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    return commands.call(_predict_all, parser(), words)
+
+
+def _predict_all(args: Namespace) -> ExitCode:
+    if args.zip is None and (args.fill is not None or args.incomplete):
+        raise ArgumentError("--fill and --incomplete say what a zip may lack; they go with --zip FILE")
+    found = [(run, submission.names(run.config.task)) for run in runs.read(args.runs, args.data_dir)]
+    if args.zip is not None or args.out is not None:
+        _check_distinct(found)
+    filling = {} if args.zip is None else _filling(args, found)
+    for run, names in found:
+        _check_tests(run, names)
+    for folder in [*([args.out] if args.out else []), *([args.zip.parent] if args.zip else [])]:
+        _make(folder)
+
+    written: dict[str, Path] = {}
+    for run, names in found:
+        out = args.out or run.folder / SUBMISSION
+        with contextlib.nullcontext() if args.out else records.locked(run.folder):
+            _make(out)
+            written |= _predict(run, names, out)
+    if args.zip is not None:
+        _pack(args.zip, written, filling)
+    return ExitCode.DONE
+
+
+def _check_distinct(found: Sequence[tuple[Run, dict[str, str]]]) -> None:
+    """Each file comes from one run."""
+    sources: dict[str, list[str]] = defaultdict(list)
+    for run, names in found:
+        for name in names.values():
+            sources[name].append(str(run.folder))
+    problems = [f"{name} would come from {' and '.join(folders)}" for name, folders in sources.items() if folders[1:]]
+    if problems:
+        raise RunError("\n".join(problems))
+
+
+def _filling(args: Namespace, found: Sequence[tuple[Run, dict[str, str]]]) -> dict[str, bytes]:
+    """The sample's files by name, if there is a sample.
+
+    Raises:
+        RunError: for files that the zip would lack, or that have no place in it.
+    """
+    if args.zip.is_dir():
+        raise OutputError(f"--zip {args.zip}: a folder; give the name of a file")
+    ours = {name: run for run, names in found for name in names.values()}
+    for name, run in ours.items():
+        if name not in submission.FILES:
+            raise RunError(f"{run.folder}: GLUE takes no {name}, so task={run.config.task.name} goes into no zip")
+    sample = {} if args.fill is None else submission.read_sample(args.fill.expanduser(), submission.FILES)
+    missing = [name for name in submission.FILES if name not in ours and name not in sample]
+    if missing and not args.incomplete:
+        advice = "--fill SAMPLE takes them from GLUE's sample submission, --incomplete does without"
+        raise RunError(
+            f"--zip {args.zip}: the runs give no {', '.join(missing)}; "
+            + (f"nor does --fill {args.fill}" if args.fill else advice)
+        )
+    return sample
+
+
+def _check_tests(run: Run, names: dict[str, str]) -> None:
+    from gifine import data  # transformers: a second
+
+    data.fingerprints(run.config.task, run.config.data, names, labelled=False)
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot make the folder {folder}: {error.strerror}") from error
+
+
+def _predict(run: Run, names: dict[str, str], out: Path) -> dict[str, Path]:
+    """Write the files of one run; each by its name."""
+    from gifine import data, evaluation, restoration  # torch: seconds
+
+    task, written = run.config.task, {}
+    with TemporaryDirectory() as scratch:
+        trainer, tokenizer = restoration.restore(run, Path(scratch))
+        tests = data.load_tests(task, run.config.data, names, tokenizer, run.config.train.max_length)
+        for split, test in tests.items():
+            log.info("%s: predicting %d examples of %s", run.folder, len(test.examples), split)
+            examples = evaluation.in_order_of_batches(test.examples, run.config)
+            logits, _ = evaluation.logits_of(trainer, examples)
+            if not np.isfinite(logits).all():
+                raise ModelError(f"{run.folder}: {split}: logits are NaN or infinite")
+            idx = np.asarray(examples["idx"])
+            assert len(logits) == len(idx)
+            assert (np.sort(idx) == np.arange(len(idx))).all(), "every row of the file, once"
+            path = out / names[split]
+            submission.write(path, submission.words(evaluation.predictions(logits[np.argsort(idx)], task), task))
+            print(f"{path}: {len(idx)} predictions")
+            written[names[split]] = path
+    return written
+
+
+def _pack(path: Path, written: dict[str, Path], filling: dict[str, bytes]) -> None:
+    contents = {name: file.read_bytes() for name, file in written.items()}
+    for name, content in contents.items():
+        ours, theirs = submission.rows(content), submission.rows(filling.get(name, content))
+        if ours != theirs:
+            raise DataError(f"{written[name]} has {ours} predictions, the sample's {theirs}: not the same test set")
+    filled = [name for name in submission.FILES if name in filling and name not in contents]
+    submission.pack(path, filling | contents)
+    if filled:
+        print(f"from the sample, not from a run: {', '.join(filled)}")
+    lacking = [name for name in submission.FILES if name not in filling | contents]
+    if lacking:
+        print(f"not in the zip: {', '.join(lacking)}")
+    print(f"{path}: {len(filling | contents)} files")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

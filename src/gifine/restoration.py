@@ -1,0 +1,48 @@
+"""A finished run's model in a Trainer that evaluates it as the run did: the same batches, precision and algorithms."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import transformers
+from safetensors import safe_open
+from transformers import PreTrainedTokenizerFast, PrinterCallback
+from transformers.utils import logging as transformers_logging
+
+from gifine import data, determinism, evaluation, models, tokenization
+from gifine.config import Evaluate
+from gifine.errors import ModelError
+from gifine.runs import WEIGHTS, Run
+from gifine.training_arguments import training_arguments
+
+
+def restore(run: Run, scratch: Path) -> tuple[transformers.Trainer, PreTrainedTokenizerFast]:
+    """The Trainer, which may write to `scratch`, and the tokenizer.
+
+    Raises:
+        ModelError: for weights or a tokenizer that cannot be read, or that are not those of this run.
+    """
+    config = run.config
+    transformers_logging.disable_progress_bar()  # of loading weights
+    determinism.choose(config)
+    tokenizer = tokenization.load(str(run.model))
+    model = models.from_pretrained(run.model)
+    with safe_open(run.model / WEIGHTS, "pt") as file:
+        lacking = sorted(model.state_dict().keys() - set(file.keys()))  # these were drawn at random
+    if lacking:
+        raise ModelError(f"{run.model}: not all of the run's weights: no {', '.join(lacking[:3])} in {WEIGHTS}")
+    labels = [name for _, name in sorted((model.config.id2label or {}).items())]
+    if config.task.labels and labels != config.task.labels:
+        raise ModelError(f"{run.model}: its labels are {labels}, those of the run {config.task.labels}")
+    # There is nothing to choose from, and what several processes trained one can evaluate.
+    untrained = replace(config.train, evaluate=Evaluate.end, select_best=False, fsdp=False)
+    split = data.evaluation_splits(config.task)[0]
+    trainer = transformers.Trainer(
+        model=model,
+        args=training_arguments(untrained, config.task, split, config.seed, scratch),
+        data_collator=evaluation.collator(tokenizer, config),
+        processing_class=tokenizer,
+    )
+    trainer.remove_callback(PrinterCallback)
+    return trainer, tokenizer

@@ -1,0 +1,104 @@
+"""Finished runs with their weights, as their folders hold them. No torch: a wrong folder is told at once."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from omegaconf.errors import OmegaConfBaseException
+
+from gifine import identity, records
+from gifine.config import DataSource, RunConfig
+from gifine.errors import RunError, UserError
+from gifine.records import Record, Status
+
+log = logging.getLogger(__name__)
+
+MODEL = "model"  # below the run's folder
+WEIGHTS = "model.safetensors"
+_EVALUATED = (Status.DONE, Status.DEGENERATE)
+
+
+@dataclass
+class Run:
+    folder: Path
+    record: Record
+    config: RunConfig  # the record's, except for where data lie
+
+    @property
+    def model(self) -> Path:
+        """The folder of its weights and tokenizer."""
+        return self.folder / MODEL
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """RUN … and --data-dir, which `read` takes."""
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="the folder of a finished run")
+    parser.add_argument(
+        "--data-dir",
+        type=Path,
+        metavar="DIR",
+        help="where the data lie now: the folder of the official files, or of one's own files",
+    )
+
+
+def read(folders: Sequence[Path], data_dir: Path | None = None) -> list[Run]:
+    """The runs in these folders; `data_dir` is where their data lie, if not where the runs found them.
+
+    Raises:
+        RunError: with what is wrong with each folder that is unreadable, no run's, not finished or without weights.
+    """
+    found: list[Run] = []
+    problems: list[str] = []
+    for folder in folders:
+        try:
+            found.append(_read(folder.expanduser(), data_dir))
+        except UserError as error:
+            problems.append(str(error))
+    if problems:
+        raise RunError("\n".join(problems))
+    for run in found:
+        if run.record.status is Status.DEGENERATE:
+            log.warning("%s is degenerate: %s", run.folder, run.record.error)
+    return found
+
+
+def _read(folder: Path, data_dir: Path | None) -> Run:
+    record = records.read(folder)
+    if record is None:
+        what = f"no {records.RECORD} there, so no run's folder" if folder.is_dir() else "no such folder"
+        raise RunError(f"{folder}: {what}")
+    try:
+        config = identity.from_dict(record.config)
+    except (OmegaConfBaseException, ValueError, TypeError, AssertionError) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise RunError(f"{folder}: its record's config is not one that this gifine knows ({reason})") from error
+    if record.status not in _EVALUATED:
+        raise RunError(f"{folder}: the run is {record.status}; only those that are done or degenerate have a result")
+    if not (folder / MODEL / WEIGHTS).is_file():
+        raise RunError(
+            f"{folder}: the run's weights were not kept (no {MODEL}/{WEIGHTS}); "
+            "run it again with train.save_model=true overwrite=true"
+        )
+    return Run(folder, record, _relocated(folder, config, data_dir))
+
+
+def _relocated(folder: Path, config: RunConfig, data_dir: Path | None) -> RunConfig:
+    """The config with data where they are now: a run may have been moved to another machine."""
+    data, files = config.data, config.task.files
+    if data.cache_dir is not None and not Path(data.cache_dir).expanduser().is_dir():
+        config = replace(config, data=replace(data, cache_dir=None))
+    if data_dir is None:
+        return config
+    if not data_dir.expanduser().is_dir():
+        raise RunError(f"--data-dir {data_dir}: no such folder")
+    if files.train is not None:
+        own = {split: getattr(files, split) for split in ("train", "validation", "test")}
+        moved = {split: str(data_dir / Path(path).name) for split, path in own.items() if path is not None}
+        return replace(config, task=replace(config.task, files=replace(files, **moved)))
+    if data.source is not DataSource.glue_dir:
+        raise RunError(f"{folder}: read its data from data={data.source.value}, so --data-dir does not go with it")
+    return replace(config, data=replace(config.data, dir=str(data_dir)))
