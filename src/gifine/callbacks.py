@@ -6,7 +6,7 @@ import json
 import logging
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +21,14 @@ _CURVE = ("loss", "learning_rate", "grad_norm")
 
 
 class Curve(TrainerCallback):
-    """Appends every logged point to `metrics.jsonl` and says it in the log.
+    """Appends every logged point to `metrics.jsonl`, says it in the log, and gives it to `track`.
 
     Lines are `{"step", "epoch", "loss", "learning_rate", "grad_norm"}` for training and `{"step", "epoch",
     "task/split/metric": …}` for evaluation; an undefined or non-finite number is null.
     """
 
-    def __init__(self, path: Path, task: str) -> None:
-        self.path, self.task = path, task
+    def __init__(self, path: Path, task: str, track: Callable[[dict[str, Any]], None]) -> None:
+        self.path, self.task, self.track = path, task, track
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -66,6 +66,7 @@ class Curve(TrainerCallback):
         line |= {key: _finite(value) for key, value in values.items()}
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
+        self.track(line)
         told = "  ".join(f"{key} {_short(value)}" for key, value in values.items())
         log.info("step %d/%d  epoch %.2f  %s", state.global_step, state.max_steps, state.epoch or 0, told)
 

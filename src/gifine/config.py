@@ -92,6 +92,7 @@ class SizeConfig:
 @dataclass
 class ModelConfig:
     name: str = MISSING
+    title: str | None = None  # as papers write it, for people; null: the name
     family: str = MISSING  # a file in src/gifine/models
     size: str = MISSING  # a key of `sizes`
     sizes: dict[str, SizeConfig] = field(default_factory=dict)
@@ -195,6 +196,30 @@ class TrainConfig:
     keep_checkpoints: bool = False  # what a resume needs stays after success, too
 
 
+class Tracker(Enum):
+    off = "off"
+    wandb = "wandb"
+
+
+class TrackingMode(Enum):
+    online = "online"
+    offline = "offline"
+    disabled = "disabled"
+
+
+@dataclass
+class TrackingConfig:
+    """Where a run can be watched. It decides nothing, and a run is as good without it."""
+
+    name: Tracker = MISSING
+    mode: TrackingMode = TrackingMode.online
+    project: str = "gifine"
+    entity: str | None = None  # user or team; null: the one of the login
+    group: str | None = None  # what belongs together, such as a sweep
+    tags: list[str] = field(default_factory=list)
+    system_metrics: bool = False  # load and memory of the machine
+
+
 @dataclass
 class RecipeConfig:
     """Where the values in `train` come from. It decides nothing: the values do."""
@@ -218,6 +243,7 @@ class RunConfig:
     train: TrainConfig = field(default_factory=TrainConfig)
     recipe: RecipeConfig = field(default_factory=RecipeConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
     seed: int = 42
     deterministic: bool | None = None  # the same bits again; null: on a CPU, where it costs nothing
     prefetch: str | None = None  # the folder that `python -m gifine.prefetch` filled: read only that, use no network

@@ -52,7 +52,7 @@ def run_id(config: RunConfig) -> str:
     deciding = to_dict(config)
     for key in ("output_root", "output_dir", "resume", "overwrite", "deterministic", "prefetch"):
         del deciding[key]
-    del deciding["evaluate"]["invariance"], deciding["recipe"]
+    del deciding["evaluate"]["invariance"], deciding["recipe"], deciding["tracking"]
     model, task, data, train = (deciding[key] for key in ("model", "task", "data", "train"))
     size = config.model.sizes.get(config.model.size)
     if model["checkpoint"] is None and size is not None:
@@ -61,7 +61,7 @@ def run_id(config: RunConfig) -> str:
             model["config_overrides"] = size.config | model["config_overrides"]
     if not model["random_init"]:
         del model["family"]  # the checkpoint's config.json has it
-    for key in ("name", "size", "sizes"):
+    for key in ("name", "title", "size", "sizes"):
         del model[key]
     if config.gi.side is GateSide.none:
         deciding["gi"] = {"side": "none"}
@@ -98,6 +98,17 @@ def slug(config: RunConfig) -> str:
     if gi.side is not GateSide.none and gi.layers is not None:
         gate += f"-last{gi.layers}"
     return re.sub(r"[^\w.-]+", "-", f"{config.task.name}_{name}_{gate}_s{config.seed}")
+
+
+def title(config: RunConfig) -> str:
+    """What dashboards and job lists show, e.g. `giDeBERTaV3-30-both-last6 cola s1`, `DeBERTaV3 cola s1`."""
+    model, gi = config.model, config.gi
+    name = model.title or model.name
+    if model.size != "large":  # what the method was published for
+        name += f"-{model.size}"
+    if gi.side is not GateSide.none:
+        name = f"gi{name}-{100 * gi.level:g}-{gi.side.value}" + (f"-last{gi.layers}" if gi.layers else "")
+    return f"{name} {config.task.name} s{config.seed}"
 
 
 def directory(config: RunConfig) -> Path:

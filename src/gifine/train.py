@@ -36,6 +36,7 @@ from gifine import (
     models,
     records,
     tokenization,
+    tracking,
 )
 from gifine.callbacks import Bar, Curve, StopWhenDiverged
 from gifine.checks import DEMO
@@ -76,8 +77,11 @@ def _run(config: RunConfig, folder: Path) -> Record:
     if record is None or record.status not in records.FINISHED or config.overwrite:
         attempts = 1 if record is None or config.overwrite else record.attempts + 1
         record = Record(identity.run_id(config), identity.slug(config), identity.to_dict(config), attempts=attempts)
-        with records.kept(record, folder, writes=_is_main_process()):
-            _fit(config, folder, record)
+        with (
+            tracking.tracked(config, folder, record, writes=_is_main_process()) as track,
+            records.kept(record, folder, writes=_is_main_process()),
+        ):
+            _fit(config, folder, record, track)
         if record.status in records.FINISHED and _is_main_process() and not config.train.keep_checkpoints:
             shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
     else:
@@ -85,7 +89,7 @@ def _run(config: RunConfig, folder: Path) -> Record:
     return record
 
 
-def _fit(config: RunConfig, folder: Path, record: Record) -> None:
+def _fit(config: RunConfig, folder: Path, record: Record, track: tracking.Log) -> None:
     task, train = config.task, config.train
 
     transformers_logging.disable_progress_bar()  # of loading weights; Bar shows the steps
@@ -125,7 +129,7 @@ def _fit(config: RunConfig, folder: Path, record: Record) -> None:
         data_collator=evaluation.collator(tokenizer, config),
         processing_class=tokenizer,
         compute_metrics=evaluation.metrics_for_trainer(config),
-        callbacks=[Curve(folder / "metrics.jsonl", task.name), alarm, interruption, Bar()],
+        callbacks=[Curve(folder / "metrics.jsonl", task.name, track), alarm, interruption, Bar()],
     )
     trainer.remove_callback(ProgressCallback)
     trainer.remove_callback(PrinterCallback)
