@@ -45,6 +45,7 @@ class Place(StrEnum):
     CURVE = "m"  # metrics.jsonl
     PREDICTIONS = "p"
     MODEL = "w"
+    DATA = "t"  # tokenised and cached
 
 
 @dataclass(frozen=True)
@@ -204,9 +205,11 @@ def _place(path: object) -> Place | None:
     """Of a file or folder of a run: the names are those that README lists."""
     for part in reversed(os.fsdecode(path).split("/") if isinstance(path, str | bytes | os.PathLike) else []):
         name = part.removeprefix(".")
+        if name == "tokenised":
+            return Place.DATA
         if name == "checkpoints":
             return Place.CHECKPOINT
-        if name.startswith("model") and not name.startswith("model."):
+        if name in ("model", "model.partial"):
             return Place.MODEL
         if name.startswith("metrics.jsonl"):
             return Place.CURVE

@@ -33,7 +33,7 @@ def differing(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
 
 
 def curve(folder: Path, *, cut: bool = False) -> list[dict[str, Any]]:
-    """The lines of metrics.jsonl; with `cut`, the last one need not be whole."""
+    """The lines of metrics.jsonl; with `cut`, the last one need not be whole: training mends it when it begins."""
     path = folder / "metrics.jsonl"
     lines = path.read_text(encoding="utf-8").split("\n") if path.exists() else [""]
     rest = lines.pop()

@@ -141,12 +141,12 @@ def locked(folder: Path) -> Generator[None]:
     lock = FileLock(folder / LOCK)
     try:
         lock.acquire(timeout=0)
-    except OSError as error:
-        raise OutputError(f"cannot write to {folder}: {error.strerror}; give another output_root") from error
     except Timeout as error:
         raise OutputError(
             f"{folder}: another process is at this run; wait for it to end, or give another output_dir"
         ) from error
+    except OSError as error:
+        raise OutputError(f"cannot write to {folder}: {error.strerror}; give another output_root") from error
     try:
         yield
     finally:

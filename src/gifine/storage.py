@@ -6,7 +6,7 @@ import contextlib
 import errno
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 from gifine.errors import OutputError
@@ -43,8 +43,25 @@ def reason(error: BaseException) -> str | None:
     return None
 
 
-def probe(folder: Path) -> str | None:
-    """Why nothing can be written to `folder`, or None: torch's writer says only that something went wrong."""
+@contextlib.contextmanager
+def writing(path: Path, partial: Path) -> Generator[None]:
+    """Delete `partial`, which is to become `path`, if it cannot be written: the record needs the room.
+
+    Raises:
+        OutputError: if that is because of the disk. Other exceptions pass through.
+    """
+    try:
+        yield
+    except BaseException as error:
+        # torch's writer does not say what the system said: see whether the disk still takes anything
+        problem = reason(error) or (_probe(partial.parent) if isinstance(error, Exception) else None)
+        shutil.rmtree(partial, ignore_errors=True)
+        if problem is not None:
+            raise OutputError(f"cannot write {path}: {problem}") from error
+        raise
+
+
+def _probe(folder: Path) -> str | None:
     path = folder / ".probe"
     try:
         with path.open("wb") as file:

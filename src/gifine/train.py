@@ -168,10 +168,11 @@ def _save(trainer: Trainer, folder: Path) -> None:
     if _is_main_process():
         shutil.rmtree(partial, ignore_errors=True)
     trainer.accelerator.wait_for_everyone()
-    trainer.save_model(str(partial))
-    if _is_main_process():
-        shutil.rmtree(folder, ignore_errors=True)
-        partial.rename(folder)
+    with storage.writing(folder, partial):
+        trainer.save_model(str(partial))
+        if _is_main_process():
+            shutil.rmtree(folder, ignore_errors=True)
+            partial.rename(folder)
 
 
 def _check_best(record: Record, key: str, best: float) -> None:

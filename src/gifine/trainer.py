@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import FrameType
@@ -43,15 +42,8 @@ class Trainer(transformers.Trainer):
         final = checkpointing.at_step(self.checkpoints, step)
         if final.exists():
             return  # saved at the end of this step already, and again at the end of its epoch
-        try:
+        with storage.writing(final, self.checkpoints / checkpointing.PARTIAL):
             self._write_checkpoint(model, trial, final)
-        except BaseException as error:
-            problem = storage.probe(self.checkpoints) if isinstance(error, Exception) else None
-            if self.args.should_save:  # half a checkpoint is of no use, and the record needs the room
-                shutil.rmtree(self.checkpoints / checkpointing.PARTIAL, ignore_errors=True)
-            if problem is not None:
-                raise OutputError(f"cannot write {final}: {problem}") from error
-            raise
 
     def _write_checkpoint(self, model: Any, trial: Any, final: Path) -> None:
         self._writing = True
