@@ -7,6 +7,7 @@ the same point of the work on any machine.
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import resource
@@ -95,7 +96,8 @@ class Attempt:
             if _BLOW in self.trail and self.blow is not None and self.blow.seconds is not None:
                 self.trail = self.trail.replace(_BLOW, b"")
                 time.sleep(self.blow.seconds)
-                self.send(self.blow.signal)
+                with contextlib.suppress(ProcessLookupError):  # it was at its last event, and has ended
+                    self.send(self.blow.signal)
         self._process.join(_SECONDS)
         code = self._process.exitcode
         assert code is not None, "the process is still there"

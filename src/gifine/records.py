@@ -13,7 +13,7 @@ import platform
 import subprocess
 import time
 import traceback
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -153,9 +153,10 @@ def locked(folder: Path) -> Generator[None]:
         lock.release()
 
 
-@contextlib.contextmanager
-def kept(record: Record, folder: Path, *, writes: bool) -> Generator[None]:
-    """Write the record when the run starts and when it ends, and the log meanwhile: of several processes, one `writes`.
+def keep(record: Record, folder: Path, fit: Callable[[], None], *, writes: bool) -> None:
+    """Call `fit`, and write the record before it and however it ends, and the log: of several processes, one `writes`.
+
+    No context manager: a signal at the end of a block is raised in contextlib, and the record would not be written.
 
     Raises:
         OutputError: if the disk is full or became read-only. Other exceptions pass through.
@@ -165,13 +166,19 @@ def kept(record: Record, folder: Path, *, writes: bool) -> Generator[None]:
         if writes:
             write(folder, record)
 
+    def finish() -> None:
+        with signals.held():
+            record.seconds["total"] = round(time.monotonic() - clock, 3)
+            record.finished = _now()
+            save()
+
     clock = time.monotonic()
     record.started = _now()
     try:
         record.provenance = provenance()
         save()
         with _logged(folder / "run.log", "w" if record.attempts == 1 else "a", writes=writes):
-            yield
+            fit()
     except KeyboardInterrupt as error:
         record.status, record.error = Status.INTERRUPTED, f"stopped by {str(error) or 'Ctrl-C'}"
         raise
@@ -186,10 +193,11 @@ def kept(record: Record, folder: Path, *, writes: bool) -> Generator[None]:
             raise OutputError(record.error) from error
         raise
     finally:
-        with signals.held():
-            record.seconds["total"] = round(time.monotonic() - clock, 3)
-            record.finished = _now()
-            save()
+        try:
+            finish()
+        except KeyboardInterrupt:  # a signal before they were held, or one that has waited; there is no second one
+            finish()
+            raise
 
 
 @contextlib.contextmanager

@@ -66,8 +66,7 @@ def _run(config: RunConfig, folder: Path) -> Record:
     if record is None or record.status not in records.FINISHED or config.overwrite:
         attempts = 1 if record is None or config.overwrite else record.attempts + 1
         record = Record(identity.run_id(config), identity.slug(config), identity.to_dict(config), attempts=attempts)
-        with records.kept(record, folder, writes=_is_main_process()):
-            _fit(config, folder, record)
+        records.keep(record, folder, lambda: _fit(config, folder, record), writes=_is_main_process())
     else:
         log.info("this run is %s already (overwrite=true runs it again)", record.status)
     if record.status in records.FINISHED and _is_main_process() and not config.train.keep_checkpoints:
