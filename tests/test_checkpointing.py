@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -61,3 +62,21 @@ def test_clear_keeps_what_is_gone_on_from_and_before(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-10", "checkpoint-20"]
     checkpointing.clear(tmp_path, keep=None)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("best", "spare"), [(None, 20), (10, 10), (30, 20)])
+def test_clear_leaves_two(tmp_path, best, spare):
+    """After a process that was killed before it had deleted the oldest of three."""
+    for step in (10, 20, 30):
+        (write(tmp_path, step) / "trainer_state.json").write_text(json.dumps({"best_global_step": best}))
+    checkpointing.clear(tmp_path, keep=tmp_path / "checkpoint-30")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"checkpoint-{spare}", "checkpoint-30"]
+
+
+@pytest.mark.parametrize(
+    ("names", "processes"), [(["rng_state.pth"], 1), ([f"rng_state_{rank}.pth" for rank in range(12)], 12)]
+)
+def test_processes_are_counted(tmp_path, names, processes):
+    for name in names:
+        (tmp_path / name).touch()
+    assert checkpointing.processes(tmp_path) == processes

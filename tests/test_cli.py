@@ -191,7 +191,7 @@ def test_ctrl_c_exits_as_interrupted(command, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(train, "run", run)
-    assert command("seed=1") == (ExitCode.INTERRUPTED, "interrupted\n")
+    assert command("seed=1") == (ExitCode.INTERRUPTED, "interrupted by Ctrl-C; the same command goes on\n")
 
 
 @pytest.mark.parametrize("words", [["--help"], ["--cfg", "job"], ["--info", "searchpath"], ["gi.level=30"]])

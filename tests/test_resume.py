@@ -180,12 +180,12 @@ def test_sigkill_loses_nothing(tmp_path, undisturbed):
 
 @pytest.mark.integration
 def test_two_processes_stop_together_when_one_is_signalled(tmp_path):
-    """And go on, in the middle of an epoch, with the order and dropout that each would have had."""
+    """And go on, in the middle of an epoch, with the order and dropout that each would have had; one alone does not."""
 
-    def start(name: str) -> subprocess.Popen[str]:
-        launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "gifine"]
+    def start(name: str, processes: int = 2) -> subprocess.Popen[str]:
+        launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
         words = [f"output_root={tmp_path / name}", f"data.cache_dir={tmp_path}", "data.demo_train_rows=1600"]
-        command = [*launcher, *RUN, *words, "train.gradient_accumulation=1"]
+        command = [*launcher, "-m", "gifine", *RUN, *words, "train.gradient_accumulation=1"]
         return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
     def curve(name: str) -> str:
@@ -213,6 +213,11 @@ def test_two_processes_stop_together_when_one_is_signalled(tmp_path):
     os.kill(second_process("signalled"), signal.SIGTERM)
     output, _ = signalled.communicate(timeout=240)
     assert "interrupted: stopped at step" in output
+
+    alone = start("signalled", processes=1)
+    output, _ = alone.communicate(timeout=240)
+    assert alone.returncode != 0
+    assert output.count("is of a run on 2 processes, this one has 1: ") == 1
 
     resumed = start("signalled")
     output, _ = resumed.communicate(timeout=240)

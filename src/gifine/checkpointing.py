@@ -52,21 +52,37 @@ def last_complete(folder: Path) -> Path | None:
 
 def _damage_to_best(checkpoint: Path) -> str | None:
     """A run that goes on from `checkpoint` may in the end need the best one that came before it."""
-    state = checkpoint / "trainer_state.json"
-    best_step = json.loads(state.read_text()).get("best_global_step") if state.exists() else None
-    if best_step is None or best_step == _step(checkpoint):
-        return None
-    best = at_step(checkpoint.parent, best_step)
-    problem = damage(best)
+    best = _best(checkpoint)
+    problem = None if best is None or best == checkpoint else damage(best)
     return problem and f"the best one before it, {best}, is not whole: {problem}"
 
 
+def _best(checkpoint: Path) -> Path | None:
+    state = checkpoint / "trainer_state.json"
+    step = json.loads(state.read_text()).get("best_global_step") if state.exists() else None
+    return None if step is None else at_step(checkpoint.parent, step)
+
+
 def clear(folder: Path, keep: Path | None) -> None:
-    """Delete what a run that goes on from `keep` (None: from nothing) will write again, and what is half written."""
+    """Delete what a run that goes on from `keep` (None: from nothing) will write again, and what is half written.
+
+    Of what came before `keep` its best stays, or else the last: a process killed between a checkpoint's rename and the
+    deletion of the oldest one left three, and the next would be a fourth.
+    """
     shutil.rmtree(folder / PARTIAL, ignore_errors=True)
+    kept = {keep}
+    if keep is not None:
+        earlier = [path for path in folder.glob(f"{_PREFIX}*") if (_step(path) or 0) < (_step(keep) or 0)]
+        best = _best(keep)
+        kept.add(best if best in earlier else max(earlier, key=lambda path: _step(path) or 0, default=None))
     for checkpoint in folder.glob(f"{_PREFIX}*"):
-        if keep is None or (_step(checkpoint) or 0) > (_step(keep) or 0):
+        if checkpoint not in kept:
             shutil.rmtree(checkpoint)
+
+
+def processes(checkpoint: Path) -> int:
+    """How many processes wrote it: each of several has a random state of its own in it."""
+    return len(list(checkpoint.glob("rng_state_*.pth"))) or 1
 
 
 def _step(checkpoint: Path) -> int | None:

@@ -24,7 +24,7 @@ from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException, ValidationError
 
-from gifine import checks, recipes
+from gifine import checks, recipes, signals
 from gifine.config import RunConfig
 from gifine.errors import ConfigError, ExitCode, UserError, did_you_mean, tell
 
@@ -49,7 +49,8 @@ def main() -> int:
     codes: list[ExitCode] = []
 
     def job(cfg: DictConfig) -> None:
-        codes.append(_run(cfg, wants_traceback))
+        if ExitCode.INTERRUPTED not in codes:  # a signal to one run of a sweep is meant for all of them
+            codes.append(_run(cfg, wants_traceback))
 
     run = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(job)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises; else it prints at length and exits with 1
@@ -68,8 +69,8 @@ def main() -> int:
             raise
         problems = _explain(args.overrides, args.config_dir, multirun=args.multirun)
         return tell(ConfigError(*(problems or [_one_line(error)])))
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+    except KeyboardInterrupt as error:
+        print(f"interrupted by {str(error) or 'Ctrl-C'}; the same command goes on", file=sys.stderr)
         return ExitCode.INTERRUPTED
     finally:
         os.environ["HYDRA_FULL_ERROR"] = "1" if wants_traceback else "0"
@@ -107,9 +108,10 @@ def compose(overrides: list[str], config_dir: str | None = None) -> DictConfig:
 def _run(cfg: DictConfig, wants_traceback: bool) -> ExitCode:
     try:
         config = config_from(cfg)
-        from gifine import train  # torch and transformers: seconds of start-up that a config error should not cost
+        with signals.raised():
+            from gifine import train  # torch and transformers: seconds of start-up that a config error should not cost
 
-        return train.run(config)
+            return train.run(config)
     except UserError as error:
         if wants_traceback:
             raise

@@ -149,6 +149,7 @@ def _prepare(
         new_fingerprint=folder.name[-32:],  # spares the hash of the tokenizer that map would compute
     )
     assert isinstance(examples, datasets.Dataset)
+    _fresh(tokenizer)
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
     shutil.rmtree(temporary, ignore_errors=True)
     examples.save_to_disk(str(temporary), num_shards=1)
@@ -156,10 +157,16 @@ def _prepare(
 
 
 def _fingerprint(tokenizer: PreTrainedTokenizerFast) -> str:
-    backend = tokenizer.backend_tokenizer
-    backend.no_truncation()  # state of the last call, not of the tokenizer
-    backend.no_padding()
-    return hashlib.sha256((backend.to_str() + repr(tokenizer.model_input_names)).encode()).hexdigest()
+    _fresh(tokenizer)
+    return hashlib.sha256(
+        (tokenizer.backend_tokenizer.to_str() + repr(tokenizer.model_input_names)).encode()
+    ).hexdigest()
+
+
+def _fresh(tokenizer: PreTrainedTokenizerFast) -> None:
+    """Forget the last call: else a saved tokenizer would say whether the cache had its examples already."""
+    tokenizer.backend_tokenizer.no_truncation()
+    tokenizer.backend_tokenizer.no_padding()
 
 
 def _source(task: TaskConfig, data: DataConfig, split: str, labelled: bool) -> _Source:

@@ -6,16 +6,14 @@ It is written when the run starts and when it ends, however it ends, and never i
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import logging
 import os
 import platform
-import shutil
 import subprocess
 import time
 import traceback
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -25,14 +23,13 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from gifine import __version__, identity
+from gifine import __version__, identity, signals, storage
 from gifine.config import RunConfig
 from gifine.errors import OutputError, UserError
 
 SCHEMA_VERSION = 1
 RECORD = "record.json"
 LOCK = ".lock"
-_STORAGE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 _PACKAGES = ("torch", "transformers", "tokenizers", "datasets", "accelerate", "numpy", "safetensors")
 
 
@@ -100,8 +97,8 @@ def write(folder: Path, record: Record) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replace a file's content atomically and durably."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    """Replace a file's content atomically and durably; the caller is the only one who writes it."""
+    temporary = path.with_name(f".{path.name}.tmp")
     try:
         with temporary.open("w", encoding="utf-8") as file:
             file.write(text)
@@ -109,7 +106,8 @@ def write_text(path: Path, text: str) -> None:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # a read-only disk
+            temporary.unlink(missing_ok=True)
         raise OutputError(f"cannot write {path}: {error.strerror}") from error
 
 
@@ -133,28 +131,12 @@ def open_folder(config: RunConfig) -> Path:
     return folder
 
 
-def check_space(folder: Path, parameters: int) -> None:
-    """Refuse to start where the checkpoints will not fit.
-
-    One holds weights and AdamW's two moments in float32; a third is written before the older of two is deleted.
-
-    Raises:
-        OutputError: with what is needed and what is free.
-    """
-    needed, free = 3 * 3 * 4 * parameters, shutil.disk_usage(folder).free
-    if free < needed:
-        raise OutputError(
-            f"{folder}: three checkpoints need {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free; "
-            "give another output_root"
-        )
-
-
 @contextlib.contextmanager
 def locked(folder: Path) -> Generator[None]:
     """Hold the run's folder for this process; the system lets go of it when the process dies, however it dies.
 
     Raises:
-        OutputError: if another process holds it, or it cannot be written.
+        OutputError: if another process holds it, or the folder cannot be written.
     """
     lock = FileLock(folder / LOCK)
     try:
@@ -164,16 +146,17 @@ def locked(folder: Path) -> Generator[None]:
             f"{folder}: another process is at this run; wait for it to end, or give another output_dir"
         ) from error
     except OSError as error:
-        raise OutputError(f"cannot write to {folder}: {error.strerror}") from error
+        raise OutputError(f"cannot write to {folder}: {error.strerror}; give another output_root") from error
     try:
         yield
     finally:
         lock.release()
 
 
-@contextlib.contextmanager
-def kept(record: Record, folder: Path, *, writes: bool) -> Generator[None]:
-    """Write the record when the run starts and when it ends, and the log meanwhile: of several processes, one `writes`.
+def keep(record: Record, folder: Path, fit: Callable[[], None], *, writes: bool) -> None:
+    """Call `fit`, and write the record before it and however it ends, and the log: of several processes, one `writes`.
+
+    No context manager: a signal at the end of a block is raised in contextlib, and the record would not be written.
 
     Raises:
         OutputError: if the disk is full or became read-only. Other exceptions pass through.
@@ -183,34 +166,58 @@ def kept(record: Record, folder: Path, *, writes: bool) -> Generator[None]:
         if writes:
             write(folder, record)
 
+    def finish() -> None:
+        with signals.held():
+            record.seconds["total"] = round(time.monotonic() - clock, 3)
+            record.finished = _now()
+            save()
+
     clock = time.monotonic()
     record.started = _now()
-    record.provenance = provenance()
-    save()
-    mode = "w" if record.attempts == 1 else "a"
-    handler = logging.FileHandler(folder / "run.log", mode, encoding="utf-8") if writes else logging.NullHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    logging.getLogger().addHandler(handler)
-    logging.getLogger("gifine").setLevel(logging.INFO if writes else logging.WARNING)
     try:
-        yield
-    except KeyboardInterrupt:
-        record.status, record.error = Status.INTERRUPTED, "KeyboardInterrupt"
+        record.provenance = provenance()
+        save()
+        with _logged(folder / "run.log", "w" if record.attempts == 1 else "a", writes=writes):
+            fit()
+    except KeyboardInterrupt as error:
+        record.status, record.error = Status.INTERRUPTED, f"stopped by {str(error) or 'Ctrl-C'}"
         raise
     except UserError as error:
         record.status, record.error = Status.FAILED, str(error)
         raise
     except BaseException as error:
         record.status, record.error = Status.FAILED, traceback.format_exc()
-        if isinstance(error, OSError) and error.errno in _STORAGE:
-            raise OutputError(f"cannot write to {folder}: {error}") from error
+        problem = storage.reason(error)
+        if problem is not None:
+            record.error = f"cannot write to {folder}: {problem}"
+            raise OutputError(record.error) from error
         raise
     finally:
+        try:
+            finish()
+        except KeyboardInterrupt:  # a signal before they were held, or one that has waited; there is no second one
+            finish()
+            raise
+
+
+@contextlib.contextmanager
+def _logged(path: Path, mode: str, *, writes: bool) -> Generator[None]:
+    """Write the log to a file, too: of several processes, one `writes`, and the others are silent about progress."""
+    handler = _LogFile(path, mode, encoding="utf-8") if writes else logging.NullHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logging.getLogger().addHandler(handler)
+    logging.getLogger("gifine").setLevel(logging.INFO if writes else logging.WARNING)
+    try:
+        yield
+    finally:
         logging.getLogger().removeHandler(handler)
-        handler.close()
-        record.seconds["total"] = round(time.monotonic() - clock, 3)
-        record.finished = _now()
-        save()
+        with contextlib.suppress(OSError):  # what a full disk did not take is flushed once more
+            handler.close()
+
+
+class _LogFile(logging.FileHandler):
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        raise  # a full disk ends the run with one message; logging would print a traceback a line
 
 
 def provenance() -> dict[str, Any]:

@@ -35,13 +35,14 @@ from gifine import (
     identity,
     models,
     records,
+    storage,
     tokenization,
     tracking,
 )
 from gifine.callbacks import Bar, Curve, StopWhenDiverged
 from gifine.checks import DEMO
 from gifine.config import ModelConfig, RunConfig
-from gifine.errors import ExitCode
+from gifine.errors import ExitCode, OutputError
 from gifine.records import Record, Status
 from gifine.sampling import EpochSampler
 from gifine.trainer import Interruption, Trainer
@@ -77,15 +78,12 @@ def _run(config: RunConfig, folder: Path) -> Record:
     if record is None or record.status not in records.FINISHED or config.overwrite:
         attempts = 1 if record is None or config.overwrite else record.attempts + 1
         record = Record(identity.run_id(config), identity.slug(config), identity.to_dict(config), attempts=attempts)
-        with (
-            tracking.tracked(config, folder, record, writes=_is_main_process()) as track,
-            records.kept(record, folder, writes=_is_main_process()),
-        ):
-            _fit(config, folder, record, track)
-        if record.status in records.FINISHED and _is_main_process() and not config.train.keep_checkpoints:
-            shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
+        with tracking.tracked(config, folder, record, writes=_is_main_process()) as track:
+            records.keep(record, folder, lambda: _fit(config, folder, record, track), writes=_is_main_process())
     else:
         log.info("this run is %s already (overwrite=true runs it again)", record.status)
+    if record.status in records.FINISHED and _is_main_process() and not config.train.keep_checkpoints:
+        shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)  # some may be left of a process killed while at this
     return record
 
 
@@ -111,7 +109,7 @@ def _fit(config: RunConfig, folder: Path, record: Record, track: tracking.Log) -
     if config.model.init_from is not None:
         record.provenance["init_from"] = checkpoints.origin(config.model.init_from)
     record.provenance["checkpoint_commit"] = getattr(model.config, "_commit_hash", None)  # on the Hub
-    records.check_space(folder, record.parameters["total"])
+    storage.check_space(folder, record.parameters["total"])
     log.info("%s: %s", identity.slug(config), _described(record))
 
     evaluated = evaluation.sets(splits, config)
@@ -148,7 +146,7 @@ def _fit(config: RunConfig, folder: Path, record: Record, track: tracking.Log) -
     if alarm.reason is not None:
         record.status, record.error = Status.DIVERGED, alarm.reason
         return
-    if state.global_step < state.max_steps:  # train() returns normally after a signal
+    if state.global_step < state.max_steps or interruption.signalled:  # train() returns normally after a signal
         record.status = Status.INTERRUPTED
         record.error = f"stopped at step {state.global_step} of {state.max_steps}"
         return
@@ -159,18 +157,37 @@ def _fit(config: RunConfig, folder: Path, record: Record, track: tracking.Log) -
         _check_best(record, f"{task.name}/{next(iter(evaluated))}/{task.select_by}", record.best[task.select_by])
     record.seconds["evaluate"] = round(time.monotonic() - clock, 3)
     if train.save_model:
-        trainer.save_model(str(folder / "model"))  # with its tokenizer, by one process of several
+        _save(trainer, folder / "model")
 
 
 def _start(config: RunConfig, checkpoints: Path, arguments: TrainingArguments) -> Path | None:
     """The checkpoint to go on from, looked up now: whatever an earlier attempt believed may be gone or damaged."""
     with arguments.main_process_first():  # the others see the folder as the first has left it
         start = checkpointing.last_complete(checkpoints) if config.resume and not config.overwrite else None
+        if start is not None and checkpointing.processes(start) != arguments.world_size:
+            raise OutputError(
+                f"{start} is of a run on {checkpointing.processes(start)} processes, this one has "
+                f"{arguments.world_size}: a step would be made of other examples; go on with as many processes as "
+                "before, or start anew with resume=false"
+            )
         if _is_main_process():
             checkpointing.clear(checkpoints, keep=start)
     if start is not None:
         log.info("resuming from %s", start)
     return start
+
+
+def _save(trainer: Trainer, folder: Path) -> None:
+    """Weights and tokenizer, by one process of several: whole under their name, or not there."""
+    partial = folder.with_name(f".{folder.name}.partial")
+    if _is_main_process():
+        shutil.rmtree(partial, ignore_errors=True)
+    trainer.accelerator.wait_for_everyone()
+    with storage.writing(folder, partial):
+        trainer.save_model(str(partial))
+        if _is_main_process():
+            shutil.rmtree(folder, ignore_errors=True)
+            partial.rename(folder)
 
 
 def _check_best(record: Record, key: str, best: float) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -15,11 +13,9 @@ from torch.utils.data import Sampler
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import rotate_checkpoints
 
-from gifine import checkpointing
+from gifine import checkpointing, signals, storage
 from gifine.errors import OutputError
 from gifine.sampling import EpochSampler
-
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 
 
 class Trainer(transformers.Trainer):
@@ -46,6 +42,10 @@ class Trainer(transformers.Trainer):
         final = checkpointing.at_step(self.checkpoints, step)
         if final.exists():
             return  # saved at the end of this step already, and again at the end of its epoch
+        with storage.writing(final, self.checkpoints / checkpointing.PARTIAL):
+            self._write_checkpoint(model, trial, final)
+
+    def _write_checkpoint(self, model: Any, trial: Any, final: Path) -> None:
         self._writing = True
         try:
             super()._save_checkpoint(model, trial)
@@ -89,19 +89,13 @@ class Interruption(TrainerCallback):
         self.signalled = False
         self.in_mid_epoch = False
 
-    @contextmanager
-    def listening(self) -> Generator[None]:
+    def listening(self) -> AbstractContextManager[None]:
         """Take the signals' handlers for the time of a `with` block."""
 
         def note(number: int, frame: FrameType | None) -> None:
             self.signalled = True
 
-        earlier = {number: signal.signal(number, note) for number in STOP_SIGNALS}
-        try:
-            yield
-        finally:
-            for number, handler in earlier.items():
-                signal.signal(number, handler)
+        return signals.handled(note)
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         mid_epoch = bool(float(state.epoch or 0) % 1)

@@ -1,0 +1,82 @@
+"""Disks that are full, over a quota or read-only: found before a run, or told from what any library raises."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+from collections.abc import Generator, Iterator
+from pathlib import Path
+
+from gifine.errors import OutputError
+
+_CODES = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+_PROBE_BYTES = 2**20
+
+
+def check_space(folder: Path, parameters: int) -> None:
+    """Refuse to start where the checkpoints will not fit.
+
+    One holds weights and AdamW's two moments in float32; a third is written before the older of two is deleted.
+
+    Raises:
+        OutputError: with what is needed and what is free.
+    """
+    needed, free = 3 * 3 * 4 * parameters, shutil.disk_usage(folder).free
+    if free < needed:
+        raise OutputError(
+            f"{folder}: three checkpoints need {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free; "
+            "give another output_root"
+        )
+
+
+def reason(error: BaseException) -> str | None:
+    """What the system said of the disk, if that is why `error` was raised.
+
+    safetensors, torch and pyarrow raise classes of their own, with the system's words in them.
+    """
+    for each in _chain(error):
+        for code in _CODES:
+            if (isinstance(each, OSError) and each.errno == code) or os.strerror(code) in str(each):
+                return os.strerror(code)
+    return None
+
+
+@contextlib.contextmanager
+def writing(path: Path, partial: Path) -> Generator[None]:
+    """Delete `partial`, which is to become `path`, if it cannot be written: the record needs the room.
+
+    Raises:
+        OutputError: if that is because of the disk. Other exceptions pass through.
+    """
+    try:
+        yield
+    except BaseException as error:
+        # torch's writer does not say what the system said: see whether the disk still takes anything
+        problem = reason(error) or (_probe(partial.parent) if isinstance(error, Exception) else None)
+        shutil.rmtree(partial, ignore_errors=True)
+        if problem is not None:
+            raise OutputError(f"cannot write {path}: {problem}") from error
+        raise
+
+
+def _probe(folder: Path) -> str | None:
+    path = folder / ".probe"
+    try:
+        with path.open("wb") as file:
+            file.write(bytes(_PROBE_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        return reason(error)
+    finally:
+        with contextlib.suppress(OSError):  # read-only: then there is none
+            path.unlink(missing_ok=True)
+    return None
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
