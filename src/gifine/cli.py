@@ -10,7 +10,7 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 
@@ -51,20 +51,19 @@ def main() -> int:
     run = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(job)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises; else it prints at length and exits with 1
     try:
-        if args.config_dir and not Path(args.config_dir).is_dir():
-            raise ConfigError(f"--config-dir {args.config_dir}: no such folder")
+        _check_config_dir(args.config_dir)
         if args.multirun:
-            _check_sweep(args.overrides, args.config_dir)
+            configs(combinations(args.overrides, args.config_dir), args.config_dir)  # all, before the first one runs
         run()
     except UserError as error:
         if wants_traceback:
             raise
-        return _bad_input(error)
+        return bad_input(error)
     except Exception as error:  # Hydra lets through whatever its parts raise
         if wants_traceback:
             raise
         problems = _explain(args.overrides, args.config_dir, multirun=args.multirun)
-        return _bad_input(ConfigError(*(problems or [_one_line(error)])))
+        return bad_input(ConfigError(*(problems or [_one_line(error)])))
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return ExitCode.INTERRUPTED
@@ -92,34 +91,72 @@ def config_from(cfg: DictConfig) -> RunConfig:
     return config
 
 
-def compose(overrides: list[str], config_dir: str | None = None) -> DictConfig:
-    """Compose one run's config in this process, as the command line does."""
+def compose(overrides: list[str], config_dir: str | None = None, *, with_hydra: bool = False) -> DictConfig:
+    """Compose one run's config in this process, as the command line does; `with_hydra` keeps Hydra's own settings."""
     GlobalHydra.instance().clear()
     with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
         searchpath = [f"hydra.searchpath=[file://{Path(config_dir).resolve()}]"] if config_dir else []
-        return hydra.compose("config", overrides=[*map(_open, overrides), *searchpath])
+        words = [*map(_open, overrides), *searchpath]
+        return hydra.compose("config", overrides=words, return_hydra_config=with_hydra)
+
+
+def combinations(overrides: list[str], config_dir: str | None = None) -> list[list[str]]:
+    """The overrides of each run of a sweep: of all values of KEY=A,B, and of an experiment's `hydra.sweeper.params`.
+
+    Raises:
+        ConfigError: with everything that is wrong with single overrides.
+    """
+    _check_config_dir(config_dir)
+    # What Hydra's own sweeper expands, in its order: what is on the command line overrules the experiment.
+    words = [*_sweeper_params(overrides, config_dir), *overrides]
+    problems = dict.fromkeys(_explain(words, config_dir, multirun=True))
+    if problems:
+        raise ConfigError(*problems)
+    return BasicSweeper.split_arguments(OverridesParser.create().parse_overrides(words), None)[0]
+
+
+def configs(runs: Iterable[list[str]], config_dir: str | None = None) -> list[RunConfig]:
+    """The checked config of each of these runs, which are lists of overrides.
+
+    Raises:
+        ConfigError: with every problem of any of them.
+    """
+    composed, problems = [], {}
+    for overrides in runs:
+        try:
+            composed.append(config_from(compose(overrides, config_dir)))
+        except ConfigError as error:
+            problems.update(dict.fromkeys(error.problems))
+    if problems:
+        raise ConfigError(*problems)
+    return composed
+
+
+def bad_input(error: UserError) -> ExitCode:
+    """Say on stderr what the user can mend."""
+    lines = str(error).splitlines()
+    print("\n  ".join(["error:", *lines] if len(lines) > 1 else [f"error: {lines[0]}"]), file=sys.stderr)
+    return ExitCode.BAD_INPUT
 
 
 def _run(cfg: DictConfig, wants_traceback: bool) -> ExitCode:
     try:
         config = config_from(cfg)
+        if config.prefetch is not None:
+            # The folder has all that is read; this keeps whatever else might look for news off the network. The
+            # libraries read it when they are imported.
+            os.environ["HF_HUB_OFFLINE"] = "1"
         from gifine import train  # torch and transformers: seconds of start-up that a config error should not cost
 
         return train.run(config)
     except UserError as error:
         if wants_traceback:
             raise
-        return _bad_input(error)
+        return bad_input(error)
     except Exception:
         # In a sweep the other runs go on; the record tells the same as this traceback.
         traceback.print_exc()
         return ExitCode.FAILED
-
-
-def _bad_input(error: UserError) -> ExitCode:
-    lines = str(error).splitlines()
-    print("\n  ".join(["error:", *lines] if len(lines) > 1 else [f"error: {lines[0]}"]), file=sys.stderr)
-    return ExitCode.BAD_INPUT
 
 
 def _open(word: str) -> str:
@@ -127,18 +164,20 @@ def _open(word: str) -> str:
     return f"++{word}" if word.startswith("model.config_overrides") else word
 
 
-def _check_sweep(overrides: list[str], config_dir: str | None) -> None:
-    """Check every combination before the first one runs."""
-    problems = dict.fromkeys(_explain(overrides, config_dir, multirun=True))
-    if problems:
-        raise ConfigError(*problems)
-    for combination in BasicSweeper.split_arguments(OverridesParser.create().parse_overrides(overrides), None)[0]:
-        try:
-            config_from(compose(combination, config_dir))
-        except ConfigError as error:
-            problems.update(dict.fromkeys(error.problems))
-    if problems:
-        raise ConfigError(*problems)
+def _check_config_dir(config_dir: str | None) -> None:
+    if config_dir and not Path(config_dir).is_dir():
+        raise ConfigError(f"--config-dir {config_dir}: no such folder")
+
+
+def _sweeper_params(overrides: list[str], config_dir: str | None) -> list[str]:
+    """The sweep in the YAML of experiment=NAME, as overrides; Hydra leaves out of it what is swept itself."""
+    try:
+        parsed = OverridesParser.create().parse_overrides(overrides)
+        fixed = [word for word, override in zip(overrides, parsed) if not override.is_sweep_override()]
+        params = compose(fixed, config_dir, with_hydra=True).hydra.sweeper.params
+    except Exception:  # Hydra lets through whatever its parts raise, and `_explain` says it
+        return []
+    return [f"{key}={value}" for key, value in (params or {}).items()]
 
 
 def _explain(overrides: list[str], config_dir: str | None, *, multirun: bool) -> list[str]:

@@ -18,7 +18,6 @@ from typing import Any, cast
 import torch
 from tqdm.contrib.logging import logging_redirect_tqdm
 from transformers import (
-    PreTrainedTokenizerFast,
     PrinterCallback,
     ProgressCallback,
     TrainingArguments,
@@ -26,10 +25,9 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from gifine import checkpointing, data, demo, evaluate, identity, models, records, tokenization
+from gifine import checkpointing, data, evaluate, identity, models, prefetched, records, tokenization
 from gifine.callbacks import Bar, Curve, StopWhenDiverged
-from gifine.checks import DEMO
-from gifine.config import Device, ModelConfig, RunConfig
+from gifine.config import Device, RunConfig
 from gifine.errors import ExitCode
 from gifine.records import Record, Status
 from gifine.sampling import EpochSampler
@@ -79,22 +77,24 @@ def _fit(config: RunConfig, folder: Path, record: Record) -> None:
     task, train = config.task, config.train
 
     transformers_logging.disable_progress_bar()  # of loading weights; Bar shows the steps
-    tokenizer = _tokenizer(config.model)
-    splits = data.load(task, config.data, tokenizer, train.max_length)
+    folder_read = prefetched.open_folder(config)
+    sources = folder_read.redirect(config) if folder_read else config
+    tokenizer = tokenization.load_for(sources.model)
+    splits = data.load(task, sources.data, tokenizer, train.max_length, folder_read)
     record.rows = {name: len(split.examples) for name, split in splits.items()}
     record.provenance["data"] = {name: split.fingerprint for name, split in splits.items()}
 
     set_seed(config.seed)
     _be_deterministic(config)
     model = models.build(
-        config.model,
+        sources.model,
         config.gi,
         labels=task.labels,
         vocab_size=len(tokenizer),
         pad_token_id=tokenizer.pad_token_id,
     )
     record.parameters = models.count_parameters(model)
-    record.provenance["checkpoint_commit"] = getattr(model.config, "_commit_hash", None)  # on the Hub
+    record.provenance["checkpoint_commit"] = models.commit(sources.model)
     records.check_space(folder, record.parameters["total"])
     log.info("%s: %s", identity.slug(config), _described(record))
 
@@ -170,14 +170,6 @@ def _be_deterministic(config: RunConfig) -> None:
     if wanted:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS refuses without; read when it starts
     torch.use_deterministic_algorithms(wanted)
-
-
-def _tokenizer(model: ModelConfig) -> PreTrainedTokenizerFast:
-    if model.tokenizer == DEMO:
-        return demo.tokenizer()
-    if model.tokenizer is not None:
-        return tokenization.load(model.tokenizer, family=model.family)
-    return tokenization.load(model.checkpoint or model.sizes[model.size].checkpoint, revision=model.revision)
 
 
 def _show(record: Record, folder: Path) -> None:

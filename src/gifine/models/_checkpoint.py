@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 from safetensors import SafetensorError
 from transformers import PreTrainedConfig, PreTrainedModel
+from transformers.utils import extract_commit_hash
 
 from gifine.checkpoints import locate
 from gifine.errors import ModelError
@@ -93,6 +95,13 @@ def load(
         layers_too = any(name.startswith(f"{encoder}encoder.") for name in unused)
         log.log(logging.WARNING if layers_too else logging.INFO, "%s: not used: %s", checkpoint, ", ".join(unused))
     return model
+
+
+def commit(checkpoint: str, revision: str | None = None) -> str | None:
+    """The Hub's commit of a checkpoint that was read, directly or from a prefetched folder; None for others."""
+    folder = _folder(checkpoint)
+    path = folder / "config.json" if folder else try_to_load_from_cache(checkpoint, "config.json", revision=revision)
+    return extract_commit_hash(str(path), None)
 
 
 def is_gate(name: str) -> bool:
