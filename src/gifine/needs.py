@@ -50,18 +50,30 @@ def of(configs: Iterable[RunConfig]) -> Needs:
     Raises:
         DataError: for official files that are not there.
     """
-    wanted, tokenised = Needs(), {}
+    configs = list(configs)
+    wanted = Needs(configs=tokenised(configs))
     for config in configs:
         for repository, weights in repositories(config.model):
             wanted.repositories[repository] = weights or wanted.repositories.get(repository, False)
         wanted.splits += [split for split in _hub_splits(config) if split not in wanted.splits]
         wanted.files |= _official_files(config)
-        model = config.model
-        checkpoint = checkpoint_of(model)
-        tokenizer = (model.tokenizer, model.family) if model.tokenizer else (checkpoint, model.revision)
-        tokenised.setdefault(repr((config.task, config.data, tokenizer, config.train.max_length)), config)
-    wanted.configs = list(tokenised.values())
     return wanted
+
+
+def tokenised(configs: Iterable[RunConfig]) -> list[RunConfig]:
+    """Of the configs that give the same tokens, the first."""
+    chosen = {}
+    for config in configs:
+        model, checkpoint = config.model, checkpoint_of(config.model)
+        tokenizer = (model.tokenizer, model.family) if model.tokenizer else (checkpoint, model.revision)
+        chosen.setdefault(repr((config.task, config.data, tokenizer, config.train.max_length)), config)
+    return list(chosen.values())
+
+
+def from_hub(configs: Iterable[RunConfig]) -> set[Repository | HubSplit]:
+    """What these runs read from the Hub."""
+    repositories_read = {repository for config in configs for repository, _ in repositories(config.model)}
+    return repositories_read | {split for config in configs for split in _hub_splits(config)}
 
 
 def repositories(model: ModelConfig) -> Iterator[tuple[Repository, bool]]:
