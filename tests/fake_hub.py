@@ -23,7 +23,7 @@ class Repo:
 
     def commit(self, revision: str) -> str | None:
         """The hash that `revision` stands for, if there is such a one."""
-        hashes = {name: _sha1(repr((name, sorted(files.items())))) for name, files in self.branches.items()}
+        hashes = {name: _sha1(repr(sorted(files.items()))) for name, files in self.branches.items()}
         return revision if revision in hashes.values() else hashes.get(revision)
 
     def files(self, commit: str) -> Files:

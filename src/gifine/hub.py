@@ -49,8 +49,11 @@ def load_split(split: HubSplit, cache: Path | None = None) -> datasets.Dataset:
 
 
 def read_split(folder: Path) -> datasets.Dataset:
-    """A split that `save_split` left, with the Hub's fingerprint: what was tokenised of it is found again."""
-    return datasets.Dataset.load_from_disk(str(folder))
+    """A split that was saved, with the fingerprint that it had: what was tokenised of it is found again."""
+    examples = datasets.Dataset.load_from_disk(str(folder))
+    # Loading sets the format, and `datasets` counts that as a change.
+    examples._fingerprint = json.loads((folder / "state.json").read_text())["_fingerprint"]
+    return examples
 
 
 def save_split(split: HubSplit, folder: Path, scratch: Path) -> int:

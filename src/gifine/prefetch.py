@@ -32,7 +32,7 @@ from gifine.prefetched import DATA, GLUE, HUB, TOKENISED, Folder, Manifest
 SCRATCH = ".partial"  # below the folder: what is on the way; a rename takes it to its place
 LOCK = ".lock"
 # Keys that do not change what is fetched: composing each of their values would take minutes in a large sweep.
-_WITHOUT_EFFECT = re.compile(
+WITHOUT_EFFECT = re.compile(
     r"[+~]*(seed|gi|gi\..*|evaluate\..*|train\.(?!max_length=).*|output_root|output_dir|resume|overwrite|deterministic"
     r"|hydra[./].*)="
 )
@@ -52,7 +52,7 @@ def main() -> int:
         folder, overrides = split_off_folder(args.overrides)
         if folder is None:
             raise ConfigError("give prefetch=FOLDER, the folder to fill")
-        runs = cli.combinations(overrides, args.config_dir)
+        runs = cli.combinations(overrides, args.config_dir, same=WITHOUT_EFFECT)
         wanted = needs.of(cli.configs(distinct(runs), args.config_dir))
         fill(folder, wanted, runs=len(runs))
         sweep = ["--multirun"] if len(runs) > 1 else []
@@ -80,7 +80,7 @@ def split_off_folder(overrides: list[str]) -> tuple[Path | None, list[str]]:
 
 def distinct(runs: Iterable[list[str]]) -> list[list[str]]:
     """Of runs that differ only in what is not fetched, the first."""
-    return list({tuple(word for word in run if not _WITHOUT_EFFECT.match(word)): run for run in runs}.values())
+    return list({tuple(word for word in run if not WITHOUT_EFFECT.match(word)): run for run in runs}.values())
 
 
 def fill(folder: Path, wanted: Needs, *, runs: int) -> None:

@@ -55,7 +55,7 @@ def _findings(overrides: list[str], config_dir: str | None, *, is_offline: bool)
     except PrefetchError as error:
         absent = problem("prefetch", one_line(error), "name the folder that python -m gifine.prefetch filled")
     words = overrides if manifest else others  # with a folder that is none, no config would be right
-    runs = cli.combinations(words, config_dir)
+    runs = cli.combinations(words, config_dir, same=prefetch.WITHOUT_EFFECT)
     configs = cli.configs(prefetch.distinct(runs), config_dir)
 
     checks: dict[str, Callable[[], Iterator[Finding]]] = {
