@@ -16,9 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 from filelock import FileLock
-from transformers import BertConfig, BertModel, set_seed
 
-from conftest import TINY_DEMO
+from conftest import TINY_DEMO, tiny_bert
 from fake_hub import Hub, Repo
 from gifine import cli, demo, hub, needs, prefetch, prefetched
 from gifine.errors import ConfigError, ExitCode, PrefetchError
@@ -29,16 +28,6 @@ CHECKPOINTS = "model.checkpoint=tiny/bert,tiny/pickled"
 RTE = "index\tsentence1\tsentence2\tlabel\n0\ta dog sleeps\ta dog\tentailment\n1\ta dog\ta cat\tnot_entailment\n"
 OFFICIAL = ["task=rte", "data=glue_dir", *(word for word in TINY_DEMO if word.split("=")[0] not in ("task", "data"))]
 OFFICIAL = [word for word in OFFICIAL if not word.startswith("data.demo")]
-
-
-def tiny_bert(folder: Path, seed: int) -> dict[str, bytes]:
-    """The files of a checkpoint of our own, with the demo's tokenizer."""
-    tokenizer = demo.tokenizer()
-    set_seed(seed)
-    size = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
-    BertModel(BertConfig(vocab_size=len(tokenizer), **size)).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 def cola() -> dict[str, bytes]:

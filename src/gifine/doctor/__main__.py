@@ -39,6 +39,8 @@ def main() -> int:
         found = list(_findings(args.overrides, args.config_dir, is_offline=is_offline))
     except UserError as error:
         return cli.bad_input(error)
+    finally:
+        logging.disable(logging.NOTSET)
     problems = sum(finding.level is Level.PROBLEM for finding in found)
     if args.json:
         print(json.dumps([asdict(finding) for finding in found], indent=2))
