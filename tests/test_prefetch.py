@@ -236,6 +236,11 @@ def test_an_interrupted_download_is_not_taken_for_whole(shell, server, place):
     ("words", "offline", "said"),
     [
         (["model.checkpoint=tiny/bert"], True, "error: tiny/bert@main: Hub not reachable: "),
+        (
+            ["model.random_init=true", "model.tokenizer=demo"],
+            True,
+            "error: nyu-mll/glue/cola/train: Hub not reachable: ",
+        ),
         (["model.checkpoint=tiny/none"], False, "error: tiny/none@main: the Hub has no such repository or revision"),
     ],
 )
@@ -361,6 +366,8 @@ def test_folders_that_cannot_be_filled_are_refused(command, tmp_path):
     [
         (["task=cola"], "error: give prefetch=FOLDER, the folder to fill"),
         (["prefetch=a,b"], "error: prefetch=a,b: give one folder"),
+        (["prefetch="], "error: prefetch=: give one folder"),
+        (["prefetch=pre", "seed=interval(0,1)"], "seed=interval(0,1): "),
         (["prefetch=pre", "task=colla", "gi.level=30"], "task=colla: no such choice (did you mean 'cola'?)"),
         (["prefetch=pre", "model=bert,bret"], "model=bret: no such choice"),
         (["prefetch=pre", "task=rte", "data=glue_dir", "data.dir=."], "no file RTE/train.tsv"),

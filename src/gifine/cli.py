@@ -78,11 +78,11 @@ def config_from(cfg: DictConfig) -> RunConfig:
     Raises:
         ConfigError: with every problem found.
     """
-    problems = [f"{key}: no such key" for key in _foreign_keys(cfg)]
-    problems += [f"{key}: has no value; {_choices_or_give(key)}" for key in sorted(OmegaConf.missing_keys(cfg))]
-    if problems:
-        raise ConfigError(*problems)
     try:
+        problems = [f"{key}: no such key" for key in _foreign_keys(cfg)]
+        problems += [f"{key}: has no value; {_choices_or_give(key)}" for key in sorted(OmegaConf.missing_keys(cfg))]
+        if problems:
+            raise ConfigError(*problems)
         config = OmegaConf.to_object(cfg)
     except OmegaConfBaseException as error:
         raise ConfigError(_one_line(error)) from error
@@ -131,6 +131,8 @@ def configs(runs: Iterable[list[str]], config_dir: str | None = None) -> list[Ru
             composed.append(config_from(compose(overrides, config_dir)))
         except ConfigError as error:
             problems.update(dict.fromkeys(error.problems))
+        except Exception as error:  # Hydra lets through whatever its parts raise
+            problems[_one_line(error)] = None
     if problems:
         raise ConfigError(*problems)
     return composed

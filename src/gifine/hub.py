@@ -63,6 +63,7 @@ def save_split(split: HubSplit, folder: Path, scratch: Path) -> int:
         UserError: for a Hub out of reach, no such dataset, and no space.
     """
     with _one_line_errors(str(split)):
+        HfApi().dataset_info(split.path, timeout=10)  # `datasets` would try for half a minute where there is no network
         examples = load_split(split, scratch / "datasets")
         temporary = scratch / "split"
         shutil.rmtree(temporary, ignore_errors=True)
@@ -143,7 +144,8 @@ def _one_line_errors(what: str) -> Generator[None]:
         if constants.HF_HUB_OFFLINE:
             raise PrefetchError(f"{what}: HF_HUB_OFFLINE is set: no fetching without the Hub") from error
         if any(isinstance(cause, OSError | httpx.HTTPError) for cause in causes) and not _is_ours(error):
-            raise PrefetchError(f"{what}: Hub not reachable: {_first_line(causes[-1])}") from error
+            network = [cause for cause in causes if isinstance(cause, ConnectionError | httpx.HTTPError)]
+            raise PrefetchError(f"{what}: Hub not reachable: {_first_line([*causes, *network][-1])}") from error
         raise
 
 

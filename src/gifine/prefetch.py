@@ -73,7 +73,7 @@ def split_off_folder(overrides: list[str]) -> tuple[Path | None, list[str]]:
     if not own:
         return None, overrides
     value = OverridesParser.create().parse_override(own[-1]).value()
-    if not isinstance(value, str):
+    if not isinstance(value, str) or not value:
         raise ConfigError(f"{own[-1]}: give one folder")
     return Path(value).expanduser(), [word for word in overrides if word not in own]
 
