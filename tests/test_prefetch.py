@@ -341,6 +341,25 @@ def test_a_full_disk_is_one_message(command, monkeypatch):
     assert err.splitlines()[-1] == "error: tiny/bert@main: cannot be written: No space left on device (blob)"
 
 
+def test_ctrl_c_leaves_nothing_that_looks_whole(command, monkeypatch, tmp_path):
+    def snapshot_download(*_: object, **__: object) -> str:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(hub, "snapshot_download", snapshot_download)
+    code, _, err = command("prefetch=pre", *BERT, "model.checkpoint=tiny/bert")
+    assert (code, err.splitlines()[-1]) == (ExitCode.INTERRUPTED, "interrupted; the same command goes on from here")
+    assert [path.name for path in (tmp_path / "pre").iterdir()] == [prefetch.LOCK]
+
+
+def test_official_files_of_two_folders_are_not_mixed(command, tmp_path):
+    for folder in ("one", "two"):
+        (tmp_path / folder / "RTE").mkdir(parents=True)
+        for name in ("train.tsv", "dev.tsv"):
+            (tmp_path / folder / "RTE" / name).write_text(RTE)
+    code, _, err = command("prefetch=pre", *OFFICIAL, "data.dir=one,two")
+    assert (code, "one/RTE/train.tsv and two/RTE/train.tsv: one prefetched folder" in err) == (ExitCode.BAD_INPUT, True)
+
+
 def test_folders_that_cannot_be_filled_are_refused(command, tmp_path):
     (tmp_path / "file").touch()
     (tmp_path / "thesis").mkdir()

@@ -9,6 +9,7 @@ from pathlib import Path
 from gifine import tsv
 from gifine.checkpoints import locate
 from gifine.config import DEMO, DataSource, ModelConfig, RunConfig, TaskConfig
+from gifine.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ def of(configs: Iterable[RunConfig]) -> Needs:
     """What these runs read.
 
     Raises:
-        DataError: for official files that are not there.
+        DataError: for official files that are not there, or come from two folders.
     """
     configs = list(configs)
     wanted = Needs(configs=tokenised(configs))
@@ -56,7 +57,9 @@ def of(configs: Iterable[RunConfig]) -> Needs:
         for repository, weights in repositories(config.model):
             wanted.repositories[repository] = weights or wanted.repositories.get(repository, False)
         wanted.splits += [split for split in _hub_splits(config) if split not in wanted.splits]
-        wanted.files |= _official_files(config)
+        for name, path in _official_files(config).items():
+            if wanted.files.setdefault(name, path) != path:
+                raise DataError(f"{wanted.files[name]} and {path}: one prefetched folder holds one {name}")
     return wanted
 
 
