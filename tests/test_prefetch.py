@@ -229,6 +229,12 @@ def test_an_interrupted_download_is_not_taken_for_whole(shell, server, place):
     snapshot = prefetched.read(folder).models["tiny/late@main"]
     assert (snapshot.weights, snapshot.commit) == (True, first)
 
+    weights = folder / snapshot.folder / "model.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:100])  # a copy that broke off
+    assert shell("gifine.prefetch", f"prefetch={folder}", *words).returncode == 0
+    assert weights.read_bytes() == whole
+
 
 @pytest.mark.integration
 @pytest.mark.xdist_group("prefetch")
@@ -313,7 +319,7 @@ def test_everything_missing_is_said_at_once(command, tmp_path):
     assert needs.of([again]).splits[:3] == needs.of([config]).splits[:3]
 
 
-def test_a_file_of_another_size_is_fetched_again(tmp_path):
+def test_a_file_of_another_size_does_not_count(tmp_path):
     repository = needs.Repository("tiny/bert")
     (tmp_path / "hub" / "model.safetensors").parent.mkdir()
     (tmp_path / "hub" / "model.safetensors").write_bytes(b"1234")

@@ -129,6 +129,9 @@ def _bring(store: Folder, wanted: Needs, scratch: Path) -> None:
     manifest = store.manifest
 
     def repository(source: Repository, weights: bool) -> None:
+        for path in store.damaged(source):  # the Hub's client would take them for what they should be
+            path.resolve().unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
         earlier = manifest.models.get(str(source))
         commit, weights = (earlier.commit, weights or earlier.weights) if earlier else (None, weights)
         manifest.models[str(source)] = hub.save_repository(source, store.path, weights=weights, commit=commit)

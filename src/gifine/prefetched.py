@@ -111,12 +111,17 @@ class Folder:
         return self.path / DATA / split.path / (split.name or "default") / split.split
 
     def has(self, repository: Repository, *, weights: bool) -> bool:
-        """Is it there, and whole? A file of another size is as bad as a missing one."""
+        """Is it there, and whole?"""
         snapshot = self.manifest.models.get(str(repository))
-        if snapshot is None or (weights and not snapshot.weights):
-            return False
+        return snapshot is not None and (snapshot.weights or not weights) and not self.damaged(repository)
+
+    def damaged(self, repository: Repository) -> list[Path]:
+        """Its files that are not there, or of another size."""
+        snapshot = self.manifest.models.get(str(repository))
+        if snapshot is None:
+            return []
         folder = self.path / snapshot.folder
-        return all(_size(folder / name) == size for name, size in snapshot.files.items())
+        return [folder / name for name, size in snapshot.files.items() if _size(folder / name) != size]
 
     def has_dataset(self, split: HubSplit) -> bool:
         return str(split) in self.manifest.datasets and self.dataset(split).is_dir()

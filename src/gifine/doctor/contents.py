@@ -91,7 +91,7 @@ def _splits(folder: Path, manifest: Manifest) -> Iterator[Finding]:
             examples[rows - 1]
             whole += 1
         except Exception as error:  # what a damaged file raises depends on where the damage is
-            yield problem("prefetch data", f"{name}: {one_line(error)}", _AGAIN)
+            yield problem("prefetch data", f"{name}: {one_line(error)}", f"delete {place}, then {_AGAIN}")
     store = Folder(folder, manifest)
     for name in manifest.glue:
         if not store.has_file(name):
