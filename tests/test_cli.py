@@ -131,6 +131,8 @@ def test_config_overrides_take_any_key_in_both_spellings(started, command):
         (["train.precision=fp8"], "expected one of [auto, fp32, bf16]"),
         (["seed=-1"], "seed=-1: must be in 0"),
         (["model.name=${nope}"], "Interpolation key 'nope' not found"),
+        (["train.epochs=${task.name}"], "Value 'cola' of type 'str' could not be"),
+        (["model.sizes=${seed}"], "Cannot assign int to Dict[str, SizeConfig]"),
         (["prefetch=/no/such"], "prefetch=/no/such: no such folder; python -m gifine.prefetch makes and fills it"),
         (["--config-dir", "/no/such"], "--config-dir /no/such: no such folder"),
         (["--multirun", "gi.level=0,30"], "gi.level=30: a fraction"),

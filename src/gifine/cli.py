@@ -83,7 +83,9 @@ def config_from(cfg: DictConfig) -> RunConfig:
         problems += [f"{key}: has no value; {_choices_or_give(key)}" for key in sorted(OmegaConf.missing_keys(cfg))]
         if problems:
             raise ConfigError(*problems)
-        config = OmegaConf.to_object(cfg)
+        # Anew over the schema: what an interpolation gives has not been held against the types.
+        plain = OmegaConf.to_container(cfg, resolve=True)
+        config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(RunConfig), plain))
     except OmegaConfBaseException as error:
         raise ConfigError(_one_line(error)) from error
     assert isinstance(config, RunConfig)
