@@ -58,6 +58,20 @@ def _no_handlers_left_behind():
             logging.root.removeHandler(handler)
 
 
+def tiny_bert(folder: Path, seed: int) -> dict[str, bytes]:
+    """Save a checkpoint of our own, with the demo's tokenizer, in `folder`; its files."""
+    from transformers import BertConfig, BertModel, set_seed
+
+    from gifine import demo
+
+    tokenizer = demo.tokenizer()
+    set_seed(seed)
+    size = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+    BertModel(BertConfig(vocab_size=len(tokenizer), **size)).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
 @dataclass
 class Result:
     code: ExitCode

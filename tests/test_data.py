@@ -118,7 +118,7 @@ def hub_answers(monkeypatch, names=("entailment", "not_entailment"), labels=(1, 
     rows = {column: ["a dog sleeps", "a dog"], "sentence2": ["a dog", "a cat"], "label": list(labels), "idx": [7, 8]}
     asked = []
 
-    def load_dataset(path, name, split):
+    def load_dataset(path, name, split, cache_dir):
         asked.append((path, name, split))
         return datasets.Dataset.from_dict(rows, features=features)
 

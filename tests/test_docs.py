@@ -8,14 +8,16 @@ import shlex
 import pytest
 
 from conftest import ROOT
-from gifine import cli, evaluate, predict
+from gifine import cli, evaluate, predict, prefetched
+from gifine.prefetched import Manifest
 
+COMMAND = r"^(?:# +)?(?:\.venv/bin/)?python -m gifine(?:\.prefetch|\.doctor)? (.+)$"
 DOCUMENTS = list(ROOT.glob("*.md"))
 COMMANDS = sorted(
     {
         command.split("#")[0].strip()
         for path in [*DOCUMENTS, *(ROOT / "conf").rglob("*.yaml")]
-        for command in re.findall(r"^(?:# +)?(?:\.venv/bin/)?python -m gifine (.+)$", path.read_text(), re.MULTILINE)
+        for command in re.findall(COMMAND, path.read_text(), re.MULTILINE)
     }
 )
 
@@ -28,6 +30,7 @@ def test_links_to_files_exist(path):
 
 def test_commands_are_found():
     assert "model=debertav3 gi.level=0.3 task=cola" in COMMANDS
+    assert "prefetch=shared/glue model=debertav3,bert task=cola,rte" in COMMANDS
     assert len(COMMANDS) >= 5
 
 
@@ -47,8 +50,12 @@ def test_commands_compose(command, tmp_path):
     rows = tmp_path / "rows.csv"
     rows.touch()
     words = shlex.split(command)
-    sweep = "--multirun" in words
-    for place, own in (("data.dir=", tmp_path), ("task.files.train=", rows), ("task.files.validation=", rows)):
+    prefetched.write(tmp_path, Manifest())
+    for place, own in (
+        ("data.dir=", tmp_path),
+        ("prefetch=", tmp_path),
+        ("task.files.train=", rows),
+        ("task.files.validation=", rows),
+    ):
         words = [f"{place}{own}" if word.startswith(place) else word for word in words]
-    overrides = [word.split(",")[0] if sweep else word for word in words if not word.startswith("--")]
-    cli.config_from(cli.compose(overrides))
+    assert cli.configs(cli.combinations([word for word in words if not word.startswith("--")]))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from gifine import cli, identity
+from gifine import cli, identity, prefetched
 from gifine.config import RunConfig
+from gifine.prefetched import Manifest
 
 BASE = ["task=mrpc", "model=bert", "gi=both"]
 
@@ -27,7 +28,6 @@ def config(*overrides: str) -> RunConfig:
         ["train.log_steps=1"],
         ["evaluate.invariance=true"],
         ["deterministic=true"],
-        ["prefetch=."],
         ["model=bert-large"],
         ["data.demo_seed=3"],
     ],
@@ -35,6 +35,11 @@ def config(*overrides: str) -> RunConfig:
 def test_run_id_leaves_out_what_does_not_decide_the_result(overrides):
     reference = config("data=glue_dir", "data.dir=..") if "data=glue_dir" in overrides else config()
     assert identity.run_id(config(*overrides)) == identity.run_id(reference)
+
+
+def test_run_id_does_not_depend_on_a_prefetched_folder(tmp_path):
+    prefetched.write(tmp_path, Manifest())
+    assert identity.run_id(config(f"prefetch={tmp_path}")) == identity.run_id(config())
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from gifine import prefetched
 from gifine.checkpoints import locate, saved_model
 from gifine.config import (
+    DEMO,
     DataConfig,
     DataSource,
     Evaluate,
@@ -20,11 +22,10 @@ from gifine.config import (
     TrainConfig,
     families,
 )
-from gifine.errors import ConfigError, ModelError, did_you_mean
+from gifine.errors import ConfigError, ModelError, PrefetchError, did_you_mean
 from gifine.metrics import METRICS, REGRESSION_METRICS
 
 SMALLEST_MAX_LENGTH = 8  # [CLS] a [SEP] b [SEP] and a few word pieces
-DEMO = "demo"  # the task, the data and the tokenizer that gifine generates itself
 
 
 def check(config: RunConfig) -> None:
@@ -33,11 +34,15 @@ def check(config: RunConfig) -> None:
         *_model(config.model),
         *_gi(config.gi, config.model),
         *_task(config.task),
-        *_data(config.data, config.task),
+        *_data(config.data, config.task, is_prefetched=config.prefetch is not None),
         *_train(config.train, config.model),
     ]
     if config.evaluate.split_dev and not config.train.select_best:
         problems.append("evaluate.split_dev=true: needs train.select_best=true; else nothing is chosen on either half")
+    try:
+        prefetched.open_folder(config)
+    except PrefetchError as error:
+        problems.append(str(error))
     if not 0 <= config.seed < 2**32:
         problems.append(f"seed={config.seed}: must be in 0 … 2^32 − 1")
     if problems:
@@ -154,7 +159,7 @@ def _task(task: TaskConfig) -> Iterator[str]:
                 yield f"{name}: task.{key}={split}: no such split; task.splits has: {', '.join(task.splits)}"
 
 
-def _data(data: DataConfig, task: TaskConfig) -> Iterator[str]:
+def _data(data: DataConfig, task: TaskConfig, *, is_prefetched: bool) -> Iterator[str]:
     own_files = task.files.train is not None
     if own_files:
         for split in ("train", "validation", "test"):
@@ -167,7 +172,7 @@ def _data(data: DataConfig, task: TaskConfig) -> Iterator[str]:
         yield f"task=demo: goes with data=demo, not with data={data.source.value}"
     elif data.source is DataSource.hub and task.hub.path is None:
         yield f"data=hub: task={task.name} names no Hub dataset (task.hub.path); give task.files.train or data=glue_dir"
-    elif data.source is DataSource.glue_dir:
+    elif data.source is DataSource.glue_dir and not is_prefetched:  # else its copies are read
         if data.dir is None:
             yield "data=glue_dir: needs data.dir=FOLDER, the one that holds CoLA/, MNLI/, …"
         elif not Path(data.dir).expanduser().is_dir():

@@ -10,7 +10,7 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 
@@ -55,10 +55,9 @@ def main() -> int:
     run = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(job)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises; else it prints at length and exits with 1
     try:
-        if args.config_dir and not Path(args.config_dir).is_dir():
-            raise ConfigError(f"--config-dir {args.config_dir}: no such folder")
+        _check_config_dir(args.config_dir)
         if args.multirun:
-            _check_sweep(args.overrides, args.config_dir)
+            configs(combinations(args.overrides, args.config_dir), args.config_dir)  # all, before the first one runs
         run()
     except UserError as error:
         if wants_traceback:
@@ -84,12 +83,13 @@ def config_from(cfg: DictConfig) -> RunConfig:
         ConfigError: with every problem found.
     """
     try:
-        OmegaConf.resolve(cfg)  # every ${…}, so that nothing below meets one that leads nowhere
         problems = [f"{key}: no such key" for key in _foreign_keys(cfg)]
         problems += [f"{key}: has no value; {_choices_or_give(key)}" for key in sorted(OmegaConf.missing_keys(cfg))]
         if problems:
             raise ConfigError(*problems)
-        config = OmegaConf.to_object(cfg)
+        # Anew over the schema: what an interpolation gives has not been held against the types.
+        plain = OmegaConf.to_container(cfg, resolve=True)
+        config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(RunConfig), plain))
     except OmegaConfBaseException as error:
         raise ConfigError(_one_line(error)) from error
     assert isinstance(config, RunConfig)
@@ -97,17 +97,60 @@ def config_from(cfg: DictConfig) -> RunConfig:
     return config
 
 
-def compose(overrides: list[str], config_dir: str | None = None) -> DictConfig:
-    """Compose one run's config in this process, as the command line does."""
+def compose(overrides: list[str], config_dir: str | None = None, *, with_hydra: bool = False) -> DictConfig:
+    """Compose one run's config in this process, as the command line does; `with_hydra` keeps Hydra's own settings."""
     GlobalHydra.instance().clear()
     with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
         searchpath = [f"hydra.searchpath=[file://{Path(config_dir).resolve()}]"] if config_dir else []
-        return hydra.compose("config", overrides=[*map(_open, overrides), *searchpath])
+        words = [*map(_open, overrides), *searchpath]
+        return hydra.compose("config", overrides=words, return_hydra_config=with_hydra)
+
+
+def combinations(
+    overrides: list[str], config_dir: str | None = None, *, same: re.Pattern[str] | None = None
+) -> list[list[str]]:
+    """The overrides of each run of a sweep: of all values of KEY=A,B, and of an experiment's `hydra.sweeper.params`.
+
+    Of the axes that `same` matches, one value is checked for all: composing each of a thousand takes a minute.
+
+    Raises:
+        ConfigError: with everything that is wrong with single overrides.
+    """
+    _check_config_dir(config_dir)
+    # What Hydra's own sweeper expands, in its order.
+    words = [*_sweeper_params(overrides, config_dir), *overrides]
+    problems = dict.fromkeys(_explain(words, config_dir, multirun=True, same=same))
+    if problems:
+        raise ConfigError(*problems)
+    return BasicSweeper.split_arguments(OverridesParser.create().parse_overrides(words), None)[0]
+
+
+def configs(runs: Iterable[list[str]], config_dir: str | None = None) -> list[RunConfig]:
+    """The checked config of each of these runs, which are lists of overrides.
+
+    Raises:
+        ConfigError: with every problem of any of them.
+    """
+    composed, problems = [], {}
+    for overrides in runs:
+        try:
+            composed.append(config_from(compose(overrides, config_dir)))
+        except ConfigError as error:
+            problems.update(dict.fromkeys(error.problems))
+        except Exception as error:  # Hydra lets through whatever its parts raise
+            problems[_one_line(error)] = None
+    if problems:
+        raise ConfigError(*problems)
+    return composed
 
 
 def _run(cfg: DictConfig, wants_traceback: bool) -> ExitCode:
     try:
         config = config_from(cfg)
+        if config.prefetch is not None:
+            # The folder has all that is read; this keeps whatever else might look for news off the network. The
+            # libraries read it when they are imported.
+            os.environ["HF_HUB_OFFLINE"] = "1"
         with signals.raised():
             from gifine import train  # torch and transformers: seconds of start-up that a config error should not cost
 
@@ -127,32 +170,42 @@ def _open(word: str) -> str:
     return f"++{word}" if word.startswith("model.config_overrides") else word
 
 
-def _check_sweep(overrides: list[str], config_dir: str | None) -> None:
-    """Check every combination before the first one runs."""
-    problems = dict.fromkeys(_explain(overrides, config_dir, multirun=True))
-    if problems:
-        raise ConfigError(*problems)
-    for combination in BasicSweeper.split_arguments(OverridesParser.create().parse_overrides(overrides), None)[0]:
-        try:
-            config_from(compose(combination, config_dir))
-        except ConfigError as error:
-            problems.update(dict.fromkeys(error.problems))
-    if problems:
-        raise ConfigError(*problems)
+def _check_config_dir(config_dir: str | None) -> None:
+    if config_dir and not Path(config_dir).is_dir():
+        raise ConfigError(f"--config-dir {config_dir}: no such folder")
 
 
-def _explain(overrides: list[str], config_dir: str | None, *, multirun: bool) -> list[str]:
+def _sweeper_params(overrides: list[str], config_dir: str | None) -> list[str]:
+    """The sweep in the YAML of experiment=NAME, without what the command line overrules.
+
+    An experiment that is swept itself has none, as in Hydra.
+    """
+    try:
+        parsed = OverridesParser.create().parse_overrides(overrides)
+        fixed = [word for word, override in zip(overrides, parsed) if not override.is_sweep_override()]
+        params = compose(fixed, config_dir, with_hydra=True).hydra.sweeper.params
+    except Exception:  # Hydra lets through whatever its parts raise, and `_explain` says it
+        return []
+    given = {override.get_key_element() for override in parsed}
+    return [f"{key}={value}" for key, value in (params or {}).items() if key not in given]
+
+
+def _explain(
+    overrides: list[str], config_dir: str | None, *, multirun: bool, same: re.Pattern[str] | None = None
+) -> list[str]:
     """What is wrong with each override: Hydra stops at the first, a user wants them all."""
     problems, accepted = [], []
+    try:
+        compose([_values(override)[0] for override in overrides], config_dir)
+        checked = 1  # of each override's values
+    except Exception:  # Hydra lets through whatever its parts raise
+        checked = 0
     for override in overrides:
         try:
-            (parsed,) = OverridesParser.create().parse_overrides([override])
-            values = [override]
-            if parsed.is_discrete_sweep():
-                values = [f"{parsed.get_key_element()}={value}" for value in parsed.sweep_string_iterator()]
-                if not multirun:
-                    problems.append(f"{override}: several values need --multirun")
-            for value in values:
+            values = _values(override)
+            if len(values) > 1 and not multirun:
+                problems.append(f"{override}: several values need --multirun")
+            for value in values[checked : 1 if same and same.match(override) else None]:
                 compose([*accepted, value], config_dir)
             accepted.append(values[0])
         except Exception as error:  # Hydra lets through whatever its parts raise
@@ -164,6 +217,14 @@ def _explain(overrides: list[str], config_dir: str | None, *, multirun: bool) ->
     except Exception as error:  # Hydra lets through whatever its parts raise
         problems.append(_one_line(error))
     return problems
+
+
+def _values(override: str) -> list[str]:
+    """The overrides that a sweep over one key stands for."""
+    (parsed,) = OverridesParser.create().parse_overrides([override])
+    if not parsed.is_discrete_sweep():
+        return [override]
+    return [f"{parsed.get_key_element()}={value}" for value in parsed.sweep_string_iterator()]
 
 
 def _problem(override: str, error: Exception) -> str:

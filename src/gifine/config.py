@@ -14,6 +14,8 @@ from typing import Any
 
 from omegaconf import MISSING
 
+DEMO = "demo"  # the task, the data and the tokenizer that gifine generates itself
+
 
 class GateSide(Enum):
     none = "none"

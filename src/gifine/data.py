@@ -17,19 +17,19 @@ from pathlib import Path
 from typing import Any
 
 import datasets
-from datasets.exceptions import DatasetNotFoundError
 from filelock import FileLock
 from transformers import PreTrainedTokenizerFast
 
-from gifine import demo, files, tsv
+from gifine import demo, files, hub, tsv
 from gifine.config import DataConfig, DataSource, TaskConfig
 from gifine.errors import DataError, OutputError
+from gifine.needs import hub_split
+from gifine.prefetched import TOKENISED, Folder
 from gifine.rows import Row, missing_file
 
 log = logging.getLogger(__name__)
 
 _LAYOUT = 1  # raise it when the columns of a tokenised split change: older caches are then left alone
-_HUB_UNREACHABLE = (ConnectionError, DatasetNotFoundError, FileNotFoundError)
 
 
 @dataclass
@@ -46,39 +46,63 @@ class _Source:
     rows: Callable[[], Sequence[Mapping[str, str | int | float]]]
 
 
-def load(task: TaskConfig, data: DataConfig, tokenizer: PreTrainedTokenizerFast, max_length: int) -> dict[str, Split]:
-    """The training split and the evaluation splits, by name.
+def load(
+    task: TaskConfig,
+    data: DataConfig,
+    tokenizer: PreTrainedTokenizerFast,
+    max_length: int,
+    prefetched: Folder | None = None,
+) -> dict[str, Split]:
+    """The training split and the evaluation splits, by name; of a prefetched folder, with `data` redirected to it.
 
     Raises:
         DataError: for data that is missing, unreachable, or not as the task says.
         OutputError: where the cache cannot be written.
+        PrefetchError: where the prefetched folder lacks a tokenised split.
     """
-    train = _load(task, data, task.train_split, data.max_train_rows, tokenizer, max_length)
-    return {task.train_split: train} | load_evaluation(task, data, tokenizer, max_length)
+    train = _load(task, data, task.train_split, data.max_train_rows, tokenizer, max_length, prefetched)
+    return {task.train_split: train} | load_evaluation(task, data, tokenizer, max_length, prefetched)
 
 
 def load_evaluation(
-    task: TaskConfig, data: DataConfig, tokenizer: PreTrainedTokenizerFast, max_length: int
+    task: TaskConfig,
+    data: DataConfig,
+    tokenizer: PreTrainedTokenizerFast,
+    max_length: int,
+    prefetched: Folder | None = None,
 ) -> dict[str, Split]:
     """The evaluation splits alone. Raises as `load` does."""
     splits = evaluation_splits(task)
-    return {split: _load(task, data, split, data.max_eval_rows, tokenizer, max_length) for split in splits}
+    return {split: _load(task, data, split, data.max_eval_rows, tokenizer, max_length, prefetched) for split in splits}
 
 
 def load_tests(
-    task: TaskConfig, data: DataConfig, splits: Iterable[str], tokenizer: PreTrainedTokenizerFast, max_length: int
+    task: TaskConfig,
+    data: DataConfig,
+    splits: Iterable[str],
+    tokenizer: PreTrainedTokenizerFast,
+    max_length: int,
+    prefetched: Folder | None = None,
 ) -> dict[str, Split]:
     """Test splits: all of their rows, without labels whether or not the source has some. Raises as `load` does."""
-    return {split: _load(task, data, split, None, tokenizer, max_length, labelled=False) for split in splits}
+    options = (tokenizer, max_length, prefetched)
+    return {split: _load(task, data, split, None, *options, labelled=False) for split in splits}
 
 
-def fingerprints(task: TaskConfig, data: DataConfig, splits: Iterable[str], *, labelled: bool = True) -> dict[str, str]:
+def fingerprints(
+    task: TaskConfig,
+    data: DataConfig,
+    splits: Iterable[str],
+    prefetched: Folder | None = None,
+    *,
+    labelled: bool = True,
+) -> dict[str, str]:
     """Of each split's source, as `Split` has it: found and, if it is a file, hashed, but not tokenised.
 
     Raises:
         DataError: for data that is missing or unreachable.
     """
-    return {split: _source(task, data, split, labelled).fingerprint for split in splits}
+    return {split: _source(task, data, split, prefetched, labelled).fingerprint for split in splits}
 
 
 def evaluation_splits(task: TaskConfig) -> list[str]:
@@ -98,18 +122,21 @@ def _load(
     limit: int | None,
     tokenizer: PreTrainedTokenizerFast,
     max_length: int,
+    prefetched: Folder | None,
     *,
     labelled: bool = True,
 ) -> Split:
     datasets.disable_progress_bars()
-    source = _source(task, data, split, labelled)
+    source = _source(task, data, split, prefetched, labelled)
     parts = [_LAYOUT, source.fingerprint, task.inputs, limit, max_length, _fingerprint(tokenizer)]
     parts += [] if labelled else ["unlabelled"]
     key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
-    folder = cache_dir(data) / "tokenised" / f"{task.name}-{split}-{key}"
+    folder = cache_dir(data) / TOKENISED / f"{task.name}-{split}-{key}"
+    if prefetched and not prefetched.filling and not folder.is_dir():
+        raise prefetched.lacks(f"the tokens of task={task.name}, {split}, for this tokenizer and train.max_length")
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
         if not folder.is_dir():
+            folder.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(folder.with_suffix(".lock")):
                 if not folder.is_dir():
                     _prepare(folder, source.rows()[:limit], task, tokenizer, max_length, labelled)
@@ -169,12 +196,12 @@ def _fresh(tokenizer: PreTrainedTokenizerFast) -> None:
     tokenizer.backend_tokenizer.no_padding()
 
 
-def _source(task: TaskConfig, data: DataConfig, split: str, labelled: bool) -> _Source:
+def _source(task: TaskConfig, data: DataConfig, split: str, prefetched: Folder | None, labelled: bool) -> _Source:
     if task.files.train is not None:
         return _from_file(task, split, labelled)
     match data.source:
         case DataSource.hub:
-            return _from_hub(task, split, labelled)
+            return _from_hub(task, split, prefetched, labelled)
         case DataSource.glue_dir:
             return _from_glue_dir(task, data, split, labelled)
         case DataSource.demo:
@@ -220,19 +247,12 @@ def _from_demo(task: TaskConfig, data: DataConfig, split: str) -> _Source:
     return _Source(hashlib.sha256(json.dumps(rows).encode()).hexdigest(), lambda: rows)
 
 
-def _from_hub(task: TaskConfig, split: str, labelled: bool) -> _Source:
-    path, hub_split = task.hub.path, task.splits[split].hub
-    name = task.splits[split].hub_name or task.hub.name
-    if path is None or hub_split is None:
+def _from_hub(task: TaskConfig, split: str, prefetched: Folder | None, labelled: bool) -> _Source:
+    where = hub_split(task, split)
+    if where is None:
         raise DataError(f"task={task.name} names no Hub split for {split} (task.hub.path, task.splits.{split}.hub)")
-    try:
-        examples = datasets.load_dataset(path, name, split=hub_split)
-    except _HUB_UNREACHABLE as error:
-        raise DataError(
-            f"{path} ({name}, {hub_split}): Hub not reachable and not in its cache; fetch it on a machine "
-            "with internet, or give the official files by data=glue_dir data.dir=FOLDER"
-        ) from error
-    assert isinstance(examples, datasets.Dataset)
+    examples = hub.read_split(prefetched.dataset(where)) if prefetched else hub.load_split(where)
+    path = where.path
     for column in [*task.inputs, task.label] if labelled else task.inputs:
         if column not in examples.column_names:
             raise DataError(f"{path}: no column {column}; columns: {', '.join(examples.column_names)}")
@@ -244,7 +264,7 @@ def _from_hub(task: TaskConfig, split: str, labelled: bool) -> _Source:
         return list(_hub_rows(examples, task, path, labelled))
 
     # the library's own hash covers repository, commit, config and split
-    return _Source(f"{path}/{name}/{hub_split}/{examples._fingerprint}", rows)
+    return _Source(f"{path}/{where.name}/{where.split}/{examples._fingerprint}", rows)
 
 
 def _hub_rows(examples: datasets.Dataset, task: TaskConfig, path: str, labelled: bool) -> Iterator[Row]:

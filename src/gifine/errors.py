@@ -39,6 +39,10 @@ class ModelError(UserError):
     """A checkpoint, tokenizer or model config that cannot be used."""
 
 
+class PrefetchError(UserError):
+    """A folder that is not prefetched, or lacks what a run needs; or a Hub out of reach when filling it."""
+
+
 class OutputError(UserError):
     """A folder that cannot be written, or that holds another run."""
 

@@ -56,7 +56,7 @@ def _check_data(run: Run) -> None:
     from gifine import data  # transformers: a second
 
     config, then = run.config, run.record.provenance.get("data", {})
-    now = data.fingerprints(config.task, config.data, data.evaluation_splits(config.task))
+    now = data.fingerprints(config.task, config.data, data.evaluation_splits(config.task), run.prefetched)
     changed = [split for split in now if now[split] != then.get(split)]
     if changed:
         raise DataError(
@@ -96,7 +96,7 @@ def _again(run: Run, *, invariance: bool) -> Record:
     with TemporaryDirectory() as scratch:
         trainer, tokenizer = restoration.restore(run, Path(scratch))
         again.provenance |= {"device": str(trainer.args.device), "processes": trainer.args.world_size}
-        splits = data.load_evaluation(config.task, config.data, tokenizer, config.train.max_length)
+        splits = data.load_evaluation(config.task, config.data, tokenizer, config.train.max_length, run.prefetched)
         evaluation.final(trainer, evaluation.sets(splits, config), config, Path(scratch), again)
     return again
 

@@ -108,7 +108,7 @@ def _filling(args: Namespace, found: Sequence[tuple[Run, dict[str, str]]]) -> di
 def _check_tests(run: Run, names: dict[str, str]) -> None:
     from gifine import data  # transformers: a second
 
-    data.fingerprints(run.config.task, run.config.data, names, labelled=False)
+    data.fingerprints(run.config.task, run.config.data, names, run.prefetched, labelled=False)
 
 
 def _make(folder: Path) -> None:
@@ -125,7 +125,7 @@ def _predict(run: Run, names: dict[str, str], out: Path) -> dict[str, Path]:
     task, written = run.config.task, {}
     with TemporaryDirectory() as scratch:
         trainer, tokenizer = restoration.restore(run, Path(scratch))
-        tests = data.load_tests(task, run.config.data, names, tokenizer, run.config.train.max_length)
+        tests = data.load_tests(task, run.config.data, names, tokenizer, run.config.train.max_length, run.prefetched)
         for split, test in tests.items():
             log.info("%s: predicting %d examples of %s", run.folder, len(test.examples), split)
             examples = evaluation.in_order_of_batches(test.examples, run.config)

@@ -10,9 +10,10 @@ from pathlib import Path
 
 from omegaconf.errors import OmegaConfBaseException
 
-from gifine import identity, records
+from gifine import identity, prefetched, records
 from gifine.config import DataSource, RunConfig
 from gifine.errors import RunError, UserError
+from gifine.prefetched import GLUE, Folder
 from gifine.records import Record, Status
 
 log = logging.getLogger(__name__)
@@ -27,6 +28,7 @@ class Run:
     folder: Path
     record: Record
     config: RunConfig  # the record's, except for where data lie
+    prefetched: Folder | None = None  # that data are read from
 
     @property
     def model(self) -> Path:
@@ -83,7 +85,12 @@ def _read(folder: Path, data_dir: Path | None) -> Run:
             f"{folder}: the run's weights were not kept (no {MODEL}/{WEIGHTS}); "
             "run it again with train.save_model=true overwrite=true"
         )
-    return Run(folder, record, _relocated(folder, config, data_dir))
+    if config.prefetch is None or data_dir is not None:
+        return Run(folder, record, _relocated(folder, config, data_dir))
+    prefetched_folder = prefetched.open_folder(config)
+    assert prefetched_folder is not None
+    data = replace(config.data, cache_dir=str(prefetched_folder.path), dir=str(prefetched_folder.path / GLUE))
+    return Run(folder, record, replace(config, data=data), prefetched_folder)
 
 
 def _relocated(folder: Path, config: RunConfig, data_dir: Path | None) -> RunConfig:

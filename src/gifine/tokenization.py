@@ -38,7 +38,9 @@ from transformers import (
     RobertaTokenizer,
 )
 
-from gifine.checkpoints import locate
+from gifine import demo
+from gifine.checkpoints import locate, source
+from gifine.config import DEMO, ModelConfig
 from gifine.errors import ModelError
 
 _SPM = "spm.model"
@@ -60,10 +62,21 @@ _VOCABULARY: dict[type[PreTrainedTokenizerFast], tuple[str, ...]] = {
 }
 # By the name in tokenizer_config.json; PreTrainedTokenizerFast's own is TokenizersBackend in transformers 5.
 _CLASSES = {cls.__name__: cls for cls in _VOCABULARY} | {"PreTrainedTokenizerFast": PreTrainedTokenizerFast}
+# All that `load` may read; config.json tells the class where tokenizer_config.json does not.
+_SETTINGS = ("config.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
+FILES = [*_SETTINGS, _JSON, *dict.fromkeys(name for names in _VOCABULARY.values() for name in names if name != _JSON)]
 _ELSEWHERE = (
     "prefetch it on a machine with internet access, or name a local folder that has it with model.tokenizer=FOLDER"
 )
-_SETTINGS = ("config.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
+
+
+def load_for(model: ModelConfig) -> PreTrainedTokenizerFast:
+    """The tokenizer that a run of `model` uses. ModelError: see `load`."""
+    if model.tokenizer == DEMO:
+        return demo.tokenizer()
+    if model.tokenizer is not None:
+        return load(model.tokenizer, family=model.family)
+    return load(source(model), revision=model.revision)
 
 
 def load(source: str, family: str | None = None, revision: str | None = None) -> PreTrainedTokenizerFast:
@@ -112,9 +125,8 @@ def _folder(source: str, revision: str | None) -> Path:
     if folder.is_dir():
         return folder
     # Not `from_pretrained(id)`: without a network it takes half a minute and more to say so, this does at once.
-    files = [*_SETTINGS, _JSON, *(name for names in _VOCABULARY.values() for name in names)]
     try:
-        return Path(snapshot_download(source, revision=revision, allow_patterns=files))
+        return Path(snapshot_download(source, revision=revision, allow_patterns=FILES))
     except (OSError, ValueError) as error:  # no network, not in the cache, no such repository; not a Hub id
         at = f" at revision {revision}" if revision else ""
         raise ModelError(

@@ -17,7 +17,6 @@ from typing import Any, cast
 
 from tqdm.contrib.logging import logging_redirect_tqdm
 from transformers import (
-    PreTrainedTokenizerFast,
     PrinterCallback,
     ProgressCallback,
     TrainingArguments,
@@ -29,19 +28,18 @@ from gifine import (
     checkpointing,
     checkpoints,
     data,
-    demo,
     determinism,
     evaluation,
     identity,
     models,
+    prefetched,
     records,
     storage,
     tokenization,
     tracking,
 )
 from gifine.callbacks import Bar, Curve, StopWhenDiverged
-from gifine.checks import DEMO
-from gifine.config import ModelConfig, RunConfig
+from gifine.config import RunConfig
 from gifine.errors import ExitCode, OutputError
 from gifine.records import Record, Status
 from gifine.sampling import EpochSampler
@@ -91,15 +89,17 @@ def _fit(config: RunConfig, folder: Path, record: Record, track: tracking.Log) -
     task, train = config.task, config.train
 
     transformers_logging.disable_progress_bar()  # of loading weights; Bar shows the steps
-    tokenizer = _tokenizer(config.model)
-    splits = data.load(task, config.data, tokenizer, train.max_length)
+    folder_read = prefetched.open_folder(config)
+    sources = folder_read.redirect(config) if folder_read else config
+    tokenizer = tokenization.load_for(sources.model)
+    splits = data.load(task, sources.data, tokenizer, train.max_length, folder_read)
     record.rows = {name: len(split.examples) for name, split in splits.items()}
     record.provenance["data"] = {name: split.fingerprint for name, split in splits.items()}
 
     set_seed(config.seed)
     determinism.choose(config)
     model = models.build(
-        config.model,
+        sources.model,
         config.gi,
         labels=task.labels,
         vocab_size=len(tokenizer),
@@ -108,7 +108,7 @@ def _fit(config: RunConfig, folder: Path, record: Record, track: tracking.Log) -
     record.parameters = models.count_parameters(model)
     if config.model.init_from is not None:
         record.provenance["init_from"] = checkpoints.origin(config.model.init_from)
-    record.provenance["checkpoint_commit"] = getattr(model.config, "_commit_hash", None)  # on the Hub
+    record.provenance["checkpoint_commit"] = models.commit(sources.model)
     storage.check_space(folder, record.parameters["total"])
     log.info("%s: %s", identity.slug(config), _described(record))
 
@@ -194,14 +194,6 @@ def _check_best(record: Record, key: str, best: float) -> None:
     """The reloaded best checkpoint must give the score that it was chosen for."""
     if record.metrics[key] != best:
         raise RuntimeError(f"the best checkpoint had {key} {best}, reloaded it has {record.metrics[key]}")
-
-
-def _tokenizer(model: ModelConfig) -> PreTrainedTokenizerFast:
-    if model.tokenizer == DEMO:
-        return demo.tokenizer()
-    if model.tokenizer is not None:
-        return tokenization.load(model.tokenizer, family=model.family)
-    return tokenization.load(checkpoints.source(model), revision=model.revision)
 
 
 def _show(record: Record, folder: Path) -> None:

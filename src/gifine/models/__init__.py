@@ -20,6 +20,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassificati
 from gifine import checkpoints
 from gifine.config import GiConfig, ModelConfig, families
 from gifine.errors import ModelError, did_you_mean
+from gifine.models import _checkpoint
 from gifine.models._checkpoint import is_gate, load, read_config
 from gifine.models._gates import Family, unmarked
 
@@ -99,6 +100,13 @@ def from_pretrained(checkpoint: str | Path, gi: GiConfig | None = None, **kwargs
     gates = _gate_entries(gi) if gi else _own_gate_entries(entries, checkpoint)
     config, model_class = _resolve(entries, gates, checkpoint)
     return load(model_class, config, checkpoint, revision, **kwargs)
+
+
+def commit(model: ModelConfig) -> str | None:
+    """The Hub's commit of the checkpoint that `build` read; None for random weights and local folders."""
+    if model.random_init:
+        return None
+    return _checkpoint.commit(checkpoints.source(model), model.revision)
 
 
 def count_parameters(model: PreTrainedModel) -> dict[str, int]:

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from transformers import PreTrainedConfig, PreTrainedModel
+from transformers.utils import extract_commit_hash
 
 from gifine.checkpoints import locate
 from gifine.errors import ModelError
@@ -107,6 +109,13 @@ def _without_head(folder: Path) -> dict[str, torch.Tensor]:
     for path in folder.glob("*.safetensors"):
         weights |= load_file(path)
     return {name: tensor for name, tensor in weights.items() if not name.startswith("classifier.")}
+
+
+def commit(checkpoint: str, revision: str | None = None) -> str | None:
+    """The Hub's commit of a checkpoint that was read, directly or from a prefetched folder; None for others."""
+    folder = _folder(checkpoint)
+    path = folder / "config.json" if folder else try_to_load_from_cache(checkpoint, "config.json", revision=revision)
+    return extract_commit_hash(str(path), None)
 
 
 def is_gate(name: str) -> bool:

@@ -1,0 +1,111 @@
+"""CPUs, threads, memory and GPUs: what this process may use of them, not what the machine has."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from gifine.doctor.finding import Finding, ok, one_line, problem, warning
+
+_GB = 1e9
+_LITTLE = 8 * _GB  # weights, gradients and AdamW's two moments of a large model in float32 take 7 GB
+
+
+def check() -> Iterator[Finding]:
+    limits = cpu_limits(os.environ, Path("/"))
+    cpus = min(limits.values())
+    yield ok("CPUs", ", ".join(f"{source} {number:g}" for source, number in limits.items()))
+    yield memory(memory_limits(os.environ, Path("/")))
+    try:
+        import torch
+    except Exception as error:  # a library that torch is linked to may be missing, or be of another version
+        yield problem("PyTorch", f"cannot be imported: {one_line(error)}", "install it anew, for this machine's driver")
+        return
+    yield threads(torch.get_num_threads(), cpus)
+    yield from devices()
+
+
+def cpu_limits(environment: Mapping[str, str], root: Path) -> dict[str, float]:
+    """How many CPUs each source grants; the smallest holds."""
+    limits: dict[str, float] = {"machine": os.cpu_count() or 1, "affinity": len(os.sched_getaffinity(0))}
+    for quota, period in (text.split() for text in _cgroup(root, "cpu.max")):
+        if quota != "max":
+            limits["cgroup"] = min(limits.get("cgroup", float("inf")), int(quota) / int(period))
+    granted = environment.get("SLURM_CPUS_PER_TASK") or environment.get("SLURM_CPUS_ON_NODE")
+    if granted:
+        limits["SLURM"] = int(granted)
+    return limits
+
+
+def memory_limits(environment: Mapping[str, str], root: Path) -> dict[str, float]:
+    """How many bytes each source grants; the smallest holds."""
+    limits: dict[str, float] = {"machine": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")}
+    granted = [int(text) for text in _cgroup(root, "memory.max") if text != "max"]
+    if granted:
+        limits["cgroup"] = min(granted)
+    if environment.get("SLURM_MEM_PER_NODE", "0") != "0":  # 0: all of it
+        limits["SLURM"] = int(environment["SLURM_MEM_PER_NODE"]) * 2**20
+    return limits
+
+
+def memory(limits: Mapping[str, float]) -> Finding:
+    found = ", ".join(f"{source} {size / _GB:.1f} GB" for source, size in limits.items())
+    if min(limits.values()) < _LITTLE:
+        return warning("memory", found, "a large model takes 8 GB: ask for more (--mem), or take a smaller model.size")
+    return ok("memory", found)
+
+
+def threads(number: int, cpus: float) -> Finding:
+    if number > cpus:
+        mend = f"export OMP_NUM_THREADS={max(1, int(cpus))}: more threads than CPUs are slower"
+        return warning("threads", f"PyTorch takes {number} for {cpus:g} CPUs", mend)
+    return ok("threads", f"PyTorch takes {number}")
+
+
+def devices() -> Iterator[Finding]:
+    import torch
+
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if count == 0 and not any(Path("/dev").glob("nvidia[0-9]*")):
+        yield warning("GPU", "none here", "in a job, ask for one (--gpus=1); without, train small models only")
+    elif count == 0 and torch.version.cuda is None:
+        yield problem("GPU", "there is one, but this PyTorch is built without CUDA", "install PyTorch's CUDA build")
+    elif count == 0:
+        yield problem(
+            "GPU",
+            f"there is one, but PyTorch (CUDA {torch.version.cuda}) cannot use it",
+            "see that the driver is new enough (nvidia-smi), and CUDA_VISIBLE_DEVICES",
+        )
+    for index in range(count):
+        device, card = f"cuda:{index}", torch.cuda.get_device_properties(index)
+        bf16 = "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "no bf16, so fp32"
+        yield _computes(device, f"{card.name}, {card.total_memory / _GB:.0f} GB, {bf16}")
+    yield _computes("cpu", "computes")
+
+
+def _computes(device: str, found: str) -> Finding:
+    import torch
+
+    try:
+        ones = torch.ones(64, 64, device=device)
+        right = bool(((ones @ ones) == 64).all())
+    except Exception as error:  # RuntimeErrors of many kinds, with long texts
+        return problem(f"device {device}", f"{found}: {one_line(error)}", "see nvidia-smi: is another job on it?")
+    if not right:
+        return problem(f"device {device}", f"{found}: gives wrong results", "use another machine, and tell its owners")
+    return ok(f"device {device}", found)
+
+
+def _cgroup(root: Path, name: str) -> Iterator[str]:
+    """The content of file `name` in this process's control group (v2) and in those around it."""
+    try:
+        lines = (root / "proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return
+    own = next((Path(line.removeprefix("0::/")) for line in lines if line.startswith("0::")), Path())
+    for group in (own, *own.parents):
+        try:
+            yield (root / "sys/fs/cgroup" / group / name).read_text().strip()
+        except OSError:
+            continue  # the outermost has no limits

@@ -1,0 +1,163 @@
+"""What comes from the Hugging Face Hub as a whole: splits of datasets, and repositories of checkpoints.
+
+Runs take splits from here; `gifine.prefetch` takes all of it, into its folder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import shutil
+from collections.abc import Generator, Iterator
+from pathlib import Path
+
+import datasets
+from datasets.exceptions import DatasetNotFoundError
+from huggingface_hub import HfApi, constants, snapshot_download
+from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
+from huggingface_hub.utils import httpx
+from transformers.safetensors_conversion import get_conversion_pr_reference
+
+from gifine.errors import DataError, ModelError, OutputError, PrefetchError, UserError
+from gifine.needs import HubSplit, Repository
+from gifine.prefetched import HUB, Snapshot
+from gifine.tokenization import FILES
+
+_UNREACHABLE = (ConnectionError, DatasetNotFoundError, FileNotFoundError)
+_STORAGE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
+_WEIGHTS, _INDEX = "model.safetensors", "model.safetensors.index.json"
+_WEIGHT_FILES = [_WEIGHTS, _INDEX, "model-*.safetensors"]
+
+
+def load_split(split: HubSplit, cache: Path | None = None) -> datasets.Dataset:
+    """A split from the Hub or from its local cache, which `cache` puts elsewhere.
+
+    Raises:
+        DataError: if it is in neither.
+    """
+    try:
+        place = None if cache is None else str(cache)
+        examples = datasets.load_dataset(split.path, split.name, split=split.split, cache_dir=place)
+    except _UNREACHABLE as error:
+        raise DataError(
+            f"{split.path} ({split.name}, {split.split}): Hub not reachable and not in its cache; prefetch it on a "
+            "machine with internet, or give the official files by data=glue_dir data.dir=FOLDER"
+        ) from error
+    assert isinstance(examples, datasets.Dataset)
+    return examples
+
+
+def read_split(folder: Path) -> datasets.Dataset:
+    """A split that was saved, with the fingerprint that it had: what was tokenised of it is found again."""
+    examples = datasets.Dataset.load_from_disk(str(folder))
+    # Loading sets the format, and `datasets` counts that as a change.
+    examples._fingerprint = json.loads((folder / "state.json").read_text())["_fingerprint"]
+    return examples
+
+
+def save_split(split: HubSplit, folder: Path, scratch: Path) -> int:
+    """Fetch a split into `folder`, which then is whole or not there at all, through `scratch`; returns its rows.
+
+    Raises:
+        UserError: for a Hub out of reach, no such dataset, and no space.
+    """
+    with _one_line_errors(str(split)):
+        HfApi().dataset_info(split.path, timeout=10)  # `datasets` would try for half a minute where there is no network
+        examples = load_split(split, scratch / "datasets")
+        temporary = scratch / "split"
+        shutil.rmtree(temporary, ignore_errors=True)
+        examples.save_to_disk(str(temporary), num_shards=1)
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        temporary.rename(folder)
+    return len(examples)
+
+
+def save_repository(repository: Repository, folder: Path, *, weights: bool, commit: str | None = None) -> Snapshot:
+    """Fetch tokenizer and config.json, and with `weights` the safetensors, into the Hub cache in `folder`.
+
+    `commit` is the one that an earlier call got: what comes later has to go with it.
+
+    Raises:
+        UserError: for a Hub out of reach, no such repository, no safetensors in it, and no space.
+    """
+    name, cache = repository.name, folder / HUB
+    patterns = [*FILES, *(_WEIGHT_FILES if weights else [])]
+    with _one_line_errors(str(repository)):
+        revision = commit or repository.revision
+        place = Path(snapshot_download(name, revision=revision, cache_dir=cache, allow_patterns=patterns))
+        if weights and not (place / "config.json").is_file():
+            raise ModelError(f"{repository}: it has no config.json: not a checkpoint")
+        if weights and not any((place / file).is_file() for file in (_WEIGHTS, _INDEX)):
+            _add_converted(repository, place, cache)
+        absent = [file for file in _shards(place) if not (place / file).is_file()] if weights else []
+    if absent:
+        raise ModelError(f"{repository}: its {_INDEX} names {absent[0]}, which is not there")
+    files = {path.name: path.stat().st_size for path in sorted(place.iterdir()) if path.is_file()}
+    return Snapshot(place.name, str(place.relative_to(folder)), files, weights=weights)
+
+
+def _add_converted(repository: Repository, place: Path, cache: Path) -> None:
+    """Put the safetensors of the Hub's own conversion, which is a pull request, beside the files of `place`.
+
+    DeBERTa's repositories hold pickled weights only. transformers takes the same ones when it loads without a prefetch.
+    """
+    problem = f"{repository}: it has no {_WEIGHTS}, and pickled weights are not read"
+    if repository.revision not in (None, "main"):
+        raise ModelError(f"{problem}; the Hub converts the revision main only")
+    try:
+        reference = get_conversion_pr_reference(HfApi(), repository.name)
+        files = snapshot_download(repository.name, revision=reference, cache_dir=cache, allow_patterns=_WEIGHT_FILES)
+    except (OSError, httpx.HTTPError, KeyError, ValueError) as error:  # also of the converting service's answers
+        raise ModelError(f"{problem}; the Hub gave no conversion ({_first_line(error)})") from error
+    for path in Path(files).iterdir():
+        if path.match("model*.safetensors*"):
+            target = place / path.name
+            if path.is_symlink():  # relative to a snapshot, and as deep
+                target.symlink_to(path.readlink())
+            else:
+                shutil.copyfile(path, target)
+
+
+def _shards(place: Path) -> Iterator[str]:
+    if not (place / _WEIGHTS).is_file():
+        yield from dict.fromkeys(json.loads((place / _INDEX).read_text())["weight_map"].values())
+
+
+@contextlib.contextmanager
+def _one_line_errors(what: str) -> Generator[None]:
+    try:
+        yield
+    except Exception as error:  # what the libraries raise depends on where it happens: look at what lies below
+        causes = list(_causes(error))
+        for cause in causes:
+            if isinstance(cause, OSError) and cause.errno in _STORAGE:
+                raise OutputError(f"{what}: cannot be written: {cause.strerror} ({cause.filename})") from error
+        if any(
+            isinstance(cause, RepositoryNotFoundError | RevisionNotFoundError | DatasetNotFoundError)
+            for cause in causes
+        ):
+            raise PrefetchError(f"{what}: the Hub has no such repository or revision, or it needs a login") from error
+        if any(isinstance(cause, HFValidationError) for cause in causes):
+            raise PrefetchError(f"{what}: no folder, and not of the form of a Hub id: {_first_line(error)}") from error
+        if constants.HF_HUB_OFFLINE:
+            raise PrefetchError(f"{what}: HF_HUB_OFFLINE is set: no fetching without the Hub") from error
+        if any(isinstance(cause, OSError | httpx.HTTPError) for cause in causes) and not _is_ours(error):
+            network = [cause for cause in causes if isinstance(cause, ConnectionError | httpx.HTTPError)]
+            raise PrefetchError(f"{what}: Hub not reachable: {_first_line([*causes, *network][-1])}") from error
+        raise
+
+
+def _is_ours(error: BaseException) -> bool:
+    return isinstance(error, UserError) and not isinstance(error, DataError)
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)

@@ -1,0 +1,241 @@
+"""Fetch all that runs need into one folder, on a machine with internet, for those without.
+
+    python -m gifine.prefetch prefetch=FOLDER model=debertav3,bert task=cola,rte
+
+takes the overrides of `python -m gifine`; lists are a sweep. Weights (safetensors), tokenizers, data and the tokenised
+splits go into FOLDER, each once however many runs share it, and what is there already is left alone. prefetched.py
+says what lies where.
+"""
+
+from __future__ import annotations
+
+import argparse
+import filecmp
+import re
+import shlex
+import shutil
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from tqdm import tqdm
+
+from gifine import checkpoints, cli, needs, prefetched
+from gifine.config import RunConfig
+from gifine.errors import ConfigError, ExitCode, OutputError, UserError, tell
+from gifine.needs import HubSplit, Needs, Repository
+from gifine.prefetched import DATA, GLUE, HUB, TOKENISED, Folder, Manifest
+
+SCRATCH = ".partial"  # below the folder: what is on the way; a rename takes it to its place
+LOCK = ".lock"
+# Keys that do not change what is fetched: composing each of their values would take minutes in a large sweep.
+WITHOUT_EFFECT = re.compile(
+    r"[+~]*(seed|gi|gi\..*|evaluate\..*|train\.(?!max_length=).*|output_root|output_dir|resume|overwrite|deterministic"
+    r"|tracking|tracking\..*|hydra[./].*)="
+)
+
+
+def main() -> int:
+    """Run the command line and return its exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m gifine.prefetch",
+        description="Fetch all that runs need into one folder, for machines without internet.",
+        epilog="Then, there: python -m gifine prefetch=FOLDER OVERRIDE …",
+    )
+    parser.add_argument("overrides", nargs="+", metavar="OVERRIDE", help="prefetch=FOLDER, and those of your runs")
+    parser.add_argument("--config-dir", metavar="FOLDER", help="a folder of configs of your own")
+    args = parser.parse_args()
+    try:
+        folder, overrides = split_off_folder(args.overrides)
+        if folder is None:
+            raise ConfigError("give prefetch=FOLDER, the folder to fill")
+        runs = cli.combinations(overrides, args.config_dir, same=WITHOUT_EFFECT)
+        wanted = needs.of(cli.configs(distinct(runs), args.config_dir))
+        fill(folder, wanted, runs=len(runs))
+        sweep = ["--multirun"] if len(runs) > 1 else []
+        own = ["--config-dir", args.config_dir] if args.config_dir else []
+        print("next, on the machine without internet:")
+        print("  " + shlex.join(["python", "-m", "gifine", *own, *sweep, f"prefetch={folder}", *overrides]))
+    except UserError as error:
+        return tell(error)
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from here", file=sys.stderr)
+        return ExitCode.INTERRUPTED
+    return ExitCode.DONE
+
+
+def split_off_folder(overrides: list[str]) -> tuple[Path | None, list[str]]:
+    """The folder that prefetch=FOLDER names, and the other overrides."""
+    own = [word for word in overrides if word.partition("=")[0].lstrip("+") == "prefetch"]
+    if not own:
+        return None, overrides
+    value = OverridesParser.create().parse_override(own[-1]).value()
+    if not isinstance(value, str) or not value:
+        raise ConfigError(f"{own[-1]}: give one folder")
+    return Path(value).expanduser(), [word for word in overrides if word not in own]
+
+
+def distinct(runs: Iterable[list[str]]) -> list[list[str]]:
+    """Of runs that differ only in what is not fetched, the first."""
+    return list({tuple(word for word in run if not WITHOUT_EFFECT.match(word)): run for run in runs}.values())
+
+
+def fill(folder: Path, wanted: Needs, *, runs: int) -> None:
+    """Bring what is not in `folder` yet, and say so.
+
+    Raises:
+        UserError: for a Hub out of reach, and a folder that cannot be written or is being filled by another process.
+    """
+    scratch = folder / SCRATCH
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / LOCK)
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise OutputError(f"{folder}: another process is filling it; wait for it to end") from error
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be written: {error.strerror}") from error
+    try:
+        store = Folder(folder, _manifest(folder), filling=True)
+        print(
+            f"runs: {runs}; they share: repositories {len(wanted.repositories)}, splits of Hub datasets "
+            f"{len(wanted.splits)}, official files {len(wanted.files)}, datasets as tokens {len(wanted.configs)}"
+        )
+        _bring(store, wanted, scratch)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+        lock.release()
+    _summarise(store)
+
+
+def _manifest(folder: Path) -> Manifest:
+    if (folder / prefetched.MANIFEST).exists():
+        return prefetched.read(folder)
+    foreign = [path.name for path in folder.iterdir() if path.name not in (LOCK, SCRATCH, HUB, DATA, GLUE, TOKENISED)]
+    if foreign:
+        raise OutputError(f"{folder} holds other things ({sorted(foreign)[0]}): give an empty folder, or a new one")
+    return Manifest()
+
+
+def _bring(store: Folder, wanted: Needs, scratch: Path) -> None:
+    from gifine import data, hub, tokenization  # datasets and transformers: --help and wrong input go without them
+
+    shutil.rmtree(scratch, ignore_errors=True)
+    for left in (store.path / TOKENISED).glob(".*"):  # of a process that was killed while it tokenised
+        shutil.rmtree(left, ignore_errors=True)
+    manifest = store.manifest
+
+    def repository(source: Repository, weights: bool) -> None:
+        for path in store.damaged(source):  # the Hub's client would take them for what they should be
+            path.resolve().unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
+        earlier = manifest.models.get(str(source))
+        commit, weights = (earlier.commit, weights or earlier.weights) if earlier else (None, weights)
+        manifest.models[str(source)] = hub.save_repository(source, store.path, weights=weights, commit=commit)
+
+    def split(source: HubSplit) -> None:
+        manifest.datasets[str(source)] = hub.save_split(source, store.dataset(source), scratch)
+
+    def file(name: str, source: Path) -> None:
+        manifest.glue[name] = _copy(source, store.path / GLUE / name, scratch)
+
+    def tokens(config: RunConfig) -> None:
+        sources = store.redirect(config)
+        model = sources.model
+        key = (model.tokenizer, model.family) if model.tokenizer else (checkpoints.source(model), None)
+        if key not in tokenizers:
+            tokenizers[key] = tokenization.load_for(model)
+        loaded = data.load(sources.task, sources.data, tokenizers[key], sources.train.max_length, store)
+        tests = [split for split in config.task.test_splits if store.has_split(sources, split)]
+        options = (tests, tokenizers[key], sources.train.max_length, store)
+        loaded |= data.load_tests(sources.task, sources.data, *options)  # for gifine.predict
+        for examples in (part.examples for part in loaded.values()):
+            manifest.tokenised[Path(examples.cache_files[0]["filename"]).parent.name] = len(examples)
+
+    tokenizers = {}
+    steps: list[tuple[str, Callable[[], None]]] = [
+        (f"{'weights' if weights else 'tokenizer'} of {source}", partial(repository, source, weights))
+        for source, weights in wanted.repositories.items()
+        if not store.has(source, weights=weights)
+    ]
+    steps += [(f"data {source}", partial(split, source)) for source in wanted.splits if not store.has_dataset(source)]
+    steps += [
+        (f"file {name}", partial(file, name, source))
+        for name, source in wanted.files.items()
+        if not (store.has_file(name) and filecmp.cmp(source, store.path / GLUE / name, shallow=False))
+    ]
+    steps += [
+        (f"tokens of {config.task.name} for {config.model.tokenizer or checkpoints.source(config.model)}", step)
+        for config in wanted.configs
+        for step in [partial(tokens, config)]
+    ]
+    for step in _shown(steps):
+        step()
+        prefetched.write(store.path, manifest)  # after each: what is interrupted goes on from there
+
+
+def _shown(steps: list[tuple[str, Callable[[], None]]]) -> Iterator[Callable[[], None]]:
+    """The steps with a bar on a terminal, and a line each elsewhere."""
+    import datasets
+    from huggingface_hub.utils import disable_progress_bars
+
+    terminal = sys.stderr.isatty()
+    if not terminal:  # the libraries' own bars, of bytes and rows
+        disable_progress_bars()
+        datasets.disable_progress_bars()
+    with tqdm(total=len(steps), disable=not terminal, unit="step") as bar:
+        for number, (label, step) in enumerate(steps, 1):
+            bar.set_description(label)
+            if not terminal:
+                print(f"[{number}/{len(steps)}] {label}", file=sys.stderr, flush=True)
+            yield step
+            bar.update()
+
+
+def _copy(source: Path, target: Path, scratch: Path) -> int:
+    """Copy a file so that `target` is whole or not there; its bytes."""
+    try:
+        scratch.mkdir(exist_ok=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, scratch / "file")
+        (scratch / "file").replace(target)
+    except OSError as error:
+        raise OutputError(f"cannot copy {source} to {target}: {error.strerror}") from error
+    return target.stat().st_size
+
+
+def _summarise(store: Folder) -> None:
+    manifest = store.manifest
+    lines = [
+        (f"{name} ({'weights' if snapshot.weights else 'tokenizer'}, {snapshot.commit[:8]})", snapshot.files.values())
+        for name, snapshot in manifest.models.items()
+    ]
+    print(f"{store.path} holds {_readable(_bytes(store.path))}:")
+    for label, sizes in lines:
+        print(f"  {label:<70} {_readable(sum(sizes)):>9}")
+    for label, place, count in (
+        ("splits of Hub datasets", DATA, len(manifest.datasets)),
+        ("official files", GLUE, len(manifest.glue)),
+        ("tokenised splits", TOKENISED, len(manifest.tokenised)),
+    ):
+        if count:
+            print(f"  {f'{count} {label}':<70} {_readable(_bytes(store.path / place)):>9}")
+
+
+def _bytes(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
+
+
+def _readable(size: float) -> str:
+    for unit in ("B", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}"
+        size /= 1000
+    return f"{size:.1f} GB"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
