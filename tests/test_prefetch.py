@@ -19,7 +19,7 @@ from filelock import FileLock
 
 from conftest import TINY_DEMO, tiny_bert
 from fake_hub import Hub, Repo
-from gifine import cli, demo, hub, needs, prefetch, prefetched
+from gifine import cli, demo, evaluate, hub, needs, predict, prefetch, prefetched
 from gifine.errors import ConfigError, ExitCode, PrefetchError
 
 ROWS = {"train": 32, "validation": 24, "test": 8}
@@ -275,6 +275,25 @@ def test_official_files_are_copied_and_the_run_is_the_same(command, train, tmp_p
     assert away.record.run_id == direct.record.run_id
     assert away.record.metrics == direct.record.metrics
     assert away.record.provenance["data"] == direct.record.provenance["data"]
+
+
+def test_the_test_set_is_predicted_from_the_folder(command, train, tmp_path, capsys):
+    source = tmp_path / "glue" / "RTE"
+    source.mkdir(parents=True)
+    for name in ("train.tsv", "dev.tsv"):
+        (source / name).write_text(RTE)
+    unlabelled = [line.rpartition("\t")[0] for line in RTE.splitlines()]
+    (source / "test.tsv").write_text("\n".join(unlabelled) + "\n")
+    assert command(f"prefetch={tmp_path / 'pre'}", *OFFICIAL, "data.dir=glue")[0] == 0
+    shutil.rmtree(tmp_path / "glue")
+    run = train(*OFFICIAL, f"prefetch={tmp_path / 'pre'}", "train.save_model=true")
+    before = tree(tmp_path / "pre")
+    assert evaluate.main([str(run.folder)]) == 0
+    assert "same as the record" in capsys.readouterr().out
+    assert predict.main([str(run.folder)]) == 0
+    assert tree(tmp_path / "pre") == before
+    lines = (run.folder / "submission" / "RTE.tsv").read_text().splitlines()
+    assert len(lines) == len(unlabelled)
 
 
 def test_an_edited_official_file_is_copied_again(command, tmp_path):

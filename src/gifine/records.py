@@ -146,7 +146,7 @@ def locked(folder: Path) -> Generator[None]:
             f"{folder}: another process is at this run; wait for it to end, or give another output_dir"
         ) from error
     except OSError as error:
-        raise OutputError(f"cannot write to {folder}: {error.strerror}; give another output_root") from error
+        raise OutputError(f"cannot write to {folder}: {error.strerror}") from error
     try:
         yield
     finally:

@@ -1,0 +1,109 @@
+"""What training a model takes: `python -m gifine.memory [GROUP=NAME KEY=VALUE …]`.
+
+Without arguments a Markdown table of every model in conf/model, gated on both sides of all layers; with arguments, a
+line for each run that they describe. Counted on the `meta` device: no weights are fetched or made.
+
+Activations are not in it. They grow with the batch and with length, and train.gradient_checkpointing makes them small.
+"""
+
+from __future__ import annotations
+
+import sys
+from argparse import Namespace, RawDescriptionHelpFormatter
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from gifine import cli, identity
+from gifine.commands import Parser, call
+from gifine.config import GiConfig, ModelConfig
+from gifine.errors import ExitCode
+
+_FLOAT32 = 4  # bytes: weights, gradients and AdamW's two moments, with bf16 autocast as well
+
+
+@dataclass(frozen=True)
+class Memory:
+    """In bytes, on one device without FSDP; with it, the first three are divided by the number of processes."""
+
+    parameters: int  # a count, as are gates
+    gates: int
+
+    @property
+    def weights(self) -> int:
+        return _FLOAT32 * self.parameters
+
+    @property
+    def gradients(self) -> int:
+        return _FLOAT32 * self.parameters
+
+    @property
+    def optimizer(self) -> int:
+        return 2 * _FLOAT32 * self.parameters
+
+    @property
+    def training(self) -> int:
+        return self.weights + self.gradients + self.optimizer
+
+    @property
+    def checkpoint(self) -> int:
+        """On disk: what a resume needs. Three exist for a moment, of which two stay until the run has finished."""
+        return self.weights + self.optimizer
+
+
+def of(model: ModelConfig, gi: GiConfig, labels: int = 2) -> Memory:
+    """What a classifier of `model`, gated as `gi` says, takes.
+
+    Raises:
+        ModelError: for an architecture that cannot be built.
+    """
+    import torch
+    from transformers.initialization import no_init_weights
+
+    from gifine import models
+
+    with torch.device("meta"), no_init_weights():
+        built = models.build(replace(model, random_init=True), gi, labels=[str(label) for label in range(labels)])
+    counted = models.count_parameters(built)
+    return Memory(counted["total"], counted["gates"])
+
+
+def table(rows: Iterator[tuple[str, Memory]]) -> str:
+    """Markdown: millions of parameters, gigabytes (10⁹ bytes)."""
+    lines = ["| model | parameters | gates | weights | gradients | optimizer | sum | a checkpoint on disk |"]
+    lines.append("|---|---|---|---|---|---|---|---|")
+    for name, memory in rows:
+        sizes = (memory.weights, memory.gradients, memory.optimizer, memory.training, memory.checkpoint)
+        counts = f"{memory.parameters / 1e6:,.1f} M | {memory.gates / 1e6:,.1f} M"
+        lines.append(f"| {name} | {counts} | {' | '.join(f'{size / 1e9:.1f} GB' for size in sizes)} |")
+    return "\n".join(lines)
+
+
+def presets() -> Iterator[tuple[str, Memory]]:
+    """Every published size in conf/model, by its names on the command line, gated on both sides of all layers."""
+    for path in sorted((cli.conf_dir() / "model").glob("*.yaml")):
+        config = cli.config_from(cli.compose([f"model={path.stem}", "gi=both"]))
+        if config.model.name != path.stem:
+            continue  # another name of a model that comes under its own
+        for size in config.model.sizes:
+            yield f"`model={path.stem} model.size={size}`", of(replace(config.model, size=size), config.gi)
+
+
+def main() -> ExitCode:
+    """Run the command line and return its exit code."""
+    parser = Parser(prog="python -m gifine.memory", description=__doc__, formatter_class=RawDescriptionHelpFormatter)
+    parser.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="those of `python -m gifine`")
+    return call(_print, parser, None)
+
+
+def _print(args: Namespace) -> ExitCode:
+    print(table(_asked_for(args.overrides) if args.overrides else presets()))
+    return ExitCode.DONE
+
+
+def _asked_for(overrides: list[str]) -> Iterator[tuple[str, Memory]]:
+    for config in cli.configs(cli.combinations(overrides)):
+        yield identity.title(config), of(config.model, config.gi, max(1, len(config.task.labels)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,52 @@
+"""What training takes in memory, against what models and checkpoints really take."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from conftest import ROOT, TINY_DEMO
+from gifine import cli, memory, models
+
+SMALL = ["model.size=base", "model.config_overrides={num_hidden_layers: 2, hidden_size: 48}"]
+
+
+@pytest.mark.parametrize("model", ["bert", "roberta", "deberta", "debertav3"])
+@pytest.mark.parametrize("gates", [["gi=none"], ["gi.side=both"], ["gi.side=key", "gi.layers=1"]])
+def test_counts_are_those_of_the_model_that_a_run_builds(model, gates):
+    config = cli.config_from(cli.compose([f"model={model}", *SMALL, "model.random_init=true", *gates]))
+    counted = memory.of(config.model, config.gi)
+    built = models.count_parameters(models.build(config.model, config.gi, labels=["no", "yes"]))
+    assert (counted.parameters, counted.gates) == (built["total"], built["gates"])
+
+
+def test_a_checkpoint_takes_on_disk_what_is_said(train):
+    """But for the headers of its files, and a training state of some kilobytes."""
+    result = train(*TINY_DEMO, "train.keep_checkpoints=true", "train.epochs=1")
+    (checkpoint,) = (result.folder / "checkpoints").glob("checkpoint-*")
+    files = {path.name: path.stat().st_size for path in checkpoint.iterdir()}
+    said = memory.Memory(result.record.parameters["total"], result.record.parameters["gates"])
+    assert files["model.safetensors"] == pytest.approx(said.weights, rel=0.1)
+    assert files["optimizer.pt"] == pytest.approx(said.optimizer, rel=0.3)
+    assert said.checkpoint == said.weights + said.optimizer
+    assert said.training == 4 * said.weights
+
+
+def test_the_documents_have_the_table_that_the_command_prints():
+    assert memory.table(memory.presets()) in (ROOT / "docs" / "memory.md").read_text()
+
+
+def test_command_prints_a_line_for_each_run_and_refuses_what_is_wrong():
+    def call(*words):
+        command = [sys.executable, "-m", "gifine.memory", *words]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    done = call("model=debertav3", "gi.layers=6,12")
+    assert done.returncode == 0, done.stderr
+    assert "giDeBERTaV3-30-both-last6 cola s42 | 460.3 M | 25.2 M" in done.stdout
+    assert "giDeBERTaV3-30-both-last12" in done.stdout
+    wrong = call("model=nope")
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+    assert wrong.stderr.startswith("error: model=nope: no such choice")
