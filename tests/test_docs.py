@@ -11,8 +11,8 @@ from conftest import ROOT
 from gifine import cli, evaluate, predict, prefetched
 from gifine.prefetched import Manifest
 
-COMMAND = r"^(?:# +)?(?:\.venv/bin/)?python -m gifine(?:\.prefetch|\.doctor)? (.+)$"
-DOCUMENTS = list(ROOT.glob("*.md"))
+COMMAND = r"^(?:# +)?(?:\.venv/bin/)?(?:python|torchrun --nproc-per-node=4) -m gifine(?:\.prefetch|\.doctor)? (.+)$"
+DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]
 COMMANDS = sorted(
     {
         command.split("#")[0].strip()
