@@ -217,6 +217,23 @@ def test_regression_on_own_csv_files(train, tmp_path):
     assert np.shape(predictions(result.folder)["logits"]) == (12, 1)
 
 
+def test_a_best_checkpoint_that_reloads_with_another_score_fails_the_run(train, monkeypatch, tmp_path):
+    """As where a custom module's weights are not found and stay random."""
+
+    def reload_wrongly(self):
+        for parameter in self.model.parameters():
+            torch.nn.init.normal_(parameter)
+
+    rows = [[f"a fox {'runs ' * (n % 5)}".strip(), str(n / 2)] for n in range(12)]
+    path = write_rows(tmp_path / "rows.csv", ["text", "label"], rows)
+    files = [f"task.files.train={path}", f"task.files.validation={path}", "data=hub"]
+    monkeypatch.setattr("gifine.trainer.Trainer._load_best_model", reload_wrongly)
+    with pytest.raises(RuntimeError, match=r"the best checkpoint had stsb/validation/pearson .*, reloaded it has"):
+        train(*TINY_DEMO, "task=stsb", "task.inputs=[text]", *files, "model.config_overrides.initializer_range=0.5")
+    (record,) = tmp_path.glob("*/record.json")
+    assert json.loads(record.read_text())["status"] == "failed"
+
+
 def test_undefined_correlation_is_null_and_degenerate(train, tmp_path):
     path = write_rows(tmp_path / "rows.csv", ["text", "label"], [["the same words", str(n)] for n in range(8)])
     result = train(
