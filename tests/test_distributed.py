@@ -90,6 +90,13 @@ def test_a_threshold_over_the_batch_spans_the_batch_of_one_process(two_processes
     assert losses > 1e-3
 
 
+def test_accelerate_starts_the_run_that_torchrun_starts(two_processes, tmp_path):
+    words = [*RUN, "gi.threshold=token", f"output_dir={tmp_path / 'run'}", f"data.cache_dir={tmp_path}"]
+    assert finish(start(ACCELERATE, *words)).count("record: ") == 1
+    for name in ("model/model.safetensors", "predictions-validation.parquet", "metrics.jsonl"):
+        assert (tmp_path / "run" / name).read_bytes() == (two_processes["token"] / name).read_bytes(), name
+
+
 def test_fsdp_by_accelerate_is_stopped_goes_on_and_ends_as_ddp_does(two_processes, tmp_path):
     words = [*RUN, "gi.threshold=sequence", "train.fsdp=true", "train.save_steps=1", f"output_dir={tmp_path / 'run'}"]
     words.append(f"data.cache_dir={tmp_path}")

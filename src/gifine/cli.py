@@ -73,6 +73,7 @@ def main() -> int:
         return ExitCode.INTERRUPTED
     finally:
         os.environ["HYDRA_FULL_ERROR"] = "1" if wants_traceback else "0"
+        _leave_process_group()
     return max(codes, default=ExitCode.DONE)
 
 
@@ -163,6 +164,13 @@ def _run(cfg: DictConfig, wants_traceback: bool) -> ExitCode:
         # In a sweep the other runs go on; the record tells the same as this traceback.
         traceback.print_exc()
         return ExitCode.FAILED
+
+
+def _leave_process_group() -> None:
+    """Of several processes: one that ends with gloo's threads at work is now and then aborted (SIGABRT)."""
+    distributed = sys.modules.get("torch.distributed")
+    if distributed is not None and distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()
 
 
 def _open(word: str) -> str:
