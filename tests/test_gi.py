@@ -9,6 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.nn import functional as F  # noqa: N812 - torch's own name for it
 
 from gifine import gi
 
@@ -114,3 +115,29 @@ def test_gradients_are_finite_where_everything_is_padding(over: gi.Over) -> None
 def test_unknown_reach() -> None:
     with pytest.raises(ValueError, match="batch, sequence, token"):
         gi.maximum(torch.zeros(1, 1, 1), "head")  # pyrefly: ignore[bad-argument-type] - the wrong value is the test
+
+
+def test_statistics_say_what_gates_do():
+    torch.manual_seed(0)
+    hidden, weights = torch.randn(2, 5, 8), [torch.randn(8, 8), torch.randn(8), torch.randn(6, 8), torch.randn(6)]
+    seen = []
+    gate = gi.gate(hidden, *weights, level=0.3, over="batch", watch=seen.append)
+    (found,) = seen
+    signal = F.linear(F.gelu(F.linear(hidden, weights[0], weights[1])), weights[2], weights[3])
+    shifted = signal - 0.3 * signal.max()
+    assert torch.equal(gate, gi.gate(hidden, *weights, level=0.3, over="batch"))
+    assert found.mean == gate.mean()
+    assert found.threshold == 0.3 * signal.max()
+    assert found.below_one == (gate < 1).float().mean() > 0
+    assert found.saturated == ((shifted < -1) & ((gate - 1).abs() < 0.01)).float().mean() > 0
+    assert not any(value.requires_grad for value in vars(found).values())
+
+
+def test_statistics_without_a_threshold_and_with_one_an_example():
+    hidden, weights = torch.randn(2, 5, 8), [torch.randn(8, 8), torch.zeros(8), torch.randn(6, 8), torch.zeros(6)]
+    seen = []
+    gi.gate(hidden, *weights, level=0, watch=seen.append)
+    gi.gate(hidden, *weights, level=0.5, over="sequence", watch=seen.append)
+    signal = F.linear(F.gelu(F.linear(hidden, weights[0])), weights[2])
+    assert seen[0].threshold == 0
+    torch.testing.assert_close(seen[1].threshold, 0.5 * signal.amax(dim=(1, 2)).mean())

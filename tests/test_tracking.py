@@ -22,6 +22,7 @@ from gifine.records import Status
 wandb = pytest.importorskip("wandb", reason="needs the extra `wandb`")
 
 OFFLINE = [*TINY_DEMO, "tracking=wandb", "tracking.mode=offline", "tracking.group=trial", "tracking.tags=[mine]"]
+OFFLINE += ["tracking.gate_steps=3"]
 # wandb leaves the handle of its process to the garbage collector, which complains.
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*subprocess .* is still running", "ignore:Exception ignored in. <function Popen"
@@ -65,7 +66,11 @@ def test_wandb_has_config_curve_and_summary(train):
     assert config["train"] == result.record.config["train"], "ours, under its own names"
     lines = [json.loads(line) for line in (result.folder / "metrics.jsonl").read_text().splitlines()]
     told = json.dumps(history(entries))
-    assert len(history(entries)) == len(lines)
+    assert len(history(entries)) == len(lines) + 2, "and the gates of steps 3 and 6"
+    for layer in (0, 1):
+        for side in ("key", "query"):
+            for name in ("mean", "below_one", "saturated", "threshold"):
+                assert told.count(f"gates/{layer}/{side}/{name}") == 2
     assert told.count('"demo/validation/matthews') == 2
     summary = json.dumps([entry for entry in entries if entry["type"] == "summary"])
     for word in (result.record.run_id, str(result.record.status), "attempt", "demo/validation/matthews"):

@@ -10,13 +10,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from torch import nn
 from tqdm.auto import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from gifine.models._gates import GatedAttention
 from gifine.records import write_text
 
 log = logging.getLogger(__name__)
 
+SIDE_NAMES = {"k": "key", "q": "query"}
 _CURVE = ("loss", "learning_rate", "grad_norm")
 
 
@@ -69,6 +72,34 @@ class Curve(TrainerCallback):
         self.track(line)
         told = "  ".join(f"{key} {_short(value)}" for key, value in values.items())
         log.info("step %d/%d  epoch %.2f  %s", state.global_step, state.max_steps, state.epoch or 0, told)
+
+
+class GateStatistics(TrainerCallback):
+    """Every `steps` steps gives `track` the statistics of each gate, as `gates/<layer>/<side>/<statistic>`.
+
+    Layers count from 0; of accumulated batches, and of several processes, it is the last and the first.
+    """
+
+    def __init__(self, model: nn.Module, steps: int, track: Callable[[dict[str, Any]], None]) -> None:
+        modules = [module for module in model.modules() if isinstance(module, GatedAttention) and module.gated_sides]
+        self.modules, self.steps, self.track = modules, steps, track
+
+    def on_step_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        if state.is_world_process_zero and (state.global_step + 1) % self.steps == 0:
+            for module in self.modules:
+                module.watched = {}
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        point: dict[str, Any] = {}
+        for module in self.modules:
+            for side, found in (module.watched or {}).items():
+                for name, value in vars(found).items():
+                    point[f"gates/{module.layer}/{SIDE_NAMES[side]}/{name}"] = value.item()
+            module.watched = None
+        if point:
+            self.track({"step": state.global_step, **point})
 
 
 class StopWhenDiverged(TrainerCallback):

@@ -37,6 +37,8 @@ def check(config: RunConfig) -> None:
         *_data(config.data, config.task, is_prefetched=config.prefetch is not None),
         *_train(config.train, config.model),
     ]
+    if config.tracking.gate_steps is not None and config.tracking.gate_steps < 1:
+        problems.append(f"tracking.gate_steps={config.tracking.gate_steps}: at least 1, or null for no statistics")
     if config.evaluate.split_dev and not config.train.select_best:
         problems.append("evaluate.split_dev=true: needs train.select_best=true; else nothing is chosen on either half")
     try:

@@ -220,6 +220,7 @@ class TrackingConfig:
     group: str | None = None  # what belongs together, such as a sweep
     tags: list[str] = field(default_factory=list)
     system_metrics: bool = False  # load and memory of the machine
+    gate_steps: int | None = 50  # statistics of each gate every n steps; null: none
 
 
 @dataclass

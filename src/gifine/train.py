@@ -38,8 +38,8 @@ from gifine import (
     tokenization,
     tracking,
 )
-from gifine.callbacks import Bar, Curve, StopWhenDiverged
-from gifine.config import RunConfig
+from gifine.callbacks import Bar, Curve, GateStatistics, StopWhenDiverged
+from gifine.config import RunConfig, Tracker
 from gifine.errors import ExitCode, OutputError
 from gifine.records import Record, Status
 from gifine.sampling import EpochSampler
@@ -129,6 +129,8 @@ def _fit(config: RunConfig, folder: Path, record: Record, track: tracking.Log) -
         compute_metrics=evaluation.metrics_for_trainer(config),
         callbacks=[Curve(folder / "metrics.jsonl", task.name, track), alarm, interruption, Bar()],
     )
+    if config.tracking.name is not Tracker.off and config.tracking.gate_steps is not None:
+        trainer.add_callback(GateStatistics(model, config.tracking.gate_steps, track))
     trainer.remove_callback(ProgressCallback)
     trainer.remove_callback(PrinterCallback)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -109,11 +110,13 @@ class GatedAttention(nn.Module):
     """Mixed into a family's self-attention: `inhibition_k`, `select_k`, `inhibition_q`, `select_q`, as configured."""
 
     all_head_size: int
+    watched: dict[str, gi.Statistics] | None = None  # by side, of the last forward; None: nobody asks
 
     def add_gates(self, config: GatedConfig, layer: int) -> None:
         self.gate_level = config.gi_level
         self.gate_over: gi.Over = config.gi_threshold  # pyrefly: ignore[bad-assignment] - check_gates has checked it
         self.gate_mask_padding = config.gi_mask_padding
+        self.layer = layer
         self.gated_sides = SIDES[config.gi_side] if layer in config.gated_layers else ()
         d = config.hidden_size
         for side in self.gated_sides:
@@ -136,6 +139,7 @@ class GatedAttention(nn.Module):
             level=self.gate_level,
             over=self.gate_over,
             real_BT=real_BT if self.gate_mask_padding else None,
+            watch=None if self.watched is None else partial(self.watched.__setitem__, side),
         )
         return gate_BTK * projected_BTK
 
