@@ -13,7 +13,7 @@ from argparse import Namespace, RawDescriptionHelpFormatter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from gifine import cli, identity
+from gifine import composition, grid, identity
 from gifine.commands import Parser, call
 from gifine.config import GiConfig, ModelConfig
 from gifine.errors import ExitCode
@@ -80,8 +80,8 @@ def table(rows: Iterator[tuple[str, Memory]]) -> str:
 
 def presets() -> Iterator[tuple[str, Memory]]:
     """Every published size in conf/model, by its names on the command line, gated on both sides of all layers."""
-    for path in sorted((cli.conf_dir() / "model").glob("*.yaml")):
-        config = cli.config_from(cli.compose([f"model={path.stem}", "gi=both"]))
+    for path in sorted((composition.conf_dir() / "model").glob("*.yaml")):
+        config = composition.config_from(composition.compose([f"model={path.stem}", "gi=both"]))
         if config.model.name != path.stem:
             continue  # another name of a model that comes under its own
         for size in config.model.sizes:
@@ -101,7 +101,8 @@ def _print(args: Namespace) -> ExitCode:
 
 
 def _asked_for(overrides: list[str]) -> Iterator[tuple[str, Memory]]:
-    for config in cli.configs(cli.combinations(overrides)):
+    for run in grid.expand(overrides):
+        config = run.config
         yield identity.title(config), of(config.model, config.gi, max(1, len(config.task.labels)))
 
 

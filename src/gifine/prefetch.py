@@ -11,11 +11,10 @@ from __future__ import annotations
 
 import argparse
 import filecmp
-import re
 import shlex
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -23,7 +22,7 @@ from filelock import FileLock, Timeout
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from tqdm import tqdm
 
-from gifine import checkpoints, cli, needs, prefetched
+from gifine import checkpoints, grid, needs, prefetched
 from gifine.config import RunConfig
 from gifine.errors import ConfigError, ExitCode, OutputError, UserError, tell
 from gifine.needs import HubSplit, Needs, Repository
@@ -31,11 +30,6 @@ from gifine.prefetched import DATA, GLUE, HUB, TOKENISED, Folder, Manifest
 
 SCRATCH = ".partial"  # below the folder: what is on the way; a rename takes it to its place
 LOCK = ".lock"
-# Keys that do not change what is fetched: composing each of their values would take minutes in a large sweep.
-WITHOUT_EFFECT = re.compile(
-    r"[+~]*(seed|gi|gi\..*|evaluate\..*|train\.(?!max_length=).*|output_root|output_dir|resume|overwrite|deterministic"
-    r"|tracking|tracking\..*|hydra[./].*)="
-)
 
 
 def main() -> int:
@@ -52,8 +46,8 @@ def main() -> int:
         folder, overrides = split_off_folder(args.overrides)
         if folder is None:
             raise ConfigError("give prefetch=FOLDER, the folder to fill")
-        runs = cli.combinations(overrides, args.config_dir, same=WITHOUT_EFFECT)
-        wanted = needs.of(cli.configs(distinct(runs), args.config_dir))
+        runs = grid.expand(overrides, args.config_dir)
+        wanted = needs.of(run.config for run in runs)
         fill(folder, wanted, runs=len(runs))
         sweep = ["--multirun"] if len(runs) > 1 else []
         own = ["--config-dir", args.config_dir] if args.config_dir else []
@@ -76,11 +70,6 @@ def split_off_folder(overrides: list[str]) -> tuple[Path | None, list[str]]:
     if not isinstance(value, str) or not value:
         raise ConfigError(f"{own[-1]}: give one folder")
     return Path(value).expanduser(), [word for word in overrides if word not in own]
-
-
-def distinct(runs: Iterable[list[str]]) -> list[list[str]]:
-    """Of runs that differ only in what is not fetched, the first."""
-    return list({tuple(word for word in run if not WITHOUT_EFFECT.match(word)): run for run in runs}.values())
 
 
 def fill(folder: Path, wanted: Needs, *, runs: int) -> None:

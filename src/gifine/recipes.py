@@ -14,6 +14,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from gifine.errors import ConfigError
 
+READS = ("model.name", "model.size", "task.name")  # the keys that decide what ${published:KEY} is
+
 
 def register(conf_dir: Path) -> None:
     """Let OmegaConf resolve `${published:KEY}` from the files below `conf_dir`."""

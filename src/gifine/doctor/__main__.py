@@ -12,7 +12,7 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
-from gifine import cli, needs, prefetch, prefetched
+from gifine import grid, needs, prefetch, prefetched
 from gifine.config import RunConfig
 from gifine.doctor import cluster, contents, machine, network, software, storage
 from gifine.doctor.finding import Finding, Level, one_line, problem
@@ -57,8 +57,7 @@ def _findings(overrides: list[str], config_dir: str | None, *, is_offline: bool)
     except PrefetchError as error:
         absent = problem("prefetch", one_line(error), "name the folder that python -m gifine.prefetch filled")
     words = overrides if manifest else others  # with a folder that is none, no config would be right
-    runs = cli.combinations(words, config_dir, same=prefetch.WITHOUT_EFFECT)
-    configs = cli.configs(prefetch.distinct(runs), config_dir)
+    configs = [run.config for run in grid.expand(words, config_dir)]
 
     checks: dict[str, Callable[[], Iterator[Finding]]] = {
         "software": software.check,

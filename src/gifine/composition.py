@@ -1,0 +1,100 @@
+"""One run's config: Hydra composes conf/ over the schema, and what comes out is held against it. No torch."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+
+import hydra
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from gifine import checks, recipes
+from gifine.config import RunConfig
+from gifine.errors import ConfigError
+
+ConfigStore.instance().store(name="schema", node=RunConfig)
+
+
+def conf_dir() -> Path:
+    """The configs: inside an installed wheel, or at the top of a checkout."""
+    package = Path(__file__).parent
+    installed = package / "conf"
+    return installed if installed.is_dir() else package.parents[1] / "conf"
+
+
+recipes.register(conf_dir())
+
+
+def compose(overrides: list[str], config_dir: str | None = None, *, with_hydra: bool = False) -> DictConfig:
+    """Compose one run's config in this process, as the command line does; `with_hydra` keeps Hydra's own settings."""
+    GlobalHydra.instance().clear()
+    with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        searchpath = [f"hydra.searchpath=[file://{Path(config_dir).resolve()}]"] if config_dir else []
+        words = [*map(opened, overrides), *searchpath]
+        return hydra.compose("config", overrides=words, return_hydra_config=with_hydra)
+
+
+def config_from(cfg: DictConfig) -> RunConfig:
+    """The composed config as dataclasses, checked.
+
+    Raises:
+        ConfigError: with every problem found.
+    """
+    config = typed(cfg)
+    checks.check(config)
+    return config
+
+
+def typed(cfg: DictConfig) -> RunConfig:
+    """The composed config as dataclasses, which `checks` has not seen yet.
+
+    Raises:
+        ConfigError: for keys that the schema does not have, values that are missing or of another type, and
+            interpolations that cannot be resolved.
+    """
+    try:
+        problems = [f"{key}: no such key" for key in _foreign_keys(cfg)]
+        problems += [f"{key}: has no value; {_choices_or_give(key)}" for key in sorted(OmegaConf.missing_keys(cfg))]
+        if problems:
+            raise ConfigError(*problems)
+        # Anew over the schema: what an interpolation gives has not been held against the types.
+        plain = OmegaConf.to_container(cfg, resolve=True)
+        config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(RunConfig), plain))
+    except OmegaConfBaseException as error:
+        raise ConfigError(one_line(error)) from error
+    assert isinstance(config, RunConfig)
+    return config
+
+
+def opened(word: str) -> str:
+    """`model.config_overrides` takes any key, which Hydra asks to be written with a leading `++`."""
+    return f"++{word}" if word.startswith("model.config_overrides") else word
+
+
+def one_line(error: BaseException) -> str:
+    wrapped = r"^(In '[^']*': |ConfigError raised while resolving interpolation: )"  # by OmegaConf, around the message
+    return re.sub(wrapped, "", str(error).strip().split("\n")[0])
+
+
+def _choices_or_give(key: str) -> str:
+    folder = conf_dir() / key
+    group = folder if folder.is_dir() else conf_dir() / key.split(".")[0]
+    if group.is_dir():
+        return f"choose {group.name}={'|'.join(sorted(path.stem for path in group.glob('*.yaml')))} or give {key}=…"
+    return f"give {key}=…"
+
+
+def _foreign_keys(cfg: DictConfig, prefix: str = "") -> Iterator[str]:
+    """Keys that the schema does not have: Hydra lets `+key=value` and `++key=value` add them."""
+    schema = OmegaConf.get_type(cfg)
+    known = {f.name for f in fields(schema)} if is_dataclass(schema) else None
+    for key in cfg:
+        if known is not None and key not in known:
+            yield f"{prefix}{key}"
+        elif not OmegaConf.is_missing(cfg, key) and isinstance(cfg[key], DictConfig):
+            yield from _foreign_keys(cfg[key], f"{prefix}{key}.")

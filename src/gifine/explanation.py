@@ -1,0 +1,78 @@
+"""What is wrong with the overrides of a command line, all of it at once: Hydra stops at the first."""
+
+from __future__ import annotations
+
+from dataclasses import fields, is_dataclass
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import MissingConfigException, OverrideParseException
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, ValidationError
+
+from gifine.assignment import assignment
+from gifine.composition import compose, config_from, one_line
+from gifine.config import RunConfig
+from gifine.errors import ConfigError, did_you_mean
+
+
+def explain(overrides: list[str], config_dir: str | None, *, multirun: bool) -> list[str]:
+    """The problems of each override, and of the run of their first values."""
+    problems, accepted = [], []
+    try:
+        compose([values(override)[0] for override in overrides], config_dir)
+        is_composed = True  # their first values are fine
+    except Exception:  # Hydra lets through whatever its parts raise
+        is_composed = False
+    for override in overrides:
+        try:
+            each = values(override)
+            if len(each) > 1 and not multirun:
+                problems.append(f"{override}: several values need --multirun")
+            for number, value in enumerate(each):
+                is_known = is_composed if number == 0 else assignment(value) is not None  # there may be a thousand
+                if not is_known:
+                    compose([*accepted, value], config_dir)
+            accepted.append(each[0])
+        except Exception as error:  # Hydra lets through whatever its parts raise
+            problems.append(_problem(override, error))
+    try:
+        config_from(compose(accepted, config_dir))
+    except ConfigError as error:
+        problems += error.problems
+    except Exception as error:  # Hydra lets through whatever its parts raise
+        problems.append(one_line(error))
+    return problems
+
+
+def values(override: str) -> list[str]:
+    """The overrides that a sweep over one key stands for."""
+    (parsed,) = OverridesParser.create().parse_overrides([override])
+    if not parsed.is_discrete_sweep():
+        return [override]
+    return [f"{parsed.get_key_element()}={value}" for value in parsed.sweep_string_iterator()]
+
+
+def _problem(override: str, error: Exception) -> str:
+    key, _, value = override.lstrip("+~").partition("=")
+    cause = error.__cause__
+    if isinstance(error, OverrideParseException):
+        return f"{override}: not of the form KEY=VALUE or GROUP=NAME"
+    if isinstance(error, MissingConfigException) and error.options is not None:
+        group, name = (error.missing_cfg_file or "").rsplit("/", 1)
+        return f"{group}={name}: no such choice{did_you_mean(name, error.options)}; valid: {', '.join(error.options)}"
+    if isinstance(error, MissingConfigException):
+        return f"{override}: no config of that name"
+    if isinstance(cause, (ConfigAttributeError, ConfigKeyError)):
+        parent, _, leaf = key.rpartition(".")
+        valid = _keys_below(parent)
+        return f"{key}: no such key{did_you_mean(leaf, valid)}; valid: {', '.join(valid)}"
+    if isinstance(cause, ValidationError):
+        return f"{key}={value}: {one_line(cause)}"
+    return f"{override}: {one_line(error)}"
+
+
+def _keys_below(dotted: str) -> list[str]:
+    """The schema's keys below a dotted one (all top-level keys for an empty one)."""
+    node: object = RunConfig()
+    for part in filter(None, dotted.split(".")):
+        node = getattr(node, part, None)
+    return [f.name for f in fields(node)] if is_dataclass(node) else []

@@ -1,0 +1,1 @@
+"""`hydra/sweeper=gifine`, which conf/config.yaml chooses; Hydra finds plugins by this folder's parent."""

@@ -1,0 +1,53 @@
+"""Hydra's sweeper for `--multirun`, with each result made once, and with thousands of runs checked in seconds."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper, BasicSweeperConf
+from hydra.core.config_store import ConfigStore
+from omegaconf import OmegaConf
+
+
+class DistinctSweeper(BasicSweeper):
+    def sweep(self, arguments: list[str]) -> list[Sequence[Any]]:
+        """Launch the runs; of those that ask for the same result, the first.
+
+        Raises:
+            ConfigError: with every problem of any run, before the first one is launched.
+        """
+        from gifine import grid  # Hydra imports every plugin at its start, and gifine.composition starts Hydra
+
+        assert self.config is not None
+        assert self.launcher is not None
+        assert self.hydra_context is not None
+        searchpath = self.hydra_context.config_loader.get_search_path().get_path()
+        config_dir = next((entry.path for entry in searchpath if entry.provider == "command-line"), None)
+        own = OmegaConf.to_container(self.config.hydra.overrides.hydra)
+        assert isinstance(own, list)
+        runs = grid.expand([*map(str, own), *arguments], config_dir)
+        chosen = grid.distinct(runs)
+        if len(chosen) < len(runs):
+            same = f"{len(runs) - len(chosen)} of {len(runs)} runs ask for what another one does"
+            print(f"{same}; each result is made once", file=sys.stderr)  # nothing is set up for logging yet
+        # Hydra adds the words that are its own to each run's again.
+        words = [[word for word in run.overrides if word not in own] for run in chosen.values()]
+        returns: list[Sequence[Any]] = []
+        launched = 0
+        for batch in self.split_overrides_to_chunks(words, self.max_batch_size):
+            results = self.launcher.launch(batch, initial_job_idx=launched)
+            for result in results:
+                _ = result.return_value  # raises what the run did
+            launched += len(batch)
+            returns.append(results)
+        return returns
+
+
+ConfigStore.instance().store(
+    group="hydra/sweeper",
+    name="gifine",
+    node=BasicSweeperConf(_target_=f"{__name__}.{DistinctSweeper.__name__}"),
+    provider="gifine",
+)
