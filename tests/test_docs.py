@@ -11,7 +11,8 @@ from conftest import ROOT
 from gifine import cli, evaluate, predict, prefetched
 from gifine.prefetched import Manifest
 
-COMMAND = r"^(?:# +)?(?:\.venv/bin/)?(?:python|torchrun --nproc-per-node=4) -m gifine(?:\.prefetch|\.doctor)? (.+)$"
+START = r"^(?:# +)?(?:\.venv/bin/)?(?:python|torchrun --nproc-per-node=4)"
+COMMAND = START + r" -m gifine(?:\.prefetch|\.doctor|\.sweep plan)? (.+)$"
 DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]
 COMMANDS = sorted(
     {

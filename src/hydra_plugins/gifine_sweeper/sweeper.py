@@ -19,6 +19,7 @@ class DistinctSweeper(BasicSweeper):
             ConfigError: with every problem of any run, before the first one is launched.
         """
         from gifine import grid  # Hydra imports every plugin at its start, and gifine.composition starts Hydra
+        from gifine.sweep import plan
 
         assert self.config is not None
         assert self.launcher is not None
@@ -29,9 +30,7 @@ class DistinctSweeper(BasicSweeper):
         assert isinstance(own, list)
         runs = grid.expand([*map(str, own), *arguments], config_dir)
         chosen = grid.distinct(runs)
-        if len(chosen) < len(runs):
-            same = f"{len(runs) - len(chosen)} of {len(runs)} runs ask for what another one does"
-            print(f"{same}; each result is made once", file=sys.stderr)  # nothing is set up for logging yet
+        print(plan.told(plan.of(runs)), file=sys.stderr)  # nothing is set up for logging yet
         # Hydra adds the words that are its own to each run's again.
         words = [[word for word in run.overrides if word not in own] for run in chosen.values()]
         returns: list[Sequence[Any]] = []
