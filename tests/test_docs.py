@@ -13,7 +13,7 @@ from gifine.prefetched import Manifest
 
 START = r"^(?:# +)?(?:\.venv/bin/)?(?:python|torchrun --nproc-per-node=4)"
 COMMAND = START + r" -m gifine(?:\.prefetch|\.doctor|\.sweep plan)? (.+)$"
-DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]
+DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("launchers/*.md")]
 COMMANDS = sorted(
     {
         command.split("#")[0].strip()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shlex
 import subprocess
 
@@ -39,37 +38,39 @@ def test_the_header_is_the_original():
     assert all(not line.startswith("#SBATCH") for line in lines[first_command:]), "sbatch reads none after a command"
 
 
-def test_the_nine_tasks_compose_into_the_folders_of_the_original():
-    commands = re.findall(r"^python -m gifine (.+) \|\| code=\$\?$", SCRIPT.read_text(), re.MULTILINE)
-    configs = cli.configs([shlex.split(command) for command in commands])
-    assert [config.output_dir for config in configs] == [f"output_final/DeBERTa_30_on_Last6/{task}" for task in TASKS]
-
-
 @pytest.fixture
 def run(tmp_path):
-    """Run the script with stand-ins for the cluster's `ml` and environment; `python` notes its words and fails for two."""
+    """Run the script; `ml`, its environment and `python`, which notes its words and does `body`, are stand-ins."""
     (tmp_path / "EnvAMD" / "bin").mkdir(parents=True)
     (tmp_path / "EnvAMD" / "bin" / "activate").write_text('PATH="$PWD/EnvAMD/bin:$PATH"\n')
-    python = tmp_path / "EnvAMD" / "bin" / "python"
-    python.write_text(
-        '#!/bin/bash\necho "$@" >> calls\n[[ "$*" == *=mrpc ]] && exit 75\n[[ "$*" == *=rte ]] && exit 3\nexit 0\n'
-    )
-    python.chmod(0o755)
+    python, calls = tmp_path / "EnvAMD" / "bin" / "python", tmp_path / "calls"
 
-    def call(ml: str) -> tuple[int, list[str]]:
+    def call(body: str, ml: str = "true") -> tuple[int, list[str]]:
+        python.write_text(f'#!/bin/bash\necho "$@" >> calls\n{body}\n')
+        python.chmod(0o755)
         environment = {**os.environ, "BASH_FUNC_ml%%": f"() {{ {ml}; }}"}
         done = subprocess.run(["bash", str(SCRIPT)], cwd=tmp_path, env=environment, capture_output=True, check=False)
-        calls = tmp_path / "calls"
         return done.returncode, calls.read_text().splitlines() if calls.exists() else []
 
     return call
 
 
+def test_the_nine_tasks_compose_into_the_folders_of_the_original(run):
+    code, calls = run("exit 0")
+    configs = cli.configs([shlex.split(call.removeprefix("-m gifine ")) for call in calls])
+    assert code == 0
+    assert [config.output_dir for config in configs] == [f"output_final/DeBERTa_30_on_Last6/{task}" for task in TASKS]
+
+
 def test_a_task_that_fails_does_not_cost_the_others(run):
-    code, calls = run(ml="true")
-    assert code == 3
-    assert [call.rpartition("=")[2] for call in calls] == [task.lower().replace("-", "") for task in TASKS]
+    code, calls = run("[[ $* != *=mrpc ]] || exit 3")
+    assert (code, len(calls)) == (3, 9)
+
+
+def test_a_signal_is_meant_for_all_tasks(run):
+    code, calls = run("[[ $* != *=mrpc ]] || exit 75")
+    assert (code, len(calls)) == (75, 3)
 
 
 def test_nothing_runs_without_the_module(run):
-    assert run(ml="return 4") == (4, [])
+    assert run("exit 0", ml="return 4") == (4, [])
