@@ -148,7 +148,7 @@ def test_command_prints_text_and_json_and_writes_nothing(tmp_path):
     [
         ([], "error: the following arguments are required: COMMAND"),
         (["plam"], "error: plam: no such command (did you mean 'plan'?); valid: "),
-        (["_estimate"], "error: _estimate: no such command"),
+        (["_estimate"], "error: _estimate: no such command; valid: "),
         (["plan", "gi.level=30"], "error: gi.level=30: a fraction of the maximum"),
         (["plan", "--jsn"], "error: unrecognized arguments: --jsn"),
         (["plan", "--config-dir", "/no/such"], "error: --config-dir /no/such: no such folder"),
@@ -171,8 +171,8 @@ def test_help_lists_the_commands(tmp_path):
 def test_planning_needs_no_torch():
     program = (
         "import sys\n"
-        "from gifine.sweep import plan\n"
-        "plan.main(['experiment=seed_sbatch'])\n"
+        "from gifine.sweep.__main__ import main\n"
+        "assert main(['plan', 'experiment=seed_sbatch']) == 0\n"
         "heavy = {'torch', 'transformers', 'datasets'} & set(sys.modules)\n"
         "sys.exit(f'imported: {heavy}' if heavy else 0)\n"
     )

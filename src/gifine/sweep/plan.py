@@ -8,15 +8,14 @@ takes the overrides of `python -m gifine --multirun`, and submits nothing.
 from __future__ import annotations
 
 import json
-from argparse import Namespace, RawDescriptionHelpFormatter
+from argparse import ArgumentParser, Namespace
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from gifine import grid, identity, parameters
-from gifine.commands import Parser, call
 from gifine.config import Precision, RunConfig
 from gifine.errors import ExitCode
 from gifine.grid import Run
@@ -82,18 +81,14 @@ def told(plan: Plan) -> str:
     return text
 
 
-def main(words: Sequence[str]) -> ExitCode:
-    """Run the command with these words and return its exit code."""
-    parser = Parser(
-        prog="python -m gifine.sweep plan", description=__doc__, formatter_class=RawDescriptionHelpFormatter
-    )
+def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="those of `python -m gifine --multirun`")
     parser.add_argument("--config-dir", metavar="FOLDER", help="a folder of configs of your own")
     parser.add_argument("--json", action="store_true", help="one object, for programs")
-    return call(_print, parser, words)
 
 
-def _print(args: Namespace) -> ExitCode:
+def run(args: Namespace) -> ExitCode:
+    """Print the plan, and a line for each model."""
     plan = of(grid.expand(args.overrides, args.config_dir))
     if args.json:
         print(json.dumps(asdict(plan), indent=2))
