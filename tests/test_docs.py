@@ -8,11 +8,12 @@ import shlex
 import pytest
 
 from conftest import ROOT
-from gifine import cli, evaluate, predict, prefetched
+from gifine import evaluate, grid, predict, prefetched
 from gifine.prefetched import Manifest
 
-COMMAND = r"^(?:# +)?(?:\.venv/bin/)?(?:python|torchrun --nproc-per-node=4) -m gifine(?:\.prefetch|\.doctor)? (.+)$"
-DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]
+START = r"^(?:# +)?(?:\.venv/bin/)?(?:python|torchrun --nproc-per-node=4)"
+COMMAND = START + r" -m gifine(?:\.prefetch|\.doctor|\.sweep plan)? (.+)$"
+DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("launchers/*.md")]
 COMMANDS = sorted(
     {
         command.split("#")[0].strip()
@@ -58,4 +59,4 @@ def test_commands_compose(command, tmp_path):
         ("task.files.validation=", rows),
     ):
         words = [f"{place}{own}" if word.startswith(place) else word for word in words]
-    assert cli.configs(cli.combinations([word for word in words if not word.startswith("--")]))
+    assert grid.expand([word for word in words if not word.startswith("--")])

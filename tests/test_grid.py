@@ -195,6 +195,6 @@ def test_each_result_is_made_once(tmp_path):
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert "1 of 4 runs ask for what another one does" in done.stderr
+    assert done.stderr.startswith("3 runs (4 cells, 1 of which ask for what another one does): 0 finished, 3 to do.")
     assert done.stdout.count("record: ") == 3
     assert "already" not in done.stderr, "a run that coincides is not started"

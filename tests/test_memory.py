@@ -43,6 +43,8 @@ def test_command_prints_a_line_for_each_run_and_refuses_what_is_wrong():
         command = [sys.executable, "-m", "gifine.memory", *words]
         return subprocess.run(command, capture_output=True, text=True, check=False)
 
+    regression = call("model=bert", "task=stsb")
+    assert "giBERT-30-both stsb s42 | 435.9 M" in regression.stdout, regression.stderr
     done = call("model=debertav3", "gi.layers=6,12")
     assert done.returncode == 0, done.stderr
     assert "giDeBERTaV3-30-both-last6 cola s42 | 460.3 M | 25.2 M" in done.stdout

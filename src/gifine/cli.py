@@ -18,9 +18,9 @@ from gifine import signals
 from gifine.composition import compose, conf_dir, config_from, one_line, opened
 from gifine.errors import ConfigError, ExitCode, UserError, tell
 from gifine.explanation import explain
-from gifine.grid import check_config_dir, combinations, configs, expand
+from gifine.grid import check_config_dir, configs
 
-__all__ = ["combinations", "compose", "conf_dir", "config_from", "configs", "expand", "main"]
+__all__ = ["compose", "conf_dir", "config_from", "configs", "main"]
 
 
 def main() -> int:

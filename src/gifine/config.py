@@ -137,6 +137,7 @@ class FilesConfig:
 @dataclass
 class TaskConfig:
     name: str = MISSING
+    title: str | None = None  # as papers write it, for people; null: the name
     inputs: list[str] = MISSING  # one or two text columns
     label: str = "label"
     labels: list[str] = field(default_factory=list)  # in the order of their ids; empty: regression

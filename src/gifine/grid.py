@@ -67,20 +67,6 @@ def distinct(runs: Iterable[Run]) -> dict[str, Run]:
     return chosen
 
 
-def combinations(overrides: list[str], config_dir: str | None = None) -> list[list[str]]:
-    """The overrides of each run of a sweep: of all values of KEY=A,B, and of an experiment's `hydra.sweeper.params`.
-
-    Raises:
-        ConfigError: with everything that is wrong with single overrides.
-    """
-    check_config_dir(config_dir)
-    words = _with_params(overrides, config_dir)
-    problems = dict.fromkeys(explain(words, config_dir, multirun=True))
-    if problems:
-        raise ConfigError(*problems)
-    return _split(words)
-
-
 def configs(runs: Iterable[list[str]], config_dir: str | None = None) -> list[RunConfig]:
     """The checked config of each of these runs, which are lists of overrides.
 

@@ -76,7 +76,7 @@ def run_id(config: RunConfig) -> str:
     else:
         used = {task["train_split"], *task["evaluation_splits"]}
         task["splits"] = {name: split for name, split in task["splits"].items() if name in used}
-    for key in ("test_splits", "submission_labels", "submission_range"):
+    for key in ("title", "test_splits", "submission_labels", "submission_range"):
         del task[key]
     if config.model.init_from is not None:
         model["init_from"] = checkpoints.known_as(config.model.init_from)

@@ -51,7 +51,7 @@ class Memory:
 
 
 def of(model: ModelConfig, gi: GiConfig, labels: int = 2) -> Memory:
-    """What a classifier of `model`, gated as `gi` says, takes.
+    """What a classifier of `model`, gated as `gi` says, takes; with one label it is a regression.
 
     Raises:
         ModelError: for an architecture that cannot be built.
@@ -61,8 +61,9 @@ def of(model: ModelConfig, gi: GiConfig, labels: int = 2) -> Memory:
 
     from gifine import models
 
+    names = [str(label) for label in range(labels)] if labels > 1 else []
     with torch.device("meta"), no_init_weights():
-        built = models.build(replace(model, random_init=True), gi, labels=[str(label) for label in range(labels)])
+        built = models.build(replace(model, random_init=True), gi, labels=names)
     counted = models.count_parameters(built)
     return Memory(counted["total"], counted["gates"])
 

@@ -19,21 +19,20 @@ class DistinctSweeper(BasicSweeper):
             ConfigError: with every problem of any run, before the first one is launched.
         """
         from gifine import grid  # Hydra imports every plugin at its start, and gifine.composition starts Hydra
+        from gifine.assignment import parsed
+        from gifine.sweep import plan
 
         assert self.config is not None
         assert self.launcher is not None
-        assert self.hydra_context is not None
-        searchpath = self.hydra_context.config_loader.get_search_path().get_path()
-        config_dir = next((entry.path for entry in searchpath if entry.provider == "command-line"), None)
+        sources = self.config.hydra.runtime.config_sources
+        config_dir = next((source.path for source in sources if source.provider == "command-line"), None)
         own = OmegaConf.to_container(self.config.hydra.overrides.hydra)
         assert isinstance(own, list)
         runs = grid.expand([*map(str, own), *arguments], config_dir)
         chosen = grid.distinct(runs)
-        if len(chosen) < len(runs):
-            same = f"{len(runs) - len(chosen)} of {len(runs)} runs ask for what another one does"
-            print(f"{same}; each result is made once", file=sys.stderr)  # nothing is set up for logging yet
+        print(plan.told(plan.of(runs)), file=sys.stderr)  # nothing is set up for logging yet
         # Hydra adds the words that are its own to each run's again.
-        words = [[word for word in run.overrides if word not in own] for run in chosen.values()]
+        words = [[word for word in run.overrides if not parsed(word).is_hydra_override()] for run in chosen.values()]
         returns: list[Sequence[Any]] = []
         launched = 0
         for batch in self.split_overrides_to_chunks(words, self.max_batch_size):
