@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import re
 import sys
-import traceback
 from collections.abc import Iterable, Iterator
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -24,7 +23,7 @@ from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException, ValidationError
 
-from gifine import checks, recipes, signals
+from gifine import checks, execution, recipes
 from gifine.config import RunConfig
 from gifine.errors import ConfigError, ExitCode, UserError, did_you_mean, tell
 
@@ -147,27 +146,16 @@ def configs(runs: Iterable[list[str]], config_dir: str | None = None) -> list[Ru
 def _run(cfg: DictConfig, wants_traceback: bool) -> ExitCode:
     try:
         config = config_from(cfg)
-        if config.prefetch is not None:
-            # The folder has all that is read; this keeps whatever else might look for news off the network. The
-            # libraries read it when they are imported.
-            os.environ["HF_HUB_OFFLINE"] = "1"
-        with signals.raised():
-            from gifine import train  # torch and transformers: seconds of start-up that a config error should not cost
-
-            return train.run(config)
     except UserError as error:
         if wants_traceback:
             raise
         return tell(error)
-    except Exception:
-        # In a sweep the other runs go on; the record tells the same as this traceback.
-        traceback.print_exc()
-        return ExitCode.FAILED
+    return execution.execute(config, wants_traceback=wants_traceback)
 
 
 def _open(word: str) -> str:
-    """`model.config_overrides` takes any key, which Hydra asks to be written with a leading `++`."""
-    return f"++{word}" if word.startswith("model.config_overrides") else word
+    """Keys below which any key may be given: Hydra asks for a leading `++` there."""
+    return f"++{word}" if word.startswith(("model.config_overrides", "hydra.launcher.additional_parameters")) else word
 
 
 def _check_config_dir(config_dir: str | None) -> None:
@@ -239,7 +227,7 @@ def _problem(override: str, error: Exception) -> str:
         return f"{override}: no config of that name"
     if isinstance(cause, (ConfigAttributeError, ConfigKeyError)):
         parent, _, leaf = key.rpartition(".")
-        valid = _keys_below(parent)
+        valid = _keys_below(parent) or _public(cause.object_type)  # the latter: of Hydra's own, such as hydra.launcher
         return f"{key}: no such key{did_you_mean(leaf, valid)}; valid: {', '.join(valid)}"
     if isinstance(cause, ValidationError):
         return f"{key}={value}: {_one_line(cause)}"
@@ -257,6 +245,10 @@ def _keys_below(dotted: str) -> list[str]:
     for part in filter(None, dotted.split(".")):
         node = getattr(node, part, None)
     return [f.name for f in fields(node)] if is_dataclass(node) else []
+
+
+def _public(schema: object) -> list[str]:
+    return [f.name for f in fields(schema) if not f.name.startswith("_")] if is_dataclass(schema) else []
 
 
 def _choices_or_give(key: str) -> str:
