@@ -102,6 +102,19 @@ class GateStatistics(TrainerCallback):
             self.track({"step": state.global_step, **point})
 
 
+class Plan(TrainerCallback):
+    """Calls `tell` with the number of steps that training will have, when it begins."""
+
+    def __init__(self, tell: Callable[[int], None]) -> None:
+        self.tell = tell
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        if state.is_world_process_zero:
+            self.tell(state.max_steps)
+
+
 class StopWhenDiverged(TrainerCallback):
     """Ends training when a loss or gradient norm that is logged is NaN or infinite; `reason` then says which."""
 

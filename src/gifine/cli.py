@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import os
 import sys
-import traceback
 
 import hydra
 from hydra._internal.utils import get_args_parser
 from omegaconf import DictConfig
 
-from gifine import signals
+from gifine import execution
 from gifine.composition import compose, conf_dir, config_from, one_line, opened
 from gifine.errors import ConfigError, ExitCode, UserError, tell
 from gifine.explanation import explain
@@ -60,22 +59,11 @@ def main() -> int:
 def _run(cfg: DictConfig, wants_traceback: bool) -> ExitCode:
     try:
         config = config_from(cfg)
-        if config.prefetch is not None:
-            # The folder has all that is read; this keeps whatever else might look for news off the network. The
-            # libraries read it when they are imported.
-            os.environ["HF_HUB_OFFLINE"] = "1"
-        with signals.raised():
-            from gifine import train  # torch and transformers: seconds of start-up that a config error should not cost
-
-            return train.run(config)
     except UserError as error:
         if wants_traceback:
             raise
         return tell(error)
-    except Exception:
-        # In a sweep the other runs go on; the record tells the same as this traceback.
-        traceback.print_exc()
-        return ExitCode.FAILED
+    return execution.execute(config, wants_traceback=wants_traceback)
 
 
 def _leave_process_group() -> None:

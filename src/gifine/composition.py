@@ -72,8 +72,8 @@ def typed(cfg: DictConfig) -> RunConfig:
 
 
 def opened(word: str) -> str:
-    """`model.config_overrides` takes any key, which Hydra asks to be written with a leading `++`."""
-    return f"++{word}" if word.startswith("model.config_overrides") else word
+    """Keys below which any key may be given: Hydra asks for a leading `++` there."""
+    return f"++{word}" if word.startswith(("model.config_overrides", "hydra.launcher.additional_parameters")) else word
 
 
 def one_line(error: BaseException) -> str:

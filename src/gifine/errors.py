@@ -22,6 +22,8 @@ class ExitCode(IntEnum):
 class UserError(Exception):
     """Something that the user can mend: the message says what is wrong, where, and what is valid."""
 
+    code = ExitCode.BAD_INPUT
+
 
 class ConfigError(UserError):
     """One or several things wrong with the composed config."""
@@ -55,11 +57,21 @@ class RunError(UserError):
     """Folders that hold no finished run, or not what is asked of one."""
 
 
+class ClusterError(UserError):
+    """SLURM that does not answer, or refuses what it is asked for."""
+
+
+class UnfinishedError(UserError):
+    """A sweep has come to its end, and runs of it have not."""
+
+    code = ExitCode.FAILED
+
+
 def tell(error: UserError) -> ExitCode:
     """Print what is wrong: one problem on one line, several on a line each."""
     lines = str(error).splitlines()
     print("\n  ".join(["error:", *lines] if len(lines) > 1 else [f"error: {lines[0]}"]), file=sys.stderr)
-    return ExitCode.BAD_INPUT
+    return error.code
 
 
 def did_you_mean(word: str, valid: Iterable[str]) -> str:

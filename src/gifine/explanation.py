@@ -63,7 +63,7 @@ def _problem(override: str, error: Exception) -> str:
         return f"{override}: no config of that name"
     if isinstance(cause, (ConfigAttributeError, ConfigKeyError)):
         parent, _, leaf = key.rpartition(".")
-        valid = _keys_below(parent)
+        valid = _keys_below(parent) or _public(cause.object_type)  # the latter: of Hydra's own, such as hydra.launcher
         return f"{key}: no such key{did_you_mean(leaf, valid)}; valid: {', '.join(valid)}"
     if isinstance(cause, ValidationError):
         return f"{key}={value}: {one_line(cause)}"
@@ -76,3 +76,7 @@ def _keys_below(dotted: str) -> list[str]:
     for part in filter(None, dotted.split(".")):
         node = getattr(node, part, None)
     return [f.name for f in fields(node)] if is_dataclass(node) else []
+
+
+def _public(schema: object) -> list[str]:
+    return [f.name for f in fields(schema) if not f.name.startswith("_")] if is_dataclass(schema) else []

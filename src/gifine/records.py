@@ -30,6 +30,7 @@ from gifine.errors import OutputError, UserError
 SCHEMA_VERSION = 1
 RECORD = "record.json"
 LOCK = ".lock"
+SNAPSHOT = "snapshot.json"  # beside the src of a copy of a checkout: what `git` says of the original
 _PACKAGES = ("torch", "transformers", "tokenizers", "datasets", "accelerate", "numpy", "safetensors")
 
 
@@ -224,7 +225,7 @@ def provenance() -> dict[str, Any]:
     """What code and machine this is: package versions, git commit of a checkout, Python, platform."""
     return {
         "gifine": __version__,
-        "git": _git(),
+        "git": git(),
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in _PACKAGES},
         "platform": platform.platform(),
@@ -240,9 +241,11 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _git() -> dict[str, Any] | None:
-    """Commit and dirty flag of the checkout that this code runs from; None for an installed wheel."""
+def git() -> dict[str, Any] | None:
+    """Commit and dirty flag of the checkout that this code runs from, or is a copy of; None for an installed wheel."""
     top = Path(__file__).parents[2]
+    if (top / SNAPSHOT).exists():
+        return json.loads((top / SNAPSHOT).read_text(encoding="utf-8"))
     if not (top / ".git").exists():
         return None
     try:

@@ -38,7 +38,7 @@ from gifine import (
     tokenization,
     tracking,
 )
-from gifine.callbacks import Bar, Curve, GateStatistics, StopWhenDiverged
+from gifine.callbacks import Bar, Curve, GateStatistics, Plan, StopWhenDiverged
 from gifine.config import RunConfig, Tracker
 from gifine.errors import ExitCode, OutputError
 from gifine.records import Record, Status
@@ -117,6 +117,11 @@ def _fit(config: RunConfig, folder: Path, record: Record, track: tracking.Log) -
     arguments = training_arguments(train, task, next(iter(evaluated)), config.seed, folder / CHECKPOINTS, layer)
     examples = splits[task.train_split].examples
     batch = arguments.train_batch_size * arguments.world_size * train.gradient_accumulation  # all that make a step
+
+    def planned(steps: int) -> None:
+        record.steps = {"planned": steps}
+        records.write(folder, record)  # for whoever wants to see how far it is
+
     alarm, interruption = StopWhenDiverged(), Interruption(train.save_steps)
     trainer = Trainer(
         model=model,
@@ -127,7 +132,7 @@ def _fit(config: RunConfig, folder: Path, record: Record, track: tracking.Log) -
         data_collator=evaluation.collator(tokenizer, config),
         processing_class=tokenizer,
         compute_metrics=evaluation.metrics_for_trainer(config),
-        callbacks=[Curve(folder / "metrics.jsonl", task.name, track), alarm, interruption, Bar()],
+        callbacks=[Plan(planned), Curve(folder / "metrics.jsonl", task.name, track), alarm, interruption, Bar()],
     )
     if config.tracking.name is not Tracker.off and config.tracking.gate_steps is not None:
         trainer.add_callback(GateStatistics(model, config.tracking.gate_steps, track))

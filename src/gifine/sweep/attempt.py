@@ -1,0 +1,37 @@
+"""One run in a process of its own, started by job.py: `python -m gifine.sweep.attempt CONFIG.json [--again]`.
+
+The config was composed and checked where the sweep was submitted. No YAML and no overrides are read here.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from gifine import execution, identity
+from gifine.errors import ConfigError, ExitCode, tell
+
+
+def main() -> int:
+    """Run the config; the exit code is that of `python -m gifine`."""
+    path = Path(sys.argv[1])
+    logging.basicConfig(format="%(message)s", level=logging.INFO)
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # a line for every request to the Hub
+    try:
+        config = identity.from_dict(json.loads(path.read_text(encoding="utf-8")))
+        if identity.run_id(config) != path.stem:
+            error = ConfigError(f"{path} is the run {identity.run_id(config)} for this code: submit the sweep again")
+            return tell(error)
+        if "--again" in sys.argv:  # requeued: what an earlier allocation did for this submission counts
+            config = replace(config, resume=True, overwrite=False)
+        return execution.execute(config)
+    except KeyboardInterrupt as error:
+        print(f"interrupted by {str(error) or 'Ctrl-C'}", file=sys.stderr)
+        return ExitCode.INTERRUPTED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

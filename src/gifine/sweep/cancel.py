@@ -1,0 +1,37 @@
+"""Take runs out of the queue and end those that run; the same sweep command submits them again."""
+
+from __future__ import annotations
+
+import argparse
+
+from gifine.errors import ExitCode
+from gifine.sweep import ledger, listing, pool, slurm
+from gifine.sweep.states import ACTIVE
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    listing.add_folder(parser)
+    parser.add_argument("runs", nargs="*", metavar="RUN", help="run_ids or run folders; none: all. Ends its whole job")
+
+
+def run(args: argparse.Namespace) -> ExitCode:
+    """Cancel the jobs that these runs are in."""
+    sweep = listing.folder(args.sweep)
+    ledger.read_existing(sweep)
+    with ledger.locked(sweep):  # nobody submits meanwhile
+        book = ledger.read(sweep)
+        runs = [each for each in listing.chosen(listing.read(sweep), args.runs) if each.state in ACTIVE]
+        places = {
+            (batch.name, task) for each in runs for batch, task in [book.latest(each.entry) or (None, 0)] if batch
+        }
+        jobs = set()
+        for name, task in places:
+            job = book.batches[name].job(task)
+            if job is not None:
+                jobs.add(job)
+            else:
+                pool.cancel(ledger.batch_folder(sweep, name), task)
+        if jobs:
+            slurm.cancel(jobs)
+    print(f"{len(places)} jobs with {len(runs)} runs cancelled")
+    return ExitCode.DONE

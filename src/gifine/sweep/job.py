@@ -1,0 +1,209 @@
+"""What a job does: the runs of one task of a batch, one after another, each in a process of its own.
+
+    python -m gifine.sweep.job BATCH_FOLDER [TASK]
+
+Whatever ends a run's process, this one is left to say what it was. Of the processes of a run on several devices each
+has one of these beside it; the first one decides about the job.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import platform
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from gifine import records, signals
+from gifine.errors import ClusterError, ExitCode
+from gifine.records import Status
+from gifine.sweep import slurm, snapshot
+
+log = logging.getLogger(__name__)
+
+JOB = "job.json"  # in the batch's folder
+CONFIGS, OUTCOMES, STARTED, REQUEUES, FAILURES = "runs", "outcomes", "started", "requeues", "failures"
+_ENDED = (ExitCode.DONE, ExitCode.DIVERGED, ExitCode.INTERRUPTED)  # as the record says
+_PATIENCE_SECONDS = 10.0  # for a process whose run has failed elsewhere
+
+
+@dataclass
+class Seat:
+    """Where this process is in the job."""
+
+    task: int
+    job_id: str | None  # of SLURM; of an array's task 123_4, since 123 may mean all of them
+    rank: int = 0
+    processes: int = 1
+    local_rank: int = 0
+    local_processes: int = 1
+    restarts: int = 0
+    first_port: int = 0
+
+    def environment(self, position: int) -> dict[str, str]:
+        """What torch reads to find the other processes of the run that is `position`-th in this job."""
+        if self.processes == 1:
+            return {}
+        return {
+            "MASTER_ADDR": os.environ.get("GIFINE_MASTER", "localhost"),
+            "MASTER_PORT": str(self.first_port + position),
+            "RANK": str(self.rank),
+            "WORLD_SIZE": str(self.processes),
+            "LOCAL_RANK": str(self.local_rank),
+            "LOCAL_WORLD_SIZE": str(self.local_processes),
+        }
+
+
+def main() -> int:
+    """Run the task's runs; 0 if all of them ended well, else the code of the worst."""
+    logging.basicConfig(format="%(message)s", level=logging.INFO)
+    folder = Path(sys.argv[1])
+    seat = _seat(int(sys.argv[2]) if len(sys.argv) > 2 else int(os.environ.get("SLURM_ARRAY_TASK_ID", "0")))
+    job = json.loads((folder / JOB).read_text(encoding="utf-8"))
+    if seat.rank == 0 and seat.job_id is not None:
+        (folder / STARTED).mkdir(exist_ok=True)
+        (folder / STARTED / seat.job_id).touch()
+    if job["code"] is not None and job["code"] != snapshot.digest():
+        log.warning("the code has changed since this was submitted: snapshot=false runs it as it is now")
+    codes = [0]
+    received: list[int] = []
+    for position, run in enumerate(job["tasks"][seat.task]):
+        outcome = folder / OUTCOMES / f"{run['run_id']}.json"
+        before = json.loads(outcome.read_text(encoding="utf-8"))["code"] if outcome.exists() else ExitCode.INTERRUPTED
+        if before != ExitCode.INTERRUPTED:
+            codes.append(before)  # it has ended before this job was requeued
+        elif not received:
+            codes.append(_run(folder, run, seat, position, received))
+    if seat.rank != 0:
+        return ExitCode.DONE  # SLURM ends a job with the first process that fails, and the first is not done yet
+    if received and ExitCode.INTERRUPTED in codes:
+        _go_on(folder, seat, received, job["max_num_timeout"])
+    return max(codes)
+
+
+def _seat(task: int) -> Seat:
+    env = os.environ
+    if "SLURM_JOB_ID" not in env or env.get("GIFINE_LOCAL"):
+        return Seat(task, None)
+    processes, nodes = int(env.get("SLURM_NTASKS", "1")), int(env.get("SLURM_JOB_NUM_NODES", "1"))
+    job = f"{env['SLURM_ARRAY_JOB_ID']}_{task}" if "SLURM_ARRAY_JOB_ID" in env else env["SLURM_JOB_ID"]
+    return Seat(
+        task,
+        job,
+        rank=int(env.get("SLURM_PROCID", "0")),
+        processes=processes,
+        local_rank=int(env.get("SLURM_LOCALID", "0")),
+        local_processes=processes // nodes,
+        restarts=int(env.get("SLURM_RESTART_COUNT", "0")),
+        first_port=12000 + 10 * int(env["SLURM_JOB_ID"]) % 20000,  # below those that systems give out themselves
+    )
+
+
+def _run(folder: Path, run: dict[str, str], seat: Seat, position: int, received: list[int]) -> int:
+    """One run in its own process, which gets the signals that this one gets; the exit code, 128 + n for signal n."""
+    command = [sys.executable, "-m", "gifine.sweep.attempt", str(folder / CONFIGS / f"{run['run_id']}.json")]
+    command += ["--again"] * (seat.restarts > 0)
+    environment = {**os.environ, **seat.environment(position)}
+    if "SLURM_CPUS_PER_TASK" in os.environ:
+        environment.setdefault("OMP_NUM_THREADS", os.environ["SLURM_CPUS_PER_TASK"])
+    failure = folder / FAILURES / f"{run['run_id']}-{seat.job_id}-{seat.restarts}.json"
+    if seat.rank == 0:
+        (folder / OUTCOMES / f"{run['run_id']}.json").unlink(missing_ok=True)
+    process: subprocess.Popen[bytes] | None = None
+
+    def forward(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+        if process is not None and process.returncode is None:
+            process.send_signal(number)
+
+    with signals.handled(forward):
+        # close_fds=False: the lock by which a process of this machine is known to be at work goes with it.
+        process = subprocess.Popen(command, env=environment, close_fds=False)  # noqa: S603 - our own module
+        if received:  # before there was a process to forward it to
+            process.send_signal(received[0])
+        code = _watch(process, failure if seat.processes > 1 else None, received)
+    if received and code in (128 + number for number in signals.STOP):
+        code = ExitCode.INTERRUPTED  # it ended by the signal itself: Python had not started yet
+    if code not in _ENDED and seat.processes > 1:
+        _mark(failure, {"rank": seat.rank, "host": platform.node(), "code": code})
+    if seat.rank == 0:
+        _conclude(folder, run, seat, code, failure)
+    return code
+
+
+def _watch(process: subprocess.Popen[bytes], failure: Path | None, received: list[int]) -> int:
+    """Wait for the process; end it where the run has failed in another one, which it would wait for in vain."""
+    since: float | None = None
+    while True:
+        try:
+            code = process.wait(timeout=0.5)
+        except subprocess.TimeoutExpired:
+            if failure is not None and failure.exists():
+                since = since or time.monotonic()
+                if time.monotonic() - since > _PATIENCE_SECONDS:
+                    process.kill()
+            continue
+        return code if code >= 0 else 128 - code
+
+
+def _mark(path: Path, entries: dict[str, Any]) -> None:
+    """The first process to fail says so; those that fail because of it do not."""
+    path.parent.mkdir(exist_ok=True)
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(json.dumps(entries))
+    except FileExistsError:
+        return
+
+
+def _conclude(folder: Path, run: dict[str, str], seat: Seat, code: int, failure: Path) -> None:
+    """Leave a word about how the process ended, which the run's own record may not have."""
+    (folder / OUTCOMES).mkdir(exist_ok=True)
+    outcome = {"code": code, "signal": signal.Signals(code - 128).name if code > 128 else None, "job": seat.job_id}
+    records.write_text(folder / OUTCOMES / f"{run['run_id']}.json", json.dumps(outcome))
+    if code > 128:
+        log.error("%s was killed by %s", run["slug"], outcome["signal"])
+    if not failure.exists():
+        return
+    first = json.loads(failure.read_text(encoding="utf-8") or "{}")
+    record = records.read(Path(run["folder"]))
+    if record is None or first.get("rank", 0) == 0:
+        return
+    said = f"rank {first['rank']} on {first['host']} ended with exit code {first['code']}; the job's log has its words"
+    record.status, record.error = Status.FAILED, "\n".join(filter(None, [said, record.error]))
+    records.write(Path(run["folder"]), record)
+
+
+def _go_on(folder: Path, seat: Seat, received: list[int], max_num_timeout: int) -> None:
+    """Ask SLURM for another allocation, unless it was the user who has ended the job.
+
+    SLURM itself does not requeue a job that it preempts if that one ends by itself in the time that it is left.
+    """
+    if seat.job_id is None:
+        return
+    path = folder / REQUEUES / str(seat.task)
+    before = int(path.read_text()) if path.exists() else 0
+    try:
+        preempted = slurm.is_preempted(seat.job_id)
+        if not preempted and signal.SIGTERM in received:
+            return
+        if not preempted and before >= max_num_timeout:
+            log.error("not put into the queue again: max_num_timeout=%d", max_num_timeout)
+            return
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(str(before + (not preempted)))
+        log.info("putting job %s into the queue again", seat.job_id)
+        slurm.requeue(seat.job_id)
+    except ClusterError as error:
+        log.error("not put into the queue again, the same sweep command does it: %s", error)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,162 @@
+"""What a sweep has submitted, in `<sweep>/.sweep/ledger.json`: which run is in which job, and when.
+
+A batch is one sbatch call (an array), or one pool of processes. It is in the ledger before it is submitted, without a
+job id, and with it afterwards: after a crash in between, `slurm.find` says whether there was a submission.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import secrets
+from collections.abc import Generator
+from dataclasses import asdict, dataclass, field, fields
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, cast
+
+from filelock import FileLock, Timeout
+
+from gifine import records
+from gifine.errors import OutputError, RunError
+from gifine.records import Record
+
+SCHEMA_VERSION = 1
+FOLDER = ".sweep"  # below the sweep's folder: all that is not a run's
+LEDGER = "ledger.json"
+_LOCK_SECONDS = 600.0  # composing is done before, so another process holds it for as long as sbatch takes
+
+
+@dataclass
+class Place:
+    """Where a run was submitted to: a task of a batch, which may run several."""
+
+    batch: str
+    task: int
+    seen: str = ""  # `mark` of the record that was there then
+
+
+@dataclass
+class Entry:
+    """One run of the sweep."""
+
+    run_id: str
+    slug: str
+    folder: str  # absolute
+    overrides: list[str] = field(default_factory=list)
+    places: list[Place] = field(default_factory=list)  # the newest last
+
+
+@dataclass
+class Batch:
+    name: str  # its folder's, too
+    launcher: str  # a key of sweep.config.LAUNCHERS
+    settings: dict[str, Any]
+    tasks: int
+    submitted: str  # UTC, ISO 8601
+    job_id: str | None = None  # of SLURM; null for processes of this machine, and until sbatch has answered
+    host: str | None = None  # where processes are
+    log: str = ""  # SLURM's pattern for the file with what a job prints
+
+    def job(self, task: int) -> str | None:
+        """What SLURM calls one task."""
+        return f"{self.job_id}_{task}" if self.job_id is not None and self.tasks > 1 else self.job_id
+
+
+@dataclass
+class Ledger:
+    runs: dict[str, Entry] = field(default_factory=dict)  # by run_id
+    batches: dict[str, Batch] = field(default_factory=dict)  # by name
+    schema_version: int = SCHEMA_VERSION
+
+    def latest(self, entry: Entry) -> tuple[Batch, int] | None:
+        """The batch and task that a run was last submitted to."""
+        if not entry.places:
+            return None
+        return self.batches[entry.places[-1].batch], entry.places[-1].task
+
+    def runs_of(self, batch: Batch, task: int) -> list[Entry]:
+        """Those whose latest submission is this task."""
+        return [entry for entry in self.runs.values() if self.latest(entry) == (batch, task)]
+
+
+def read(sweep: Path) -> Ledger:
+    """The ledger of a sweep; an empty one if nothing was submitted yet.
+
+    Raises:
+        OutputError: for a file that is no ledger of ours.
+    """
+    path = sweep / FOLDER / LEDGER
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))
+        if entries["schema_version"] != SCHEMA_VERSION:
+            raise ValueError(f"schema_version {entries['schema_version']}, this gifine writes {SCHEMA_VERSION}")
+        runs = [Entry(**run) for run in entries["runs"]]
+        for run in runs:
+            run.places = [Place(**cast("dict[str, Any]", place)) for place in run.places]
+        batches = [Batch(**batch) for batch in entries["batches"]]
+    except FileNotFoundError:
+        return Ledger()
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise OutputError(f"{path} is no readable ledger ({error}); move it away: records stay") from error
+    return Ledger({run.run_id: run for run in runs}, {batch.name: batch for batch in batches})
+
+
+def read_existing(sweep: Path) -> Ledger:
+    """The ledger of a folder that a user has named as a sweep's.
+
+    Raises:
+        RunError: if it is none.
+    """
+    if not (sweep / FOLDER / LEDGER).is_file():
+        what = f"no {FOLDER}/{LEDGER} there: nothing was submitted into it" if sweep.is_dir() else "no such folder"
+        raise RunError(f"{sweep}: {what}")
+    return read(sweep)
+
+
+def write(sweep: Path, ledger: Ledger) -> None:
+    """Replace the ledger as a whole; the caller holds `locked`."""
+    entries = {key.name: getattr(ledger, key.name) for key in fields(ledger)}
+    entries["runs"] = [asdict(entry) for entry in ledger.runs.values()]
+    entries["batches"] = [asdict(batch) for batch in ledger.batches.values()]
+    records.write_text(sweep / FOLDER / LEDGER, json.dumps(entries, indent=1, ensure_ascii=False) + "\n")
+
+
+@contextlib.contextmanager
+def locked(sweep: Path) -> Generator[None]:
+    """Nobody else decides what to submit meanwhile, on this machine or another one with the same folder.
+
+    Raises:
+        OutputError: if the folder cannot be written, or another process does not let go of it.
+    """
+    folder = sweep / FOLDER
+    lock = FileLock(folder / ".lock")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=_LOCK_SECONDS)
+    except Timeout as error:
+        raise OutputError(f"{sweep}: another process is submitting into it, for {_LOCK_SECONDS:.0f} s now") from error
+    except OSError as error:
+        raise OutputError(f"cannot write to {folder}: {error.strerror}") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def mark(record: Record | None) -> str:
+    """Another one for each attempt: what an earlier submission has left says nothing about a later one."""
+    return "" if record is None else f"{record.attempts} {record.started}"
+
+
+def batch_folder(sweep: Path, batch: str) -> Path:
+    return sweep / FOLDER / "jobs" / batch
+
+
+def new_name() -> str:
+    """Of a batch: sorts by time, and is not another's. SLURM knows the job by it, too."""
+    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(4)}"
+
+
+def now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

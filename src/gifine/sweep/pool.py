@@ -1,0 +1,143 @@
+"""hydra/launcher=local: a batch's tasks as processes of this machine, several at a time, each with one GPU.
+
+    python -m gifine.sweep.pool BATCH_FOLDER
+
+goes on when the process that has submitted it ends. Who holds a file's lock is at work: the system lets go of it
+however a process dies.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from gifine.sweep.job import JOB, STARTED
+
+LOCK = "pool.lock"
+CANCELLED = "cancelled"  # below the batch's folder: a file for each task that shall not start
+
+
+def start(folder: Path, environment: dict[str, str]) -> None:
+    """Start the pool of a batch, so that it is known to be at work from now on."""
+    with (folder / LOCK).open("w") as lock, (folder / "pool.log").open("a") as output:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        subprocess.run(  # noqa: S603 - our own module
+            [sys.executable, "-m", "gifine.sweep.pool", str(folder)],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            pass_fds=[lock.fileno()],
+            start_new_session=True,  # Ctrl-C is for the submitting process alone
+            check=True,
+        )
+
+
+def states(folder: Path, tasks: int) -> dict[int, str]:
+    """The state of each task, in SLURM's words."""
+    found = {}
+    is_at_work = _is_held(folder / LOCK)
+    for task in range(tasks):
+        started = folder / STARTED / str(task)
+        if started.exists():
+            found[task] = "RUNNING" if _is_held(started) else "FAILED"
+            if found[task] == "FAILED" and (folder / CANCELLED / str(task)).exists():
+                found[task] = "CANCELLED"
+        elif (folder / CANCELLED / str(task)).exists():
+            found[task] = "CANCELLED"
+        elif is_at_work:
+            found[task] = "PENDING"
+    return found
+
+
+def cancel(folder: Path, task: int) -> None:
+    """Do not start a task, and end it if it has started."""
+    (folder / CANCELLED).mkdir(exist_ok=True)
+    (folder / CANCELLED / str(task)).touch()
+    started = folder / STARTED / str(task)
+    if started.exists() and _is_held(started):
+        os.kill(int(started.read_text()), 15)
+
+
+def gpus() -> list[str]:
+    """What CUDA_VISIBLE_DEVICES may hold: what it holds, or the GPUs that the driver lists. No torch."""
+    given = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if given is not None:
+        return [name for name in given.split(",") if name.strip() not in ("", "-1")]
+    try:
+        done = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, text=True, timeout=30, check=False)  # noqa: S607
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    return [str(number) for number, _ in enumerate(done.stdout.splitlines())] if done.returncode == 0 else []
+
+
+def main() -> int:
+    """Run all tasks in a process that nobody waits for; 0 if each ended with 0."""
+    if os.fork():
+        return 0
+    folder = Path(sys.argv[1])
+    job = json.loads((folder / JOB).read_text(encoding="utf-8"))
+    devices = gpus()
+    places = job["parallelism"] or len(devices) or 1
+    (folder / STARTED).mkdir(exist_ok=True)
+    free, running, codes = list(range(places)), {}, []
+    waiting = list(range(len(job["tasks"])))
+    while waiting or running:
+        while waiting and free:
+            task = waiting.pop(0)
+            if not (folder / CANCELLED / str(task)).exists():
+                place = free.pop(0)
+                running[_start(folder, task, environment(place, places, devices))] = place
+        for process in [process for process in running if process.poll() is not None]:
+            codes.append(process.returncode)
+            free.append(running.pop(process))
+        time.sleep(0.1)
+    return max(codes, default=0)
+
+
+def environment(place: int, places: int, devices: list[str]) -> dict[str, str]:
+    """Of a run at one of so many places; what the user has set stays."""
+    own = {**os.environ, "GIFINE_LOCAL": "1", "PYTHONUNBUFFERED": "1"}
+    own.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // places)))
+    if devices:
+        own["CUDA_VISIBLE_DEVICES"] = devices[place % len(devices)]
+    return own
+
+
+def _start(folder: Path, task: int, environment: dict[str, str]) -> subprocess.Popen[bytes]:
+    """Start one task; it and the run's own process hold the lock of a file with its process id."""
+    partial = folder / STARTED / f".{task}"
+    with partial.open("w") as lock, (folder / f"{task}.log").open("a") as output:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        process = subprocess.Popen(  # noqa: S603 - our own module
+            [sys.executable, "-m", "gifine.sweep.job", str(folder), str(task)],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            pass_fds=[lock.fileno()],
+        )
+        lock.write(str(process.pid))
+        lock.flush()
+        partial.rename(folder / STARTED / str(task))
+    return process
+
+
+def _is_held(path: Path) -> bool:
+    try:
+        with path.open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
+if __name__ == "__main__":
+    sys.exit(main())

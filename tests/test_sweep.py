@@ -1,0 +1,190 @@
+"""A sweep on this machine, hydra/launcher=local: nothing is lost, and nothing is done twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from conftest import TINY_DEMO
+from gifine import cli, identity
+from gifine.errors import ArgumentError, RunError
+from gifine.sweep import __main__ as sweep
+from gifine.sweep import ledger, pool, snapshot
+
+pytestmark = pytest.mark.integration
+
+LONG = [
+    "data.demo_train_rows=1600",
+    "train.epochs=4",
+    "train.batch_size=8",
+    "train.evaluate=end",
+    "train.select_best=false",
+]
+
+
+def command(folder: Path, *words: str, launcher: str = "local") -> list[str]:
+    start = [sys.executable, "-m", "gifine", "--multirun", *TINY_DEMO, f"hydra/launcher={launcher}"]
+    return [*start, f"output_root={folder}", f"data.cache_dir={folder.parent / 'cache'}", *words]
+
+
+def submit(folder: Path, *words: str, code: int = 0, launcher: str = "local") -> str:
+    done = subprocess.run(command(folder, *words, launcher=launcher), capture_output=True, text=True, check=False)
+    assert done.returncode == code, done.stderr
+    return done.stderr
+
+
+def status(folder: Path, capsys) -> dict[str, str]:
+    """The state of each run by its slug."""
+    capsys.readouterr()
+    assert sweep.main(["status", str(folder), "--json"]) == 0
+    return {row["run"]: row["state"] for row in json.loads(capsys.readouterr().out)}
+
+
+def attempts(folder: Path) -> list[int]:
+    """Of each record; a run that was done twice over has more than one."""
+    return [json.loads(path.read_text())["attempts"] for path in sorted(folder.glob("*/record.json"))]
+
+
+def wait_for(condition, what: str, seconds: float = 60.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not in time: {what}"
+        time.sleep(0.05)
+
+
+def test_coinciding_cells_are_one_run_and_finished_runs_are_skipped(tmp_path):
+    folder = tmp_path / "sweep"
+    words = ["gi.side=none,both", "gi.level=0.1,0.3", "hydra.launcher.parallelism=2"]
+    said = submit(folder, *words)
+    assert "3 runs (4 cells, 1 of which ask for what another one does)" in said
+    assert f"{folder}: 3 runs: 3 to submit" in said
+    assert attempts(folder) == [1, 1, 1]
+    assert "3 degenerate, 0 to submit" in submit(folder, *words)
+    assert "4 runs: 2 degenerate, 2 to submit" not in submit(folder, *words, "seed=42,43")
+    assert attempts(folder) == [1] * 6
+
+
+def test_two_who_start_the_same_sweep_at_once_do_nothing_twice(tmp_path):
+    folder = tmp_path / "sweep"
+    words = command(folder, "seed=1,2,3", "hydra.launcher.parallelism=2")
+    both = [subprocess.Popen(words, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    said = [process.communicate(timeout=200)[1] for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    assert sorted("3 to submit" in text for text in said) == [False, True]
+    assert len(ledger.read(folder).batches) == 1
+    assert attempts(folder) == [1, 1, 1]
+
+
+def test_a_failed_run_hurts_nobody_and_is_retried_on_request_only(tmp_path, capsys):
+    folder, rows = tmp_path / "sweep", tmp_path / "rows.csv"
+    rows.write_text("sentence,label\n" + "it sleeps,acceptable\n" * 40 + "broken,nothing\n")
+    own = [f"task.files.{split}={rows}" for split in ("train", "validation")]
+    words = [*own, "task.inputs=[sentence]", "task.labels=[unacceptable,acceptable]", "seed=1,2"]
+    error = submit(folder, *words, code=1)
+    assert "2 of 2 runs have not finished (2 failed)" in error
+    assert set(status(folder, capsys).values()) == {"failed"}
+    assert "2 failed, 0 to submit\nfailed runs are left alone" in submit(folder, *words, code=1)
+    rows.write_text(rows.read_text().replace("broken,nothing\n", ""))
+    run_id = next(iter(ledger.read(folder).runs))
+    assert sweep.main(["retry", str(folder), run_id]) == 0
+    wait_for(lambda: sorted(status(folder, capsys).values()) == ["degenerate", "failed"], "the retried run")
+    submit(folder, *words, "hydra.launcher.retry_failed=true")
+    assert attempts(folder) == [2, 2]
+
+
+def test_runs_that_are_killed_or_cancelled_go_on_and_ctrl_c_leaves_them(tmp_path, capsys):
+    folder = tmp_path / "sweep"
+    words = [*LONG, "seed=1,2,3", "hydra.launcher.parallelism=2"]
+    submitting = subprocess.Popen(command(folder, *words), stderr=subprocess.PIPE, text=True)
+    wait_for(lambda: len(list(folder.glob("*/metrics.jsonl"))) == 2, "two runs")
+    submitting.send_signal(signal.SIGINT)
+    _, said = submitting.communicate(timeout=60)
+    assert submitting.returncode == 75
+    assert f"the jobs go on; python -m gifine.sweep status {folder} shows how they are" in said
+    assert sorted(status(folder, capsys).values()) == ["queued", "running", "running"]
+    assert "1 queued, 2 running, 0 to submit" in submit(folder, *words, "hydra.launcher.wait=false")
+
+    book = ledger.read(folder)
+    (batch,) = book.batches.values()
+    first, second, third = book.runs.values()
+    for child in Path("/proc").glob("[0-9]*/cmdline"):  # the run's own process, not the one beside it
+        if f"gifine.sweep.attempt\0{ledger.batch_folder(folder, batch.name)}/runs/{first.run_id}" in child.read_text():
+            os.kill(int(child.parent.name), signal.SIGKILL)
+    assert sweep.main(["cancel", str(folder), second.run_id, third.run_id]) == 0
+    slugs = [entry.slug for entry in (first, second, third)]
+    expected = dict(zip(slugs, ["killed", "cancelled", "cancelled"]))
+    wait_for(lambda: status(folder, capsys) == expected, str(expected))
+    assert json.loads((Path(second.folder) / "record.json").read_text())["status"] == "interrupted"
+
+    submit(folder, *words)
+    assert set(status(folder, capsys).values()) <= {"done", "degenerate"}
+    assert attempts(folder) == [2, 2, 1]
+    assert sweep.main(["logs", str(folder), first.run_id]) == 0
+    assert f"record: {first.folder}/record.json" in capsys.readouterr().out
+    assert sweep.main(["table", str(folder)]) == 0
+    assert "3 of 3 runs have metrics" in capsys.readouterr().out
+
+
+def test_jobs_run_the_code_and_config_that_were_submitted(tmp_path):
+    """As JSON: nothing is composed in a job; and from the copy, which says what checkout it is of."""
+    folder = tmp_path / "sweep"
+    submit(folder, "seed=7")
+    (path,) = folder.glob(".sweep/jobs/*/runs/*.json")
+    config = identity.from_dict(json.loads(path.read_text()))
+    assert (identity.run_id(config), config.seed) == (path.stem, 7)
+    (copied,) = folder.glob(".sweep/code/*")
+    assert copied.name == snapshot.digest()
+    (record,) = folder.glob("*/record.json")
+    assert json.loads(record.read_text())["provenance"]["git"] == json.loads((copied / "snapshot.json").read_text())
+
+
+def test_threads_are_divided_and_each_run_has_one_gpu(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 12)
+    places = [pool.environment(place, 3, pool.gpus()) for place in range(3)]
+    assert [place["CUDA_VISIBLE_DEVICES"] for place in places] == ["2", "5", "2"]
+    assert {place["OMP_NUM_THREADS"] for place in places} == {"4"}
+
+
+def test_submitting_is_light(tmp_path):
+    """Without torch and the like, from composing to the jobs' being started."""
+    program = (
+        "import sys\n"
+        "from gifine.cli import main\n"
+        "code = main()\n"
+        "heavy = {'torch', 'transformers', 'datasets', 'evaluate', 'wandb'} & set(sys.modules)\n"
+        "sys.exit(f'imported: {heavy}' if heavy else code)\n"
+    )
+    words = command(tmp_path / "sweep", "seed=1", "hydra.launcher.wait=false")[3:]
+    done = subprocess.run([sys.executable, "-c", program, *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert sweep.main(["cancel", str(tmp_path / "sweep")]) == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "error", "said"),
+    [
+        (["status", "nowhere"], RunError, "nowhere: no such folder"),
+        (["status", "."], RunError, "nothing was submitted into it"),
+        (["stop", "."], ArgumentError, "stop: no such command"),
+    ],
+)
+def test_wrong_arguments_of_commands_are_told(tmp_path, monkeypatch, capsys, words, error, said):
+    monkeypatch.chdir(tmp_path)
+    assert sweep.main(words) == error.code
+    assert said in capsys.readouterr().err
+
+
+def test_one_folder_for_several_runs_is_refused(tmp_path, monkeypatch, capsys):
+    words = ["gifine", "--multirun", *TINY_DEMO, "seed=1,2", "hydra/launcher=local"]
+    monkeypatch.setattr(sys, "argv", [*words, f"output_root={tmp_path}", f"output_dir={tmp_path}/run"])
+    assert cli.main() == 2
+    assert "would be the folder of several runs; leave output_dir out" in capsys.readouterr().err
