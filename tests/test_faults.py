@@ -230,7 +230,7 @@ def test_a_signal_outside_of_training_interrupts_the_run(tmp_path, undisturbed, 
 
 
 def test_a_signal_at_the_very_end_is_too_late(runner, undisturbed):
-    assert runner.run(Blow(Place.RECORD, 4, signal.SIGTERM)).code == 75
+    assert runner.run(Blow(Place.RECORD, 6, signal.SIGTERM)).code == 75
     assert outcomes.result(runner.folder)["status"] == runner.record()["status"] != "interrupted"
     runner.finishes_as(undisturbed)
 

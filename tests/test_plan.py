@@ -133,7 +133,8 @@ def call(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
 
 
-def test_command_prints_text_and_json_and_writes_nothing(tmp_path):
+def test_command_prints_text_and_json_and_writes_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # a checkout may have runs of its own
     words = ["plan", "model=bert,roberta", "task=rte", "gi.side=none,key"]
     text, machine = call(*words, cwd=tmp_path), call(*words, "--json", cwd=tmp_path)
     assert text.returncode == machine.returncode == 0, text.stderr + machine.stderr
