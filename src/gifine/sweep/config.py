@@ -49,7 +49,9 @@ class SlurmConfig(LauncherConfig):
     max_num_timeout: int = 20  # how often a job that reached its time limit goes on in another allocation
     array_parallelism: int = 256  # jobs that run at a time
     max_array_size: int | None = None  # null: the cluster's
-    pack: int = 1  # runs in one job, one after another
+    pack: int = 1  # runs in one job
+    side_by_side: int = 1  # of these at a time: they share its GPUs and CPUs; each has one GPU if there are as many
+    resources: list[dict[str, Any]] = field(default_factory=list)  # other values for some runs: see resources.py
     setup: list[str] = field(default_factory=list)  # shell lines before the run; one that fails ends the job
     python: str | None = None  # the command that starts Python after `setup`; null: the Python of this process
     srun_args: list[str] = field(default_factory=list)
@@ -79,12 +81,16 @@ def _local(config: LauncherConfig) -> Iterator[str]:
 def _slurm(config: SlurmConfig) -> Iterator[str]:
     at_least = {"signal_delay_s": 0, "max_num_timeout": 0, "gpus_per_node": 0}
     positive = ("timeout_min", "mem_gb", "cpus_per_task", "nodes", "tasks_per_node", "array_parallelism")
-    for key in (*at_least, *positive, "max_array_size", "pack"):
+    for key in (*at_least, *positive, "max_array_size", "pack", "side_by_side"):
         value, least = getattr(config, key), at_least.get(key)
         if value is not None and (value < least if least is not None else not value > 0):
             yield f"{key}={value}: {f'at least {least}' if least is not None else 'must be above 0'}"
     if config.signal_delay_s >= 60 * config.timeout_min:
         yield f"signal_delay_s={config.signal_delay_s}: must be shorter than timeout_min={config.timeout_min}"
+    if config.side_by_side > 1 and config.nodes * config.tasks_per_node > 1:
+        yield f"side_by_side={config.side_by_side}: excludes runs of several processes: nodes=1, tasks_per_node=1"
+    if config.side_by_side > config.pack:
+        yield f"side_by_side={config.side_by_side}: at most pack={config.pack}"
     yield from _exclusive(config)
     if not config.name.strip():
         yield "name: is empty"

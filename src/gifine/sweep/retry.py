@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from itertools import groupby
+from pathlib import Path
 
 from omegaconf import OmegaConf
 
@@ -13,7 +13,9 @@ from gifine.errors import ArgumentError, ExitCode
 from gifine.sweep import ledger, listing, states, submission
 from gifine.sweep.config import LAUNCHERS, LauncherConfig
 from gifine.sweep.job import CONFIGS
+from gifine.sweep.ledger import Batch, Entry
 from gifine.sweep.states import FINISHED, State
+from gifine.sweep.submission import Request
 
 _CHOICES = [state.value.replace(" ", "-") for state in State if state not in FINISHED | states.ACTIVE]
 
@@ -41,19 +43,14 @@ def run(args: argparse.Namespace) -> ExitCode:
         runs = [each for each in runs if each.state not in FINISHED | states.ACTIVE]
         runs = [each for each in runs if not wanted or each.state in wanted]
         placed = [(each.entry, place[0]) for each in runs for place in [book.latest(each.entry)] if place is not None]
-        for settings, group in groupby(sorted(placed, key=_settings), key=_settings):
-            configs = []
-            for entry, batch in group:
-                path = ledger.batch_folder(sweep, batch.name) / CONFIGS / f"{entry.run_id}.json"
-                configs.append((entry, identity.from_dict(json.loads(path.read_text(encoding="utf-8")))))
-            launcher, keys = json.loads(settings)
-            merged = OmegaConf.merge(OmegaConf.structured(LAUNCHERS[launcher]), OmegaConf.create(keys))
-            converted = OmegaConf.to_object(merged)
-            assert isinstance(converted, LauncherConfig)
-            submission.submit(sweep, book, configs, converted)
+        submission.submit(sweep, book, [_request(sweep, entry, batch) for entry, batch in placed])
     print(f"{len(placed)} submitted again")
     return ExitCode.DONE
 
 
-def _settings(placed: tuple[ledger.Entry, ledger.Batch]) -> str:
-    return json.dumps([placed[1].launcher, placed[1].settings], sort_keys=True)
+def _request(sweep: Path, entry: Entry, batch: Batch) -> Request:
+    path = ledger.batch_folder(sweep, batch.name) / CONFIGS / f"{entry.run_id}.json"
+    merged = OmegaConf.merge(OmegaConf.structured(LAUNCHERS[batch.launcher]), OmegaConf.create(batch.settings))
+    settings = OmegaConf.to_object(merged)
+    assert isinstance(settings, LauncherConfig)
+    return Request(entry, identity.from_dict(json.loads(path.read_text(encoding="utf-8"))), settings)

@@ -1,4 +1,4 @@
-"""What a launcher does: compose and check all runs, find out which are missing, and submit those.
+"""What a launcher does with runs that are composed and checked: find out which are missing, and submit those.
 
 Everything that a run needs goes with it: edits of YAML afterwards do not change it. Between reading the ledger and
 writing it nobody else can, so two who start the same sweep at once do not submit anything twice.
@@ -14,13 +14,14 @@ import shlex
 import shutil
 import sys
 from collections import Counter
-from dataclasses import asdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from gifine import grid, identity, records
 from gifine.config import RunConfig
 from gifine.errors import ClusterError, ConfigError, OutputError
-from gifine.sweep import ledger, pool, script, slurm, snapshot, states, waiting
+from gifine.sweep import ledger, pool, resources, script, slurm, snapshot, states, waiting
 from gifine.sweep.config import LauncherConfig, LocalConfig, SlurmConfig, problems
 from gifine.sweep.job import CONFIGS, JOB, STARTED
 from gifine.sweep.ledger import Batch, Entry, Ledger, Place
@@ -29,35 +30,49 @@ from gifine.sweep.states import Run, State
 log = logging.getLogger(__name__)
 
 
-def launch(overrides: list[list[str]], settings: LauncherConfig, *, sweep: str, config_dir: str | None) -> None:
+@dataclass(frozen=True)
+class Request:
+    """A run that is to be submitted, with what it needs."""
+
+    entry: Entry
+    config: RunConfig
+    settings: LauncherConfig
+
+
+def wrong(settings: LauncherConfig, configs: Iterable[RunConfig] = ()) -> list[str]:
+    """What is wrong with the launcher's keys for these runs."""
+    found = problems(settings)
+    return [*found, *resources.wrong(settings, configs)] if isinstance(settings, SlurmConfig) else found
+
+
+def launch(runs: Iterable[grid.Run], settings: LauncherConfig, *, sweep: Path, fixed: Collection[str] = ()) -> None:
     """Submit what is missing of these runs, and wait for all of them if that is wanted.
 
+    `fixed` are the launcher's keys that `resources` does not change. Where to go on is said, not returned.
+
     Raises:
-        ConfigError: with everything that is wrong with runs or settings; nothing is submitted then.
+        ConfigError: if runs would share a folder; nothing is submitted then.
         OutputError: if the sweep's folder cannot be written.
         ClusterError: if SLURM refuses a submission; what was submitted before stays so.
         UnfinishedError: if it has waited, and runs have not finished.
     """
-    wrong = problems(settings)
-    if wrong:
-        raise ConfigError(*wrong)
     if isinstance(settings, SlurmConfig):
         slurm.check()
-    configs = grid.configs(overrides, config_dir)
-    folder = Path(sweep).expanduser().absolute()
-    wanted = _distinct(configs, overrides)
-    with ledger.locked(folder):
-        book = ledger.read(folder)
-        recover(folder, book)
-        for run_id, (config, words) in wanted.items():
-            path = str(identity.directory(config).absolute())
-            known = book.runs.setdefault(run_id, Entry(run_id, identity.slug(config), path))
-            known.overrides, known.folder = words, path
-        runs = [run for run in states.of(folder, book) if run.entry.run_id in wanted]
-        missing = [run for run in runs if is_missing(run, settings, wanted[run.entry.run_id][0])]
-        _summarise(folder, runs, missing, twice=len(configs) - len(wanted))
-        submit(folder, book, [(run.entry, wanted[run.entry.run_id][0]) for run in missing], settings)
-    waiting.follow(folder, set(wanted), is_wanted=settings.wait)
+    wanted = grid.distinct(runs)
+    _check_folders(wanted)
+    with ledger.locked(sweep):
+        book = ledger.read(sweep)
+        recover(sweep, book)
+        for run_id, run in wanted.items():
+            path = str(identity.directory(run.config).absolute())
+            known = book.runs.setdefault(run_id, Entry(run_id, identity.slug(run.config), path))
+            known.overrides, known.folder = run.overrides, path
+        present = [run for run in states.of(sweep, book) if run.entry.run_id in wanted]
+        missing = [run for run in present if is_missing(run, settings, wanted[run.entry.run_id].config)]
+        _summarise(sweep, present, missing)
+        requests = [_request(run.entry, wanted[run.entry.run_id].config, settings, fixed) for run in missing]
+        submit(sweep, book, requests)
+    waiting.follow(sweep, set(wanted), is_wanted=settings.wait)
 
 
 def is_missing(run: Run, settings: LauncherConfig, config: RunConfig | None = None) -> bool:
@@ -69,23 +84,19 @@ def is_missing(run: Run, settings: LauncherConfig, config: RunConfig | None = No
     return run.state is not State.FAILED or settings.retry_failed
 
 
-def submit(sweep: Path, book: Ledger, runs: list[tuple[Entry, RunConfig]], settings: LauncherConfig) -> None:
+def submit(sweep: Path, book: Ledger, requests: Sequence[Request]) -> None:
     """Submit these runs in as few batches as will do; the caller holds the ledger's lock.
 
     Raises:
         ClusterError: if SLURM refuses.
     """
-    if not runs:
+    if not requests:
         ledger.write(sweep, book)
         return
-    code = snapshot.take(sweep / ledger.FOLDER) if settings.snapshot else snapshot.checkout()
-    pack = settings.pack if isinstance(settings, SlurmConfig) else 1
-    tasks = [runs[start : start + pack] for start in range(0, len(runs), pack)]
-    size = len(tasks)
-    if isinstance(settings, SlurmConfig) and size > 1:
-        size = settings.max_array_size or slurm.max_array_size()
-    portions = [tasks[start : start + size] for start in range(0, len(tasks), size)]
+    code = snapshot.take(sweep / ledger.FOLDER) if requests[0].settings.snapshot else snapshot.checkout()
+    portions = _portions(requests)
     for portion in portions:
+        settings = portion[0][0].settings
         batch = Batch(
             name=ledger.new_name(),
             launcher="slurm" if isinstance(settings, SlurmConfig) else "local",
@@ -94,12 +105,12 @@ def submit(sweep: Path, book: Ledger, runs: list[tuple[Entry, RunConfig]], setti
             submitted=ledger.now(),
             host=platform.node(),
         )
-        _describe(sweep, batch, portion, settings)
-        earlier = {entry.run_id: [*entry.places] for task in portion for entry, _ in task}
+        _describe(sweep, batch, portion)
+        earlier = {request.entry.run_id: [*request.entry.places] for task in portion for request in task}
         for number, task in enumerate(portion):
-            for entry, _ in task:
-                seen = ledger.mark(records.read(Path(entry.folder)))
-                entry.places.append(Place(batch.name, number, seen))
+            for request in task:
+                seen = ledger.mark(records.read(Path(request.entry.folder)))
+                request.entry.places.append(Place(batch.name, number, seen))
         book.batches[batch.name] = batch
         ledger.write(sweep, book)  # before: whoever comes after a crash knows what to look for
         try:
@@ -138,40 +149,55 @@ def _forget(sweep: Path, book: Ledger, batch: Batch, places: dict[str, list[Plac
     shutil.rmtree(ledger.batch_folder(sweep, batch.name), ignore_errors=True)
 
 
-def _distinct(configs: list[RunConfig], overrides: list[list[str]]) -> dict[str, tuple[RunConfig, list[str]]]:
-    """The runs by run_id: cells that coincide, such as all levels of gi.side=none, are one.
-
-    Raises:
-        ConfigError: if different runs have the same folder.
-    """
-    runs: dict[str, tuple[RunConfig, list[str]]] = {}
-    folders: dict[Path, str] = {}
-    for config, words in zip(configs, overrides, strict=True):
-        run_id, folder = identity.run_id(config), identity.directory(config)
-        runs.setdefault(run_id, (config, words))
-        if folders.setdefault(folder, run_id) != run_id:
-            raise ConfigError(f"output_dir={folder}: would be the folder of several runs; leave output_dir out")
-    return runs
+def _request(entry: Entry, config: RunConfig, settings: LauncherConfig, fixed: Collection[str]) -> Request:
+    own = resources.of(config, settings, fixed) if isinstance(settings, SlurmConfig) else settings
+    return Request(entry, config, own)
 
 
-def _describe(sweep: Path, batch: Batch, tasks: list[list[tuple[Entry, RunConfig]]], settings: LauncherConfig) -> None:
+def _check_folders(runs: Mapping[str, grid.Run]) -> None:
+    """Raise a ConfigError if different runs have the same folder."""
+    counts = Counter(identity.directory(run.config) for run in runs.values())
+    shared = [folder for folder, count in counts.items() if count > 1]
+    if shared:
+        raise ConfigError(f"output_dir={shared[0]}: would be the folder of several runs; leave output_dir out")
+
+
+def _portions(requests: Sequence[Request]) -> list[list[list[Request]]]:
+    """Batches of tasks of runs: those with the same settings together, as many as an array takes."""
+    classes: dict[str, list[Request]] = {}
+    for request in requests:
+        classes.setdefault(json.dumps(_plain(request.settings), sort_keys=True), []).append(request)
+    portions = []
+    for group in classes.values():
+        settings = group[0].settings
+        pack = settings.pack if isinstance(settings, SlurmConfig) else 1
+        tasks = [group[start : start + pack] for start in range(0, len(group), pack)]
+        size = len(tasks)
+        if isinstance(settings, SlurmConfig) and size > 1:
+            size = settings.max_array_size or slurm.max_array_size()
+        portions += [tasks[start : start + size] for start in range(0, len(tasks), size)]
+    return portions
+
+
+def _describe(sweep: Path, batch: Batch, tasks: list[list[Request]]) -> None:
     """Write all that the jobs read."""
-    folder = ledger.batch_folder(sweep, batch.name)
+    folder, settings = ledger.batch_folder(sweep, batch.name), tasks[0][0].settings
     job = {
         "tasks": [
-            [{"run_id": entry.run_id, "slug": entry.slug, "folder": entry.folder} for entry, _ in task]
+            [{"run_id": each.entry.run_id, "slug": each.entry.slug, "folder": each.entry.folder} for each in task]
             for task in tasks
         ],
         "max_num_timeout": settings.max_num_timeout if isinstance(settings, SlurmConfig) else 0,
+        "side_by_side": settings.side_by_side if isinstance(settings, SlurmConfig) else 1,
         "parallelism": settings.parallelism if isinstance(settings, LocalConfig) else None,
         "code": None if settings.snapshot or snapshot.checkout() is None else snapshot.digest(),
     }
     try:
         (folder / CONFIGS).mkdir(parents=True)
         for task in tasks:
-            for entry, config in task:
-                entries = json.dumps(identity.to_dict(config), ensure_ascii=False)
-                (folder / CONFIGS / f"{entry.run_id}.json").write_text(entries, encoding="utf-8")
+            for request in task:
+                entries = json.dumps(identity.to_dict(request.config), ensure_ascii=False)
+                (folder / CONFIGS / f"{request.entry.run_id}.json").write_text(entries, encoding="utf-8")
         (folder / JOB).write_text(json.dumps(job), encoding="utf-8")
     except OSError as error:
         raise OutputError(f"cannot write to {folder}: {error.strerror}") from error
@@ -198,10 +224,10 @@ def _plain(settings: LauncherConfig) -> dict[str, object]:
     return {key: value for key, value in asdict(settings).items() if not key.startswith("_")}
 
 
-def _summarise(sweep: Path, runs: list[Run], missing: list[Run], *, twice: int) -> None:
-    counts = Counter(run.state for run in runs if run not in missing)
+def _summarise(sweep: Path, runs: list[Run], missing: list[Run]) -> None:
+    ids = {run.entry.run_id for run in missing}
+    counts = Counter(run.state for run in runs if run.entry.run_id not in ids)
     parts = [f"{count} {state}" for state, count in sorted(counts.items())]
-    equal = f" ({twice} more ask for the same)" if twice else ""
-    log.info("%s: %d runs%s: %s", sweep, len(runs), equal, ", ".join([*parts, f"{len(missing)} to submit"]))
+    log.info("%s: %d runs: %s", sweep, len(runs), ", ".join([*parts, f"{len(missing)} to submit"]))
     if counts[State.FAILED]:
         log.info("failed runs are left alone: hydra.launcher.retry_failed=true submits them again")

@@ -6,8 +6,9 @@ returned, ignores SIGTERM, and says COMPLETED of a run that raised. Here it is a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.utils import JobReturn, configure_log
@@ -17,41 +18,55 @@ from omegaconf import DictConfig, OmegaConf
 
 from gifine.sweep.config import LAUNCHERS, LauncherConfig
 
+if TYPE_CHECKING:
+    from gifine.grid import Run
+
 for name, schema in LAUNCHERS.items():
-    ConfigStore.instance().store(group="hydra/launcher", name=f"{name}_schema", node=schema)
+    ConfigStore.instance().store(group="hydra/launcher/schema", name=name, node=schema)
 
 
-class _SweepLauncher(Launcher):
+class SweepLauncher(Launcher):
+    """What the two launchers share. Our sweeper calls `wrong` and `submit`."""
+
     schema: type[LauncherConfig]
 
     def __init__(self, **settings: Any) -> None:
-        self.settings = settings
+        merged = OmegaConf.merge(OmegaConf.structured(self.schema), OmegaConf.create(settings))
+        typed = OmegaConf.to_object(merged)
+        assert isinstance(typed, LauncherConfig)
+        self.settings = typed
         self.config: DictConfig | None = None
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.config = config
 
-    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+    def wrong(self, runs: Iterable[Run] = ()) -> list[str]:
+        """What is wrong with the launcher's keys, for these runs."""
+        from gifine.sweep import submission
+
+        return submission.wrong(self.settings, [run.config for run in runs])
+
+    def submit(self, runs: Iterable[Run]) -> None:
+        """Submit what is missing of these runs, whose configs are good."""
+        from gifine.assignment import parsed
         from gifine.sweep import submission
 
         assert self.config is not None
         configure_log(self.config.hydra.job_logging, self.config.hydra.verbose)  # as a run's: plain lines on stderr
-        own = [source.path for source in self.config.hydra.runtime.config_sources if source.provider == "command-line"]
-        merged = OmegaConf.merge(OmegaConf.structured(self.schema), OmegaConf.create(self.settings))
-        settings = OmegaConf.to_object(merged)
-        assert isinstance(settings, LauncherConfig)
-        submission.launch(
-            [list(overrides) for overrides in job_overrides],
-            settings,
-            sweep=str(self.config.hydra.sweep.dir),
-            config_dir=own[0] if own else None,
-        )
-        return []  # the results are the records
+        given = [parsed(word).key_or_group for word in self.config.hydra.overrides.hydra]
+        fixed = {key.removeprefix("hydra.launcher.") for key in given if key.startswith("hydra.launcher.")}
+        sweep = Path(str(self.config.hydra.sweep.dir)).expanduser().absolute()
+        submission.launch(runs, self.settings, sweep=sweep, fixed=fixed)
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        from gifine.errors import ConfigError
+
+        raise ConfigError("hydra/launcher: this one takes its runs from hydra/sweeper=gifine only")
 
 
-class SlurmLauncher(_SweepLauncher):
+class SlurmLauncher(SweepLauncher):
     schema = LAUNCHERS["slurm"]
 
 
-class LocalLauncher(_SweepLauncher):
+class LocalLauncher(SweepLauncher):
     schema = LAUNCHERS["local"]

@@ -10,6 +10,8 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper, BasicSweepe
 from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
+from hydra_plugins.gifine_launcher import SweepLauncher
+
 
 class DistinctSweeper(BasicSweeper):
     def sweep(self, arguments: list[str]) -> list[Sequence[Any]]:
@@ -20,6 +22,7 @@ class DistinctSweeper(BasicSweeper):
         """
         from gifine import grid  # Hydra imports every plugin at its start, and gifine.composition starts Hydra
         from gifine.assignment import parsed
+        from gifine.errors import ConfigError
         from gifine.sweep import plan
 
         assert self.config is not None
@@ -28,9 +31,19 @@ class DistinctSweeper(BasicSweeper):
         config_dir = next((source.path for source in sources if source.provider == "command-line"), None)
         own = OmegaConf.to_container(self.config.hydra.overrides.hydra)
         assert isinstance(own, list)
-        runs = grid.expand([*map(str, own), *arguments], config_dir)
+        launcher = self.launcher if isinstance(self.launcher, SweepLauncher) else None
+        try:
+            runs = grid.expand([*map(str, own), *arguments], config_dir)
+        except ConfigError as error:
+            raise ConfigError(*(launcher.wrong() if launcher else ()), *error.problems) from error
+        problems = launcher.wrong(runs) if launcher else []
+        if problems:
+            raise ConfigError(*problems)
         chosen = grid.distinct(runs)
         print(plan.told(plan.of(runs)), file=sys.stderr)  # nothing is set up for logging yet
+        if launcher:
+            launcher.submit(chosen.values())
+            return []
         # Hydra adds the words that are its own to each run's again.
         words = [[word for word in run.overrides if not parsed(word).is_hydra_override()] for run in chosen.values()]
         returns: list[Sequence[Any]] = []
