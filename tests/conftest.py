@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test may reach for the Hub
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started in a script's background: programs would inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 from gifine import cli, identity, records
 from gifine.errors import ExitCode

@@ -16,7 +16,7 @@ from conftest import TINY_DEMO
 from gifine import cli, identity
 from gifine.errors import ArgumentError, RunError
 from gifine.sweep import __main__ as sweep
-from gifine.sweep import ledger, pool, snapshot
+from gifine.sweep import devices, ledger, snapshot
 
 pytestmark = pytest.mark.integration
 
@@ -149,7 +149,7 @@ def test_threads_are_divided_and_each_run_has_one_gpu(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: 12)
-    places = [pool.environment(place, 3, pool.gpus()) for place in range(3)]
+    places = [devices.share(place, 3, devices.gpus()) for place in range(3)]
     assert [place["CUDA_VISIBLE_DEVICES"] for place in places] == ["2", "5", "2"]
     assert {place["OMP_NUM_THREADS"] for place in places} == {"4"}
 

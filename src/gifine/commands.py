@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
@@ -23,7 +24,12 @@ def call(command: Callable[[argparse.Namespace], ExitCode], parser: Parser, word
     logging.basicConfig(format="%(message)s")  # plain lines on stderr, as a run's
     logging.getLogger("gifine").setLevel(logging.INFO)
     try:
-        return command(parser.parse_args(words))
+        code = command(parser.parse_args(words))
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # whoever read it, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # where Python flushes to at its end
+        return ExitCode.DONE
     except UserError as error:
         return tell(error)
     except KeyboardInterrupt:

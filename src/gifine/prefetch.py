@@ -9,11 +9,11 @@ says what lies where.
 
 from __future__ import annotations
 
-import argparse
 import filecmp
 import shlex
 import shutil
 import sys
+from argparse import Namespace
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -23,8 +23,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from tqdm import tqdm
 
 from gifine import checkpoints, grid, needs, prefetched
+from gifine.commands import Parser, call
 from gifine.config import RunConfig
-from gifine.errors import ConfigError, ExitCode, OutputError, UserError, tell
+from gifine.errors import ConfigError, ExitCode, OutputError
 from gifine.needs import HubSplit, Needs, Repository
 from gifine.prefetched import DATA, GLUE, HUB, TOKENISED, Folder, Manifest
 
@@ -34,30 +35,27 @@ LOCK = ".lock"
 
 def main() -> int:
     """Run the command line and return its exit code."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m gifine.prefetch",
         description="Fetch all that runs need into one folder, for machines without internet.",
         epilog="Then, there: python -m gifine prefetch=FOLDER OVERRIDE …",
     )
     parser.add_argument("overrides", nargs="+", metavar="OVERRIDE", help="prefetch=FOLDER, and those of your runs")
     parser.add_argument("--config-dir", metavar="FOLDER", help="a folder of configs of your own")
-    args = parser.parse_args()
-    try:
-        folder, overrides = split_off_folder(args.overrides)
-        if folder is None:
-            raise ConfigError("give prefetch=FOLDER, the folder to fill")
-        runs = grid.expand(overrides, args.config_dir)
-        wanted = needs.of(run.config for run in runs)
-        fill(folder, wanted, runs=len(runs))
-        sweep = ["--multirun"] if len(runs) > 1 else []
-        own = ["--config-dir", args.config_dir] if args.config_dir else []
-        print("next, on the machine without internet:")
-        print("  " + shlex.join(["python", "-m", "gifine", *own, *sweep, f"prefetch={folder}", *overrides]))
-    except UserError as error:
-        return tell(error)
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on from here", file=sys.stderr)
-        return ExitCode.INTERRUPTED
+    return call(_run, parser, None)
+
+
+def _run(args: Namespace) -> ExitCode:
+    folder, overrides = split_off_folder(args.overrides)
+    if folder is None:
+        raise ConfigError("give prefetch=FOLDER, the folder to fill")
+    runs = grid.expand(overrides, args.config_dir)
+    wanted = needs.of(run.config for run in runs)
+    fill(folder, wanted, runs=len(runs))
+    sweep = ["--multirun"] if len(runs) > 1 else []
+    own = ["--config-dir", args.config_dir] if args.config_dir else []
+    print("next, on the machine without internet:")
+    print("  " + shlex.join(["python", "-m", "gifine", *own, *sweep, f"prefetch={folder}", *overrides]))
     return ExitCode.DONE
 
 

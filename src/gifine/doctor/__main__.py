@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import logging
 import os
 import sys
+from argparse import Namespace
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
 from gifine import grid, needs, prefetch, prefetched
+from gifine.commands import Parser, call
 from gifine.config import RunConfig
 from gifine.doctor import cluster, contents, machine, network, software, storage
 from gifine.doctor.finding import Finding, Level, one_line, problem
-from gifine.errors import ExitCode, PrefetchError, UserError, tell
+from gifine.errors import ExitCode, PrefetchError
 
 _WIDTH = max(map(len, Level)) + 2
 
 
 def main() -> int:
     """Run the command line; 0: no problem, 1: problems, 2: arguments that cannot be."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m gifine.doctor",
         description="Will runs work on this machine? Looks at software, hardware, folders, SLURM and servers.",
         epilog="Exit code: 0 no problem, 1 problems, 2 wrong arguments.",
@@ -31,14 +32,15 @@ def main() -> int:
     parser.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="prefetch=FOLDER, and those of your runs")
     parser.add_argument("--config-dir", metavar="FOLDER", help="a folder of configs of your own")
     parser.add_argument("--json", action="store_true", help="a list of findings, for programs")
-    args = parser.parse_args()
+    return call(_run, parser, None)
+
+
+def _run(args: Namespace) -> ExitCode:
     is_offline = network.is_offline(os.environ)
     logging.disable(logging.WARNING)  # the libraries' words, between ours
     os.environ["HF_HUB_OFFLINE"] = "1"  # read when they are imported; network.py opens the only connections
     try:
         found = list(_findings(args.overrides, args.config_dir, is_offline=is_offline))
-    except UserError as error:
-        return tell(error)
     finally:
         logging.disable(logging.NOTSET)
     problems = sum(finding.level is Level.PROBLEM for finding in found)

@@ -1,4 +1,4 @@
-"""What a job does: the runs of one task of a batch, one after another, each in a process of its own.
+"""What a job does: the runs of one task of a batch, one after another or some at a time, each in its own process.
 
     python -m gifine.sweep.job BATCH_FOLDER [TASK]
 
@@ -16,15 +16,17 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
 from pathlib import Path
+from queue import SimpleQueue
 from types import FrameType
 from typing import Any
 
 from gifine import records, signals
 from gifine.errors import ClusterError, ExitCode
 from gifine.records import Status
-from gifine.sweep import slurm, snapshot
+from gifine.sweep import devices, slurm, snapshot
 
 log = logging.getLogger(__name__)
 
@@ -72,20 +74,52 @@ def main() -> int:
         (folder / STARTED / seat.job_id).touch()
     if job["code"] is not None and job["code"] != snapshot.digest():
         log.warning("the code has changed since this was submitted: snapshot=false runs it as it is now")
-    codes = [0]
-    received: list[int] = []
-    for position, run in enumerate(job["tasks"][seat.task]):
-        outcome = folder / OUTCOMES / f"{run['run_id']}.json"
-        before = json.loads(outcome.read_text(encoding="utf-8"))["code"] if outcome.exists() else ExitCode.INTERRUPTED
-        if before != ExitCode.INTERRUPTED:
-            codes.append(before)  # it has ended before this job was requeued
-        elif not received:
-            codes.append(_run(folder, run, seat, position, received))
+    relay = _Relay()
+    places: SimpleQueue[int] = SimpleQueue()
+    for place in range(job["side_by_side"]):
+        places.put(place)
+
+    def attend(position: int, run: dict[str, str]) -> int:
+        place = places.get()
+        try:
+            share = devices.share(place, job["side_by_side"], gpus) if job["side_by_side"] > 1 else {}
+            return _code(folder, run, seat, position, share, relay)
+        finally:
+            places.put(place)
+
+    gpus = devices.gpus() if job["side_by_side"] > 1 else []
+    with signals.handled(relay.forward), ThreadPoolExecutor(job["side_by_side"]) as threads:
+        futures = [threads.submit(attend, position, run) for position, run in enumerate(job["tasks"][seat.task])]
+        while wait(futures, timeout=1).not_done:
+            pass  # the signals' handler runs in this thread, between two looks
+    codes = [future.result() for future in futures]
     if seat.rank != 0:
         return ExitCode.DONE  # SLURM ends a job with the first process that fails, and the first is not done yet
-    if received and ExitCode.INTERRUPTED in codes:
-        _go_on(folder, seat, received, job["max_num_timeout"])
+    if relay.received and ExitCode.INTERRUPTED in codes:
+        _go_on(folder, seat, relay.received, job["max_num_timeout"])
     return max(codes)
+
+
+@dataclass
+class _Relay:
+    """Passes the signals that this process gets on to the runs."""
+
+    received: list[int] = field(default_factory=list)
+    processes: set[subprocess.Popen[bytes]] = field(default_factory=set)
+
+    def forward(self, number: int, frame: FrameType | None) -> None:
+        self.received.append(number)
+        for process in [*self.processes]:
+            if process.returncode is None:
+                process.send_signal(number)
+
+    def start(self, command: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
+        # close_fds=False: the lock by which a process of this machine is known to be at work goes with it.
+        process = subprocess.Popen(command, env=environment, close_fds=False)  # noqa: S603 - our own module
+        self.processes.add(process)
+        if self.received:  # before it was among those to be told; to be told twice does no harm
+            process.send_signal(self.received[0])
+        return process
 
 
 def _seat(task: int) -> Seat:
@@ -106,30 +140,29 @@ def _seat(task: int) -> Seat:
     )
 
 
-def _run(folder: Path, run: dict[str, str], seat: Seat, position: int, received: list[int]) -> int:
+def _code(folder: Path, run: dict[str, str], seat: Seat, position: int, share: dict[str, str], relay: _Relay) -> int:
+    """How the run has ended: in this job, or in it before it was requeued."""
+    outcome = folder / OUTCOMES / f"{run['run_id']}.json"
+    before = json.loads(outcome.read_text(encoding="utf-8"))["code"] if outcome.exists() else ExitCode.INTERRUPTED
+    if before != ExitCode.INTERRUPTED or relay.received:
+        return before
+    return _run(folder, run, seat, position, share, relay)
+
+
+def _run(folder: Path, run: dict[str, str], seat: Seat, position: int, share: dict[str, str], relay: _Relay) -> int:
     """One run in its own process, which gets the signals that this one gets; the exit code, 128 + n for signal n."""
     command = [sys.executable, "-m", "gifine.sweep.attempt", str(folder / CONFIGS / f"{run['run_id']}.json")]
     command += ["--again"] * (seat.restarts > 0)
-    environment = {**os.environ, **seat.environment(position)}
+    environment = {**os.environ, **seat.environment(position), **share}
     if "SLURM_CPUS_PER_TASK" in os.environ:
         environment.setdefault("OMP_NUM_THREADS", os.environ["SLURM_CPUS_PER_TASK"])
     failure = folder / FAILURES / f"{run['run_id']}-{seat.job_id}-{seat.restarts}.json"
     if seat.rank == 0:
         (folder / OUTCOMES / f"{run['run_id']}.json").unlink(missing_ok=True)
-    process: subprocess.Popen[bytes] | None = None
-
-    def forward(number: int, frame: FrameType | None) -> None:
-        received.append(number)
-        if process is not None and process.returncode is None:
-            process.send_signal(number)
-
-    with signals.handled(forward):
-        # close_fds=False: the lock by which a process of this machine is known to be at work goes with it.
-        process = subprocess.Popen(command, env=environment, close_fds=False)  # noqa: S603 - our own module
-        if received:  # before there was a process to forward it to
-            process.send_signal(received[0])
-        code = _watch(process, failure if seat.processes > 1 else None, received)
-    if received and code in (128 + number for number in signals.STOP):
+    process = relay.start(command, environment)
+    code = _watch(process, failure if seat.processes > 1 else None)
+    relay.processes.discard(process)
+    if relay.received and code in (128 + number for number in signals.STOP):
         code = ExitCode.INTERRUPTED  # it ended by the signal itself: Python had not started yet
     if code not in _ENDED and seat.processes > 1:
         _mark(failure, {"rank": seat.rank, "host": platform.node(), "code": code})
@@ -138,7 +171,7 @@ def _run(folder: Path, run: dict[str, str], seat: Seat, position: int, received:
     return code
 
 
-def _watch(process: subprocess.Popen[bytes], failure: Path | None, received: list[int]) -> int:
+def _watch(process: subprocess.Popen[bytes], failure: Path | None) -> int:
     """Wait for the process; end it where the run has failed in another one, which it would wait for in vain."""
     since: float | None = None
     while True:

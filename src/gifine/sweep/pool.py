@@ -16,6 +16,7 @@ import sys
 import time
 from pathlib import Path
 
+from gifine.sweep import devices
 from gifine.sweep.job import JOB, STARTED
 
 LOCK = "pool.lock"
@@ -64,26 +65,14 @@ def cancel(folder: Path, task: int) -> None:
         os.kill(int(started.read_text()), 15)
 
 
-def gpus() -> list[str]:
-    """What CUDA_VISIBLE_DEVICES may hold: what it holds, or the GPUs that the driver lists. No torch."""
-    given = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if given is not None:
-        return [name for name in given.split(",") if name.strip() not in ("", "-1")]
-    try:
-        done = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, text=True, timeout=30, check=False)  # noqa: S607
-    except (OSError, subprocess.TimeoutExpired):
-        return []
-    return [str(number) for number, _ in enumerate(done.stdout.splitlines())] if done.returncode == 0 else []
-
-
 def main() -> int:
     """Run all tasks in a process that nobody waits for; 0 if each ended with 0."""
     if os.fork():
         return 0
     folder = Path(sys.argv[1])
     job = json.loads((folder / JOB).read_text(encoding="utf-8"))
-    devices = gpus()
-    places = job["parallelism"] or len(devices) or 1
+    gpus = devices.gpus()
+    places = job["parallelism"] or len(gpus) or 1
     (folder / STARTED).mkdir(exist_ok=True)
     free, running, codes = list(range(places)), {}, []
     waiting = list(range(len(job["tasks"])))
@@ -92,7 +81,7 @@ def main() -> int:
             task = waiting.pop(0)
             if not (folder / CANCELLED / str(task)).exists():
                 place = free.pop(0)
-                running[_start(folder, task, environment(place, places, devices))] = place
+                running[_start(folder, task, devices.share(place, places, gpus))] = place
         for process in [process for process in running if process.poll() is not None]:
             codes.append(process.returncode)
             free.append(running.pop(process))
@@ -100,23 +89,14 @@ def main() -> int:
     return max(codes, default=0)
 
 
-def environment(place: int, places: int, devices: list[str]) -> dict[str, str]:
-    """Of a run at one of so many places; what the user has set stays."""
-    own = {**os.environ, "GIFINE_LOCAL": "1", "PYTHONUNBUFFERED": "1"}
-    own.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // places)))
-    if devices:
-        own["CUDA_VISIBLE_DEVICES"] = devices[place % len(devices)]
-    return own
-
-
-def _start(folder: Path, task: int, environment: dict[str, str]) -> subprocess.Popen[bytes]:
+def _start(folder: Path, task: int, share: dict[str, str]) -> subprocess.Popen[bytes]:
     """Start one task; it and the run's own process hold the lock of a file with its process id."""
     partial = folder / STARTED / f".{task}"
     with partial.open("w") as lock, (folder / f"{task}.log").open("a") as output:
         fcntl.flock(lock, fcntl.LOCK_EX)
         process = subprocess.Popen(  # noqa: S603 - our own module
             [sys.executable, "-m", "gifine.sweep.job", str(folder), str(task)],
-            env=environment,
+            env={**os.environ, **share, "GIFINE_LOCAL": "1", "PYTHONUNBUFFERED": "1"},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,

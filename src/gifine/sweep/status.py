@@ -4,48 +4,104 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
+import sys
+import time
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from gifine.errors import ExitCode
-from gifine.sweep import listing, waiting
+from gifine.errors import ArgumentError, ExitCode
+from gifine.sweep import listing, states, waiting
 from gifine.sweep.states import Run, State
+
+_WATCH_SECONDS = 10.0
+_CLEAR = "\x1b[H\x1b[2J\x1b[3J"  # the terminal, and what has scrolled off it
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     listing.add_folder(parser)
-    parser.add_argument("--json", action="store_true", help="a list of runs, for programs")
+    parser.add_argument("--json", action="store_true", help="a list of runs, for programs; with --watch a line a look")
+    parser.add_argument(
+        "--watch",
+        nargs="?",
+        type=float,
+        const=_WATCH_SECONDS,
+        metavar="SECONDS",
+        help=f"look again every so often (default {_WATCH_SECONDS:g}), until no run is queued or running",
+    )
 
 
 def run(args: argparse.Namespace) -> ExitCode:
     """Print the table, and under it how many runs are in which state."""
-    runs = listing.read(listing.folder(args.sweep))
-    listing.show([row(each) for each in runs], as_json=args.json)
+    if args.watch is not None and not (math.isfinite(args.watch) and args.watch > 0):
+        raise ArgumentError(f"--watch {args.watch:g}: seconds above 0")
+    sweep = listing.folder(args.sweep)
+    while True:
+        runs = listing.read(sweep)
+        if args.watch is not None and not args.json and sys.stdout.isatty():
+            print(_CLEAR, end="")
+        _show(runs, args)
+        if args.watch is None or not any(each.state in states.ACTIVE for each in runs):
+            return ExitCode.DONE
+        sys.stdout.flush()
+        time.sleep(args.watch)
+
+
+def _show(runs: list[Run], args: argparse.Namespace) -> None:
+    rows = [row(each) for each in runs]
+    if args.json and args.watch is not None:
+        print(json.dumps(rows, ensure_ascii=False))
+        return
+    listing.show(rows, as_json=args.json)
     if not args.json:
         print(f"{len(runs)} runs: {waiting.described(runs)}")
-    return ExitCode.DONE
 
 
 def row(run: Run) -> dict[str, Any]:
-    """What is shown of one run."""
-    done, planned = _steps(run)
-    record = run.record
+    """What is shown of one run; `left` is how long it has to train yet at the pace of this attempt, about."""
+    progress = _progress(run)
     return {
         "run_id": run.entry.run_id,
         "run": run.entry.slug,
         "state": run.state,
-        "step": f"{done or 0}/{planned}" if planned else done,
-        "attempts": record.attempts if record is not None else 0,
+        "step": f"{progress.done or 0}/{progress.planned}" if progress.planned else progress.done,
+        "left": _duration(progress.seconds_left),
+        "attempts": run.record.attempts if run.record is not None else 0,
         "job": run.job,
         "reason": None if run.state is State.DONE else run.reason,
     }
 
 
-def _steps(run: Run) -> tuple[int | None, int | None]:
-    """Steps done and planned; of a run under way, as far as it has logged."""
-    steps = run.record.steps if run.record is not None else {}
-    logged = _last_step(Path(run.entry.folder) / "metrics.jsonl") if run.state is State.RUNNING else None
-    return steps.get("done", logged), steps.get("planned")
+@dataclass
+class _Progress:
+    done: int | None = None  # steps
+    planned: int | None = None
+    seconds_left: float | None = None
+
+
+def _progress(run: Run) -> _Progress:
+    """Of a run under way, as far as it has logged."""
+    record = run.record
+    if record is None:
+        return _Progress()
+    progress = _Progress(record.steps.get("done"), record.steps.get("planned"))
+    path = Path(run.entry.folder) / "metrics.jsonl"
+    logged = _last_step(path) if run.state is State.RUNNING else None
+    if logged is None:
+        return progress
+    progress.done = logged
+    began = datetime.fromisoformat(record.started).timestamp()
+    made, seconds = logged - record.resumed_at, path.stat().st_mtime - began
+    if progress.planned and made > 0 and seconds > 0:
+        due = (progress.planned - logged) * seconds / made
+        progress.seconds_left = max(0.0, due - (time.time() - began - seconds))
+    return progress
+
+
+def _duration(seconds: float | None) -> str | None:
+    return None if seconds is None else str(timedelta(seconds=round(seconds)))
 
 
 def _last_step(path: Path) -> int | None:
