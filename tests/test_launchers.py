@@ -1,4 +1,4 @@
-"""The scripts in launchers/: the original's header, and commands that compose."""
+"""What is in launchers/: scripts with the original's header and commands that compose, and presets for sites."""
 
 from __future__ import annotations
 
@@ -10,6 +10,11 @@ import pytest
 
 from conftest import ROOT
 from gifine import cli
+from gifine.composition import compose
+from gifine.config import TrackingMode
+from gifine.sweep import submission
+from gifine.sweep.config import SlurmConfig
+from hydra_plugins.gifine_launcher import SlurmLauncher
 
 SCRIPT = ROOT / "launchers" / "seed.sbatch"
 HEADER = [
@@ -74,3 +79,16 @@ def test_a_signal_is_meant_for_all_tasks(run):
 
 def test_nothing_runs_without_the_module(run):
     assert run("exit 0", ml="return 4") == (4, [])
+
+
+@pytest.mark.parametrize("preset", sorted((SCRIPT.parent / "site").glob("*.yaml")), ids=lambda path: path.stem)
+def test_presets_compose_and_their_keys_are_the_launcher_s(preset, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    cfg = compose([f"site={preset.stem}", "task=rte"], str(SCRIPT.parent), with_hydra=True)
+    assert cfg.hydra.runtime.choices["hydra/launcher"] == "slurm"
+    assert cfg.tracking.mode is TrackingMode.offline
+    settings = SlurmLauncher(**cfg.hydra.launcher).settings
+    assert submission.wrong(settings) == []
+    assert isinstance(settings, SlurmConfig)
+    assert settings.setup
+    assert settings.resources

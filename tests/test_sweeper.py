@@ -67,3 +67,12 @@ def test_nothing_is_launched_or_written_if_one_of_many_is_wrong(sweep, tmp_path)
     assert (code, started) == (ExitCode.BAD_INPUT, [])
     assert err == "error: gi.layers=25: the model has 24 layers\n"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_grid_that_is_meant_to_be_swept_is_not_one_run(sweep, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["gifine", "experiment=seed_sbatch"])
+    assert cli.main() == ExitCode.BAD_INPUT
+    said = "error: experiment=seed_sbatch is a grid over task: add --multirun, or give each of them a value\n"
+    assert capsys.readouterr().err == said
+    monkeypatch.setattr(sys, "argv", ["gifine", "experiment=seed_sbatch", "task=rte"])
+    assert cli.main() == ExitCode.DONE

@@ -11,9 +11,12 @@ import sys
 
 import hydra
 from hydra._internal.utils import get_args_parser
-from omegaconf import DictConfig
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
 
 from gifine import execution
+from gifine.assignment import parsed
 from gifine.composition import compose, conf_dir, config_from, one_line, opened
 from gifine.errors import ConfigError, ExitCode, UserError, tell
 from gifine.explanation import explain
@@ -58,12 +61,26 @@ def main() -> int:
 
 def _run(cfg: DictConfig, wants_traceback: bool) -> ExitCode:
     try:
+        _check_single()
         config = config_from(cfg)
     except UserError as error:
         if wants_traceback:
             raise
         return tell(error)
     return execution.execute(config, wants_traceback=wants_traceback)
+
+
+def _check_single() -> None:
+    """Raise a ConfigError for a grid that would be one run of it: whoever chose it without --multirun meant all."""
+    settings = HydraConfig.get()
+    if settings.mode is RunMode.MULTIRUN:
+        return
+    words = OmegaConf.to_container(settings.overrides.task) or []  # unresolved: they may have ${…}
+    given = {parsed(str(word)).get_key_element() for word in words}
+    left = [key for key in settings.sweeper.params or {} if key not in given]
+    if left:
+        grid = f"experiment={settings.runtime.choices.get('experiment')}"
+        raise ConfigError(f"{grid} is a grid over {', '.join(left)}: add --multirun, or give each of them a value")
 
 
 def _leave_process_group() -> None:

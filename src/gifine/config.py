@@ -218,7 +218,7 @@ class TrackingConfig:
     mode: TrackingMode = TrackingMode.online
     project: str = "gifine"
     entity: str | None = None  # user or team; null: the one of the login
-    group: str | None = None  # what belongs together, such as a sweep
+    group: str | None = None  # what belongs together; null: the name of output_root, a sweep's folder
     tags: list[str] = field(default_factory=list)
     system_metrics: bool = False  # load and memory of the machine
     gate_steps: int | None = 50  # statistics of each gate every n steps; null: none

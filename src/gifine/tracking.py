@@ -107,7 +107,7 @@ def _init(config: RunConfig, folder: Path, record: Record, mode: TrackingMode) -
         name=identity.title(config),
         project=tracking.project,
         entity=tracking.entity,
-        group=tracking.group,
+        group=tracking.group or Path(config.output_root).expanduser().resolve().name,
         job_type="train",
         tags=[*_tags(config), *tracking.tags],
         config=_settings(config),

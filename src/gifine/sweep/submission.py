@@ -94,8 +94,8 @@ def submit(sweep: Path, book: Ledger, requests: Sequence[Request]) -> None:
         ledger.write(sweep, book)
         return
     code = snapshot.take(sweep / ledger.FOLDER) if requests[0].settings.snapshot else snapshot.checkout()
-    portions = _portions(requests)
-    for portion in portions:
+    batches = portions(requests)
+    for portion in batches:
         settings = portion[0][0].settings
         batch = Batch(
             name=ledger.new_name(),
@@ -114,7 +114,7 @@ def submit(sweep: Path, book: Ledger, requests: Sequence[Request]) -> None:
         book.batches[batch.name] = batch
         ledger.write(sweep, book)  # before: whoever comes after a crash knows what to look for
         try:
-            _start(sweep, batch, settings, code, arrays=len(portions))
+            _start(sweep, batch, settings, code, arrays=len(batches))
         except ClusterError:
             batch.job_id = _found(batch)
             if batch.job_id is None:
@@ -162,12 +162,12 @@ def _check_folders(runs: Mapping[str, grid.Run]) -> None:
         raise ConfigError(f"output_dir={shared[0]}: would be the folder of several runs; leave output_dir out")
 
 
-def _portions(requests: Sequence[Request]) -> list[list[list[Request]]]:
+def portions(requests: Sequence[Request]) -> list[list[list[Request]]]:
     """Batches of tasks of runs: those with the same settings together, as many as an array takes."""
     classes: dict[str, list[Request]] = {}
     for request in requests:
         classes.setdefault(json.dumps(_plain(request.settings), sort_keys=True), []).append(request)
-    portions = []
+    found = []
     for group in classes.values():
         settings = group[0].settings
         pack = settings.pack if isinstance(settings, SlurmConfig) else 1
@@ -175,8 +175,8 @@ def _portions(requests: Sequence[Request]) -> list[list[list[Request]]]:
         size = len(tasks)
         if isinstance(settings, SlurmConfig) and size > 1:
             size = settings.max_array_size or slurm.max_array_size()
-        portions += [tasks[start : start + size] for start in range(0, len(tasks), size)]
-    return portions
+        found += [tasks[start : start + size] for start in range(0, len(tasks), size)]
+    return found
 
 
 def _describe(sweep: Path, batch: Batch, tasks: list[list[Request]]) -> None:

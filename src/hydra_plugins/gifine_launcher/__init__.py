@@ -53,7 +53,8 @@ class SweepLauncher(Launcher):
 
         assert self.config is not None
         configure_log(self.config.hydra.job_logging, self.config.hydra.verbose)  # as a run's: plain lines on stderr
-        given = [parsed(word).key_or_group for word in self.config.hydra.overrides.hydra]
+        words = OmegaConf.to_container(self.config.hydra.overrides.hydra) or []  # unresolved: they may have ${…}
+        given = [parsed(str(word)).key_or_group for word in words]
         fixed = {key.removeprefix("hydra.launcher.") for key in given if key.startswith("hydra.launcher.")}
         sweep = Path(str(self.config.hydra.sweep.dir)).expanduser().absolute()
         submission.launch(runs, self.settings, sweep=sweep, fixed=fixed)
