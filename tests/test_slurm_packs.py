@@ -1,0 +1,57 @@
+"""Several runs in one job of a real SLURM, and different jobs for different needs."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from conftest import ROOT
+from gifine.sweep import ledger
+from test_slurm import LONG, SETTINGS, _cluster, job_of  # noqa: F401 - _cluster is a fixture
+from test_sweep import attempts, command, status, submit, wait_for
+
+pytestmark = [pytest.mark.slurm, pytest.mark.xdist_group("slurm")]
+
+
+def read(folder: Path) -> list[dict]:
+    return [json.loads(path.read_text()) for path in sorted(folder.glob("*/record.json"))]
+
+
+def test_a_signal_to_a_pack_is_for_all_its_runs_and_they_go_on(tmp_path, capsys):
+    """Two at a time, each with half of the job's CPUs; the third one starts when the job was requeued."""
+    folder = tmp_path / "sweep"
+    words = [*LONG, "seed=1,2,3", "hydra.launcher.pack=3", "hydra.launcher.side_by_side=2"]
+    submit(folder, *SETTINGS, *words, "hydra.launcher.wait=false", launcher="slurm")
+    book = ledger.read(folder)
+    first, second, _ = book.runs.values()
+    wait_for(lambda: all(Path(run.folder, "metrics.jsonl").exists() for run in (first, second)), "two at a time")
+    assert list(status(folder, capsys).values()) == ["running", "running", "queued"]
+    subprocess.run(["scancel", "--signal=USR2", job_of(book, first)], check=True)
+    submit(folder, *SETTINGS, *words, launcher="slurm")
+    assert sorted(attempts(folder)) == [1, 2, 2]
+    assert all(record["resumed_at"] > 0 for record in read(folder) if record["attempts"] == 2)
+    assert len(ledger.read(folder).batches) == 1, "requeued, not submitted again"
+
+
+def test_a_site_s_preset_and_resources_by_model(tmp_path):
+    """As a newcomer gives them: --config-dir, with a preset made from the example."""
+    example = (ROOT / "launchers" / "site" / "example.yaml").read_text()
+    lines = [line for line in example.splitlines() if "module load" not in line and "/bin/activate" not in line]
+    preset = "\n".join(lines).replace("partition: gpu", "partition: normal").replace("    account: nlp\n", "")
+    preset = preset.replace("python: python #", "python: null #").replace("mem_gb: 32\n", "mem_gb: 2\n")
+    preset = preset.replace("{task: [wnli, rte, mrpc, stsb], pack: 5}", "{task: demo, timeout_min: 7, pack: 2}")
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "mine.yaml").write_text(preset)
+    folder = tmp_path / "sweep"
+    words = command(folder, "site=mine", "prefetch=null", "seed=1,2", launcher="slurm")
+    done = subprocess.run([*words, "--config-dir", str(tmp_path)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (batch,) = ledger.read(folder).batches.values()
+    script = (ledger.batch_folder(folder, batch.name) / "job.sh").read_text()
+    assert {"#SBATCH --time=0:07:00", "#SBATCH --gres=gpu:1", "#SBATCH --partition=normal"} <= {*script.splitlines()}
+    assert (batch.tasks, batch.settings["pack"], batch.settings["resources"]) == (1, 2, [])
+    assert attempts(folder) == [1, 1]
+    assert {record["config"]["tracking"]["mode"] for record in read(folder)} == {"offline"}
