@@ -396,7 +396,7 @@ def test_folders_that_cannot_be_filled_are_refused(command, tmp_path):
     for (_, _, err), said in zip(
         answers,
         (
-            "file/below: cannot be written: Not a directory",
+            "cannot write to file/below: Not a directory",
             "thesis holds other things (chapter.tex)",
             "another process",
         ),

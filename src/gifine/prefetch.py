@@ -18,11 +18,10 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from filelock import FileLock, Timeout
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from tqdm import tqdm
 
-from gifine import checkpoints, grid, needs, prefetched
+from gifine import checkpoints, grid, needs, prefetched, storage
 from gifine.commands import Parser, call
 from gifine.config import RunConfig
 from gifine.errors import ConfigError, ExitCode, OutputError
@@ -77,24 +76,16 @@ def fill(folder: Path, wanted: Needs, *, runs: int) -> None:
         UserError: for a Hub out of reach, and a folder that cannot be written or is being filled by another process.
     """
     scratch = folder / SCRATCH
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / LOCK)
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise OutputError(f"{folder}: another process is filling it; wait for it to end") from error
-    except OSError as error:
-        raise OutputError(f"{folder}: cannot be written: {error.strerror}") from error
-    try:
-        store = Folder(folder, _manifest(folder), filling=True)
-        print(
-            f"runs: {runs}; they share: repositories {len(wanted.repositories)}, splits of Hub datasets "
-            f"{len(wanted.splits)}, official files {len(wanted.files)}, datasets as tokens {len(wanted.configs)}"
-        )
-        _bring(store, wanted, scratch)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-        lock.release()
+    with storage.locked(folder / LOCK, busy=f"{folder}: another process is filling it; wait for it to end"):
+        try:
+            store = Folder(folder, _manifest(folder), filling=True)
+            print(
+                f"runs: {runs}; they share: repositories {len(wanted.repositories)}, splits of Hub datasets "
+                f"{len(wanted.splits)}, official files {len(wanted.files)}, datasets as tokens {len(wanted.configs)}"
+            )
+            _bring(store, wanted, scratch)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
     _summarise(store)
 
 

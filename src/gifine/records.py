@@ -14,14 +14,13 @@ import subprocess
 import time
 import traceback
 from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
-
-from filelock import FileLock, Timeout
 
 from gifine import __version__, identity, signals, storage
 from gifine.config import RunConfig
@@ -132,26 +131,14 @@ def open_folder(config: RunConfig) -> Path:
     return folder
 
 
-@contextlib.contextmanager
-def locked(folder: Path) -> Generator[None]:
-    """Hold the run's folder for this process; the system lets go of it when the process dies, however it dies.
+def locked(folder: Path) -> AbstractContextManager[None]:
+    """Hold the run's folder for this process.
 
     Raises:
         OutputError: if another process holds it, or the folder cannot be written.
     """
-    lock = FileLock(folder / LOCK)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise OutputError(
-            f"{folder}: another process is at this run; wait for it to end, or give another output_dir"
-        ) from error
-    except OSError as error:
-        raise OutputError(f"cannot write to {folder}: {error.strerror}") from error
-    try:
-        yield
-    finally:
-        lock.release()
+    busy = f"{folder}: another process is at this run; wait for it to end, or give another output_dir"
+    return storage.locked(folder / LOCK, busy=busy)
 
 
 def keep(record: Record, folder: Path, fit: Callable[[], None], *, writes: bool) -> None:

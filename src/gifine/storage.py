@@ -1,4 +1,4 @@
-"""Disks that are full, over a quota or read-only: found before a run, or told from what any library raises."""
+"""Disks that are full, over a quota or read-only: found before a run, or told from what any library raises. Locks."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import os
 import shutil
 from collections.abc import Generator, Iterator
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from gifine.errors import OutputError
 
@@ -59,6 +61,27 @@ def writing(path: Path, partial: Path) -> Generator[None]:
         if problem is not None:
             raise OutputError(f"cannot write {path}: {problem}") from error
         raise
+
+
+@contextlib.contextmanager
+def locked(path: Path, *, busy: str, seconds: float = 0) -> Generator[None]:
+    """Hold a lock file for this process; the system lets go of it when the process dies, however it dies.
+
+    Raises:
+        OutputError: with `busy`, if another process holds it for so long, or if its folder cannot be written.
+    """
+    lock = FileLock(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=seconds)
+    except Timeout as error:
+        raise OutputError(busy) from error
+    except OSError as error:
+        raise OutputError(f"cannot write to {path.parent}: {error.strerror}") from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _probe(folder: Path) -> str | None:

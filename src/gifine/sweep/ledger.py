@@ -6,18 +6,15 @@ job id, and with it afterwards: after a crash in between, `slurm.find` says whet
 
 from __future__ import annotations
 
-import contextlib
 import json
 import secrets
-from collections.abc import Generator
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
-from filelock import FileLock, Timeout
-
-from gifine import records
+from gifine import records, storage
 from gifine.errors import OutputError, RunError
 from gifine.records import Record
 
@@ -122,26 +119,14 @@ def write(sweep: Path, ledger: Ledger) -> None:
     records.write_text(sweep / FOLDER / LEDGER, json.dumps(entries, indent=1, ensure_ascii=False) + "\n")
 
 
-@contextlib.contextmanager
-def locked(sweep: Path) -> Generator[None]:
+def locked(sweep: Path) -> AbstractContextManager[None]:
     """Nobody else decides what to submit meanwhile, on this machine or another one with the same folder.
 
     Raises:
         OutputError: if the folder cannot be written, or another process does not let go of it.
     """
-    folder = sweep / FOLDER
-    lock = FileLock(folder / ".lock")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=_LOCK_SECONDS)
-    except Timeout as error:
-        raise OutputError(f"{sweep}: another process is submitting into it, for {_LOCK_SECONDS:.0f} s now") from error
-    except OSError as error:
-        raise OutputError(f"cannot write to {folder}: {error.strerror}") from error
-    try:
-        yield
-    finally:
-        lock.release()
+    busy = f"{sweep}: another process is submitting into it, for {_LOCK_SECONDS:.0f} s now"
+    return storage.locked(sweep / FOLDER / ".lock", busy=busy, seconds=_LOCK_SECONDS)
 
 
 def mark(record: Record | None) -> str:
