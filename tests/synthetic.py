@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+
 from gifine import cli, identity, records
-from gifine.config import RunConfig
+from gifine.config import GateSide, RunConfig
 from gifine.records import Record, Status
+from gifine.report.reading import Reader, Run
+
+Gate = dict[str, object]  # fields of GiConfig
+PLAIN: Gate = {"side": GateSide.none}
+BOTH: Gate = {"side": GateSide.both, "level": 0.3}
+KEY: Gate = {"side": GateSide.key, "level": 0.1, "layers": 6}
 
 _COMPOSED: dict[tuple[str, ...], RunConfig] = {}
 
@@ -49,3 +60,32 @@ def write(root: Path, made: Record) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     records.write(folder, made)
     return folder
+
+
+def sweep(
+    root: Path,
+    scores: Callable[[RunConfig], Sequence[float | None]],
+    *,
+    tasks: Iterable[str] = ("rte",),
+    gates: Iterable[Gate] = (PLAIN, BOTH),
+    seeds: Iterable[int] = range(1, 6),
+    model: str = "debertav3",
+    overrides: Sequence[str] = (),
+) -> Path:
+    """Done runs of a grid, with the scores that the function gives; `root` itself."""
+    for task, gate, seed in itertools.product(tasks, gates, seeds):
+        made = config(f"task={task}", f"model={model}", *overrides, seed=seed, **gate)
+        write(root, record(made, scores(made)))
+    return root
+
+
+def read(root: Path) -> list[Run]:
+    reading = Reader([root]).read()
+    assert reading.problems == []
+    return reading.runs
+
+
+def add_predictions(folder: Path, split: str, logits: np.ndarray, labels: np.ndarray) -> None:
+    """As `evaluation.write_predictions` writes them, which would import torch."""
+    columns = {"idx": np.arange(len(labels)), "label": labels, "logits": list(logits.astype(np.float32))}
+    pyarrow.parquet.write_table(pa.table(columns), folder / f"predictions-{split}.parquet")

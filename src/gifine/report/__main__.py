@@ -16,10 +16,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gifine import commands
-from gifine.errors import ArgumentError, ExitCode, OutputError, did_you_mean
+from gifine.errors import ArgumentError, ExitCode, OutputError, RunError, did_you_mean
 from gifine.report import contents, flat, latex, markdown, sheets, table
 from gifine.report.contents import Contents
-from gifine.report.reading import Reader
+from gifine.report.reading import Reader, Reading
 
 log = logging.getLogger(__name__)
 
@@ -54,21 +54,25 @@ def _report(args: Namespace) -> ExitCode:
     if style == "csv" and args.show is not None and len(args.show) > 1:
         raise ArgumentError("--format csv is one table: --show one of them, or use --out")
     reader = Reader(args.runs)
-    with contextlib.suppress(KeyboardInterrupt) if args.watch else contextlib.nullcontext():
-        shown = None
-        while True:
-            reading = reader.read()
-            if reading.runs != shown:
-                found = contents.gather(reading, args.rows, args.columns, with_predictions=not args.no_predictions)
-                _show(found, style, args.show, clear=args.watch is not None)
-                if args.out is not None:
-                    _write(found, args.out)
-                shown = reading.runs
-            if args.watch is None:
-                break
+    reading = reader.read()
+    _tell(reading, args, style)
+    with contextlib.suppress(KeyboardInterrupt):
+        while args.watch is not None:
             sys.stdout.flush()
             time.sleep(args.watch)
+            before = reading.runs
+            with contextlib.suppress(RunError):  # all of it is gone, perhaps to come back
+                reading = reader.read()
+            if reading.runs != before:
+                _tell(reading, args, style)
     return ExitCode.DONE
+
+
+def _tell(reading: Reading, args: Namespace, style: str) -> None:
+    found = contents.gather(reading, args.rows, args.columns, with_predictions=not args.no_predictions)
+    _show(found, style, args.show, clear=args.watch is not None)
+    if args.out is not None:
+        _write(found, args.out)
 
 
 def _show(found: Contents, style: str, names: Sequence[str] | None, *, clear: bool) -> None:
@@ -122,7 +126,10 @@ def _sheets(word: str) -> tuple[str, ...]:
 
 
 def _seconds(word: str) -> float:
-    seconds = float(word)
+    try:
+        seconds = float(word)
+    except ValueError:
+        seconds = 0.0
     if not 0 < seconds < float("inf"):
         raise ArgumentTypeError(f"{word} is no number of seconds above 0")
     return seconds

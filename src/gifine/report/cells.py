@@ -9,8 +9,9 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
+from gifine.config import GiConfig
 from gifine.errors import ArgumentError, did_you_mean
 from gifine.records import Status
 from gifine.report import settings
@@ -88,7 +89,7 @@ def check_keys(runs: Sequence[Run], keys: Sequence[str]) -> None:
     twice = [key for key, count in Counter(keys).items() if count > 1]
     if twice:
         raise ArgumentError(f"{', '.join(twice)}: more than once in --rows and --columns")
-    known = set(NAMED)
+    known = {*NAMED, *(f"gi.{each.name}" for each in fields(GiConfig))}  # those, though there may be baselines only
     for each in {id(part): part for run in runs for part in (run.setup, run.gate)}.values():
         known.update(each.keys())
     for key in keys:

@@ -126,17 +126,20 @@ def _comparison(model: str, extra: dict[str, Value], both: list[Pair], measure: 
 
 
 def _effect(pairs: Sequence[Pair], measure: str) -> Effect:
-    baseline, gated = (
-        np.asarray([getattr(each, side).score(measure) for each in pairs], dtype=float)
-        for side in ("baseline", "gated")
-    )
+    sides = ([each.baseline.score(measure) for each in pairs], [each.gated.score(measure) for each in pairs])
+    baseline, gated = (np.asarray(side, dtype=float) for side in sides)
+    return effect_of(baseline, gated)
+
+
+def effect_of(baseline: np.ndarray, gated: np.ndarray) -> Effect:
+    """What pairs of scores, (N,) each, say on their own; without a verdict, which the other tasks have a part in."""
     differences = gated - baseline
     summary = cells.summarise([float(each) for each in differences])
     tested = statistics.paired_t(differences)
     if tested is None:
         return Effect(summary)
     p, low, high = tested
-    effect = power.detectable_effect(len(pairs))
+    effect = power.detectable_effect(len(differences))
     return Effect(
         summary,
         interval=(low, high),

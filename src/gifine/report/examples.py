@@ -14,6 +14,7 @@ from scipy import stats
 
 _SEED = 2208
 _DRAWS = 2_000
+_NEGLIGIBLE = 1e-30  # probabilities below are left out: tens of thousands of them take seconds
 _CHUNK = 200  # draws at a time: memory
 
 
@@ -27,10 +28,12 @@ def mcnemar(net: np.ndarray) -> float:
     their sum is a convolution of binomials, one for each magnitude.
     """
     magnitudes, counts = np.unique(np.abs(net[net != 0]), return_counts=True)
-    distribution = np.ones(1)  # of the sum, from −S to S in steps of 1
+    distribution = np.ones(1)  # of the sum, around 0 in steps of 1
     for magnitude, count in zip(magnitudes, counts, strict=True):
-        spread = np.zeros(2 * magnitude * count + 1)
-        spread[:: 2 * magnitude] = stats.binom.pmf(np.arange(count + 1), count, 0.5)
+        binomial = stats.binom.pmf(np.arange(count + 1), count, 0.5)
+        binomial = binomial[binomial > _NEGLIGIBLE]  # symmetric, so it stays in the middle
+        spread = np.zeros(2 * magnitude * (len(binomial) - 1) + 1)
+        spread[:: 2 * magnitude] = binomial
         distribution = np.convolve(distribution, spread)
     middle, observed = len(distribution) // 2, abs(int(net.sum()))
     if observed == 0:
@@ -48,24 +51,29 @@ def paired_bootstrap(
     one side of zero, with one draw added to each (Efron and Tibshirani 1993, chapter 15; Berg-Kirkpatrick et al. 2012).
     """
     rng = np.random.default_rng(_SEED)
-    of_draws = _of_numbers if metric in ("pearson", "spearman") else _of_classes
-    measure = of_draws(metric, np.concatenate([gated, baseline]), labels)
-    drawn = []
+    scores_of, pairs, drawn = draws(metric, np.concatenate([gated, baseline]), labels), len(baseline), []
     for start in range(0, _DRAWS, _CHUNK):
-        scores = measure(rng, min(_CHUNK, _DRAWS - start))
-        pairs = len(baseline)
-        drawn.append(np.nanmean(scores[:pairs] - scores[pairs:], axis=0))
+        scores = scores_of(rng, min(_CHUNK, _DRAWS - start))
+        drawn.append(np.mean(scores[:pairs] - scores[pairs:], axis=0))
     differences = np.concatenate(drawn)
+    differences = differences[np.isfinite(differences)]  # a correlation of equal numbers, which few examples may give
+    if not len(differences):
+        return 1.0, 0.0, 0.0
     below, above = np.sum(differences <= 0), np.sum(differences >= 0)
     p = min(1.0, 2 * (1 + min(below, above)) / (1 + len(differences)))
     low, high = np.quantile(differences, [0.025, 0.975])
     return float(p), float(low), float(high)
 
 
-Measure = Callable[[np.random.Generator, int], np.ndarray]  # (2S, draws) of a number of draws
+Draws = Callable[[np.random.Generator, int], np.ndarray]  # a number of draws: scores (P, draws)
 
 
-def _of_classes(metric: str, predictions: np.ndarray, labels: np.ndarray) -> Measure:
+def draws(metric: str, predictions: np.ndarray, labels: np.ndarray) -> Draws:
+    """What gives the metric of predictions (P, N) on examples that are drawn with replacement."""
+    return (_of_numbers if metric in ("pearson", "spearman") else _of_classes)(metric, predictions, labels)
+
+
+def _of_classes(metric: str, predictions: np.ndarray, labels: np.ndarray) -> Draws:
     """A draw of N examples is a draw of how often each combination of label and answers occurs: far fewer than N."""
     combinations, counts = np.unique(np.vstack([labels, predictions]), axis=1, return_counts=True)
     classes = np.union1d(labels, predictions)
@@ -108,7 +116,7 @@ def _matthews(hits: np.ndarray, answers: np.ndarray, labels: np.ndarray, classes
 _CLASSES = {"accuracy": _accuracy, "f1": _f1, "f1_macro": _f1_macro, "matthews": _matthews}
 
 
-def _of_numbers(metric: str, predictions: np.ndarray, labels: np.ndarray) -> Measure:
+def _of_numbers(metric: str, predictions: np.ndarray, labels: np.ndarray) -> Draws:
     def measure(rng: np.random.Generator, draws: int) -> np.ndarray:
         places = rng.integers(len(labels), size=(draws, len(labels)))
         drawn = _standardised(labels[places], ranks=metric == "spearman")

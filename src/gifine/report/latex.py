@@ -20,7 +20,7 @@ _ESCAPES = {
     "≤": r"$\leq$",
     "–": "--",
     "…": r"\dots{}",
-    '"': r"\textquotedbl{}",
+    '"': "''",
     **{each: f"\\{each}" for each in "&%$#_{}"},
 }
 _SPECIAL = re.compile("|".join(map(re.escape, _ESCAPES)))

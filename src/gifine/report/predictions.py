@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from gifine import metrics
-from gifine.report import examples
 from gifine.report.pairing import Pair
 from gifine.report.reading import Run
 
@@ -49,6 +48,8 @@ def test(pairs: Sequence[Pair], measure: str) -> PredictionTest:
         answers.append((theirs, ours))
     if labels is None or not answers:
         return found
+    from gifine.report import examples  # scipy.stats: half a second, which a report without predictions need not wait
+
     found.pairs = len(answers)
     baseline, gated = (np.asarray(side) for side in zip(*answers, strict=True))
     if metric == "accuracy":
@@ -68,7 +69,7 @@ class _UnusableError(Exception):
 
 def _answers(run: Run, measure: str) -> tuple[np.ndarray, np.ndarray]:
     """Predicted classes or numbers and labels, each (N,), by the examples' place in their file."""
-    import pyarrow.parquet  # 0.2 s, and a report without predictions has no use for it
+    import pyarrow.parquet  # 0.2 s
 
     path = run.folder / f"predictions-{run.task.split(measure)}.parquet"
     if not path.is_file():

@@ -75,9 +75,9 @@ def set_beside(runs: Sequence[Run]) -> list[Entry]:
                     measure=score.measure,
                     runs=members,
                     ours=score.summary,
-                    theirs=number / 100,
-                    their_spread=spread / 100 if spread is not None else None,
-                    difference=score.summary.mean - number / 100,
+                    theirs=_fraction(number),
+                    their_spread=_fraction(spread) if spread is not None else None,
+                    difference=score.summary.mean - _fraction(number),
                     differing=_differing(run, column, score.summary),
                     caveats=column.get("caveats", ["one number a task; of how many runs is not said"]),
                 )
@@ -86,9 +86,19 @@ def set_beside(runs: Sequence[Run]) -> list[Entry]:
     return sorted(
         found,
         key=lambda each: settings.order(
-            [columns.index(each.column), each.task.name, each.measure, *settings.gate_place(each.gate)]
+            [
+                columns.index(each.column),
+                each.task.name,
+                each.measure,
+                *settings.gate_place(each.gate),
+                *each.extra.values(),
+            ]
         ),
     )
+
+
+def _fraction(percent: float) -> float:
+    return round(percent / 100, 6)  # 91.1 / 100 is not 0.911
 
 
 @cache
