@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +17,9 @@ from gifine.config import GateSide, RunConfig
 from gifine.records import Record, Status
 from gifine.report.reading import Reader, Run
 
-Gate = dict[str, object]  # fields of GiConfig
+T = TypeVar("T")
+
+Gate = dict[str, Any]  # fields of GiConfig
 PLAIN: Gate = {"side": GateSide.none}
 BOTH: Gate = {"side": GateSide.both, "level": 0.3}
 KEY: Gate = {"side": GateSide.key, "level": 0.1, "layers": 6}
@@ -24,12 +27,12 @@ KEY: Gate = {"side": GateSide.key, "level": 0.1, "layers": 6}
 _COMPOSED: dict[tuple[str, ...], RunConfig] = {}
 
 
-def config(*overrides: str, seed: int = 1, **gi: object) -> RunConfig:
+def config(*overrides: str, seed: int = 1, **gi: Any) -> RunConfig:
     """A config as the command line composes it; gate and seed without composing anew, which takes 0.1 s."""
     if overrides not in _COMPOSED:
         _COMPOSED[overrides] = cli.config_from(cli.compose(["gi=none", *overrides]))
     composed = _COMPOSED[overrides]
-    gate = replace(composed.gi, **gi)  # pyrefly: ignore[bad-argument-type]
+    gate = replace(composed.gi, **gi)
     return replace(composed, gi=gate, seed=seed)
 
 
@@ -41,9 +44,7 @@ def measures(config: RunConfig) -> list[str]:
     ]
 
 
-def record(
-    config: RunConfig, scores: Sequence[float | None], status: Status = Status.DONE, **entries: object
-) -> Record:
+def record(config: RunConfig, scores: Sequence[float | None], status: Status = Status.DONE, **entries: Any) -> Record:
     """The record of a run with these official scores, in the order of `measures`."""
     found = dict(zip(measures(config), scores, strict=True)) if scores else {}
     provenance = {"data": {"validation": config.task.name}, "processes": 1, "device": "cpu"}
@@ -51,7 +52,7 @@ def record(
         identity.run_id(config), identity.slug(config), identity.to_dict(config), metrics=found, status=status
     )
     made.provenance, made.finished = provenance, "2026-01-01T00:00:00+00:00"
-    return replace(made, **entries)  # pyrefly: ignore[bad-argument-type]
+    return replace(made, **entries)
 
 
 def write(root: Path, made: Record) -> Path:
@@ -60,6 +61,12 @@ def write(root: Path, made: Record) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     records.write(folder, made)
     return folder
+
+
+def given(value: T | None) -> T:
+    """What a test is sure to be there."""
+    assert value is not None
+    return value
 
 
 def sweep(

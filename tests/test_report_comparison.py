@@ -10,7 +10,7 @@ import pytest
 from gifine.records import Status
 from gifine.report import cells, comparison, pairing, power, statistics
 from gifine.report.comparison import Effect, Verdict
-from synthetic import BOTH, KEY, PLAIN, config, measures, read, record, sweep, write
+from synthetic import BOTH, KEY, PLAIN, config, given, measures, read, record, sweep, write
 
 DEV_ROWS = (1043, 872, 408, 1500, 40430, 9815, 5463, 277, 71)  # of the nine tasks
 
@@ -38,8 +38,8 @@ def test_each_gate_and_task_is_compared_over_its_seeds(tmp_path):
     assert [each.effect.verdict for each in found if not each.is_primary] == [None, None]
     last = found[-1]
     baseline, gated = (np.asarray(side) for side in last.scores)
-    expected = statistics.paired_t(gated - baseline)
-    assert (last.effect.p, *last.effect.interval) == pytest.approx(expected)
+    expected = given(statistics.paired_t(gated - baseline))
+    assert (last.effect.p, *given(last.effect.interval)) == pytest.approx(expected)
     assert last.effect.summary.mean == pytest.approx(np.mean(gated - baseline))
     family = [each.effect for each in found[3:] if each.is_primary]
     assert [each.p_holm for each in family] == statistics.holm([each.p for each in family])
@@ -47,7 +47,7 @@ def test_each_gate_and_task_is_compared_over_its_seeds(tmp_path):
     assert [each.p_holm_all for each in primary] == statistics.holm([each.effect.p for each in primary])
     assert [each.gated.seed for each in last.pairs] == [1, 2, 3, 4, 5]
     assert last.effect.p_sign_flip == 2 / 2**5
-    assert last.predictions.reason == "no predictions were kept"
+    assert given(last.predictions).reason == "no predictions were kept"
 
 
 def test_level_zero_is_a_gate(tmp_path):
@@ -119,7 +119,7 @@ def test_with_and_without_degenerate_runs(tmp_path):
     write(tmp_path, record(config("task=rte", "model=debertav3", seed=6), [0.8]))
     (found,) = compared(tmp_path)
     assert (found.effect.summary.n, found.effect.verdict) == (6, Verdict.UNDECIDED)
-    assert (found.regular.summary.n, found.regular.verdict) == (5, Verdict.HELPS)
+    assert (given(found.regular).summary.n, given(found.regular).verdict) == (5, Verdict.HELPS)
     assert found.failures["gated"] == {Status.DEGENERATE: 1}
 
 
@@ -150,7 +150,7 @@ def test_a_verdict_takes_three_pairs(tmp_path, seeds, verdict):
 
     (found,) = compared(sweep(tmp_path, clear, seeds=range(1, seeds + 1)))
     assert found.effect.verdict is verdict
-    assert found.effect.p < 0.05
+    assert given(found.effect.p) < 0.05
 
 
 def test_how_many_more_seeds(tmp_path):
@@ -160,10 +160,9 @@ def test_how_many_more_seeds(tmp_path):
     comparison.judge([effect, *others])
     needed = power.pairs_needed(0.01, float(np.std(differences, ddof=1)), 0.05 / 4)
     assert effect.verdict is Verdict.UNDECIDED
-    assert effect.more_seeds == needed - 5
+    assert effect.more_seeds == given(needed) - 5
     assert others[0].more_seeds is None, "beyond reach"
-    sd = effect.summary.sd
-    assert effect.detectable == pytest.approx(power.detectable_effect(5) * sd)
+    assert effect.detectable == pytest.approx(given(power.detectable_effect(5)) * given(effect.summary.sd))
 
 
 def simulated(rng, rows: int, seeds: int, effect: float = 0.0, collapse: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
@@ -183,7 +182,7 @@ def effects(rng, seeds: int = 5, **options: float) -> list[Effect]:
     for rows in DEV_ROWS:
         baseline, gated = simulated(rng, rows, seeds, **options)
         differences = gated - baseline
-        found.append(Effect(cells.summarise(list(differences)), p=statistics.paired_t(differences)[0]))
+        found.append(Effect(cells.summarise(list(differences)), p=given(statistics.paired_t(differences))[0]))
     comparison.judge(found)
     return found
 
@@ -197,14 +196,14 @@ def test_no_effect_is_claimed_in_about_one_of_twenty_sweeps():
     """1,000 sweeps of nine tasks and five seeds in which the gates do nothing."""
     rng = np.random.default_rng(2208)
     claimed = [any(each.verdict is not Verdict.UNDECIDED for each in effects(rng)) for _ in range(1000)]
-    assert within(np.mean(claimed), 0.05, 1000), np.mean(claimed)
+    assert within(float(np.mean(claimed)), 0.05, 1000), np.mean(claimed)
 
 
 @pytest.mark.parametrize("seeds", [3, 10])
 def test_so_with_other_numbers_of_seeds(seeds):
     rng = np.random.default_rng(seeds)
     claimed = [any(each.verdict is not Verdict.UNDECIDED for each in effects(rng, seeds)) for _ in range(500)]
-    assert within(np.mean(claimed), 0.05, 500), np.mean(claimed)
+    assert within(float(np.mean(claimed)), 0.05, 500), np.mean(claimed)
 
 
 def test_runs_that_collapse_make_no_false_claims():
@@ -218,12 +217,12 @@ def test_an_effect_is_found_as_often_as_the_power_says():
     """One task; the true effect is what five seeds show with 80 % power."""
     rng, times, rows, seeds = np.random.default_rng(5), 1000, 40430, 5
     sd = math.sqrt(2 * (0.01**2 + 0.85 * 0.15 / rows))
-    effect = power.detectable_effect(seeds) * sd
+    effect = given(power.detectable_effect(seeds)) * sd
     found = []
     for _ in range(times):
         baseline, gated = simulated(rng, rows, seeds, effect)
-        made = Effect(cells.summarise(list(gated - baseline)), p=statistics.paired_t(gated - baseline)[0])
+        made = Effect(cells.summarise(list(gated - baseline)), p=given(statistics.paired_t(gated - baseline))[0])
         comparison.judge([made])
         found.append(made.verdict)
-    assert within(np.mean([each is Verdict.HELPS for each in found]), 0.8, times)
+    assert within(float(np.mean([each is Verdict.HELPS for each in found])), 0.8, times)
     assert Verdict.HURTS not in found

@@ -7,26 +7,28 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given as for_all
+from hypothesis import settings
 from hypothesis import strategies as st
 from scipy import stats
 
 from gifine.report import power, statistics
+from synthetic import given
 
 scores = st.floats(-1, 1).map(lambda x: round(x, 4))
 several = st.lists(scores, min_size=2, max_size=12).map(np.asarray)
 varied = several.filter(lambda d: np.ptp(d) > 1e-3)
 
 
-@given(varied)
+@for_all(varied)
 def test_paired_t_is_scipys(differences):
     expected = stats.ttest_1samp(differences, 0)
-    p, low, high = statistics.paired_t(differences)
+    p, low, high = given(statistics.paired_t(differences))
     assert p == pytest.approx(expected.pvalue, abs=1e-12)
     assert (low, high) == pytest.approx(tuple(expected.confidence_interval()), abs=1e-9)
 
 
-@given(varied, varied)
+@for_all(varied, varied)
 def test_welch_t_is_scipys(one, other):
     assert statistics.welch_t(one, other) == pytest.approx(
         stats.ttest_ind(one, other, equal_var=False).pvalue, abs=1e-12
@@ -34,9 +36,9 @@ def test_welch_t_is_scipys(one, other):
 
 
 def test_equal_differences_are_not_infinitely_significant():
-    p, low, high = statistics.paired_t(np.full(5, 1 / 277))
+    p, low, high = given(statistics.paired_t(np.full(5, 1 / 277)))
     assert (p, low) == (pytest.approx(2 / 2**5), high)
-    assert statistics.paired_t(np.zeros(5))[0] == 1
+    assert given(statistics.paired_t(np.zeros(5)))[0] == 1
     assert statistics.welch_t(np.full(3, 0.5), np.full(3, 0.6)) == pytest.approx(2 / math.comb(6, 3))
     assert statistics.welch_t(np.full(3, 0.5), np.full(3, 0.5)) == 1
 
@@ -51,7 +53,7 @@ def test_one_pair_says_nothing(few):
     assert statistics.sign_flip(few) == statistics.sign(few) == 1
 
 
-@given(st.lists(scores, min_size=2, max_size=9).map(np.asarray))
+@for_all(st.lists(scores, min_size=2, max_size=9).map(np.asarray))
 @settings(max_examples=50, deadline=None)
 def test_sign_flip_is_scipys_permutation_test(differences):
     exact = stats.permutation_test(
@@ -80,14 +82,14 @@ def test_sign_flip_of_many_pairs_is_near_the_exact_one_and_the_same_each_time():
     assert statistics.sign_flip(differences) == statistics.sign_flip(differences.copy())
 
 
-@given(several)
+@for_all(several)
 def test_sign_test_is_scipys_without_ties(differences):
     better, n = int(np.sum(differences > 0)), int(np.count_nonzero(differences))
     expected = stats.binomtest(better, n).pvalue if n else 1
     assert statistics.sign(differences) == pytest.approx(expected)
 
 
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=9))
+@for_all(st.lists(st.floats(0, 1), min_size=1, max_size=9))
 def test_holm_rejects_what_its_step_down_procedure_rejects(p_values):
     rejected, places = set(), np.argsort(p_values, kind="stable")
     for rank, place in enumerate(places):
@@ -95,8 +97,8 @@ def test_holm_rejects_what_its_step_down_procedure_rejects(p_values):
             break
         rejected.add(int(place))
     corrected = statistics.holm(p_values)
-    assert {place for place, p in enumerate(corrected) if p < 0.05} == rejected
-    assert all(p <= c <= 1 for p, c in zip(p_values, corrected, strict=True))
+    assert {place for place, p in enumerate(corrected) if given(p) < 0.05} == rejected
+    assert all(p <= given(c) <= 1 for p, c in zip(p_values, corrected, strict=True))
 
 
 def test_holm_by_hand_and_without_what_was_not_tested():
@@ -112,10 +114,10 @@ def test_holm_by_hand_and_without_what_was_not_tested():
 def test_bootstrap_interval_is_deterministic_and_as_narrow_as_its_docstring_says():
     rng = np.random.default_rng(1)
     samples = rng.normal(size=(400, 5))
-    intervals = [statistics.bootstrap_interval(each) for each in samples]
+    intervals = [given(statistics.bootstrap_interval(each)) for each in samples]
     assert intervals[0] == statistics.bootstrap_interval(samples[0])
     assert np.mean([low <= 0 <= high for low, high in intervals]) == pytest.approx(0.84, abs=0.06)
-    t = [statistics.paired_t(each) for each in samples]
+    t = [given(statistics.paired_t(each)) for each in samples]
     assert np.mean([low <= 0 <= high for _, low, high in t]) == pytest.approx(0.95, abs=0.035)
 
 
@@ -142,11 +144,11 @@ def test_almost_stochastic_order_is_deepsigs(gated, baseline, deepsig):
     )
 
 
-@given(several, st.randoms())
+@for_all(several, st.randoms())
 def test_almost_stochastic_order_knows_no_pairs_no_units_and_is_a_fraction(scores, random):
     other = np.asarray(random.sample(list(scores), len(scores)))
-    assert statistics.almost_stochastic_order(scores, other) >= 0.5, "the same scores in another order"
-    epsilon = statistics.almost_stochastic_order(scores + 0.1, scores**2)
+    assert given(statistics.almost_stochastic_order(scores, other)) >= 0.5, "the same scores in another order"
+    epsilon = given(statistics.almost_stochastic_order(scores + 0.1, scores**2))
     assert 0 <= epsilon <= 1
     assert statistics.almost_stochastic_order(100 * (scores + 0.1), 100 * scores**2) == pytest.approx(epsilon, abs=1e-6)
 
@@ -157,7 +159,7 @@ def test_almost_stochastic_order_of_clear_cases():
     assert statistics.almost_stochastic_order(low, high) == 1
 
 
-@given(st.integers(2, 200), st.floats(0, 3))
+@for_all(st.integers(2, 200), st.floats(0, 3))
 def test_power_is_the_integral_over_the_deviations_distribution(n, effect):
     """P(|T| > t) = E[Φ(δ√n − t s) + Φ(−δ√n − t s)], s² distributed as χ²/(n − 1)."""
     points = (np.arange(4000) + 0.5) / 4000
@@ -170,7 +172,7 @@ def test_power_is_the_integral_over_the_deviations_distribution(n, effect):
 @pytest.mark.parametrize("n", [2, 3, 5, 10, 50])
 @pytest.mark.parametrize("alpha", [0.05, 0.05 / 9])
 def test_detectable_effect_has_the_power_that_it_says(n, alpha):
-    assert power.of(power.detectable_effect(n, alpha), n, alpha) == pytest.approx(0.8, abs=1e-4)
+    assert power.of(given(power.detectable_effect(n, alpha)), n, alpha) == pytest.approx(0.8, abs=1e-4)
 
 
 @pytest.mark.parametrize(("mean", "sd", "n"), [(0.3, 1, 90), (-1, 1, 10), (0.5, 1, 34), (0.1, 1, None), (0, 1, None)])
@@ -186,6 +188,6 @@ def test_pairs_needed_where_nothing_varies():
 
 def test_power_in_simulation():
     """Five seeds, and a true effect as large as five seeds show with 80 % power: 80 % of experiments show it."""
-    effect, rng = power.detectable_effect(5), np.random.default_rng(3)
-    found = [statistics.paired_t(each)[0] < 0.05 for each in rng.normal(effect, 1, size=(2000, 5))]
+    effect, rng = given(power.detectable_effect(5)), np.random.default_rng(3)
+    found = [given(statistics.paired_t(each))[0] < 0.05 for each in rng.normal(effect, 1, size=(2000, 5))]
     assert np.mean(found) == pytest.approx(0.8, abs=3 * math.sqrt(0.8 * 0.2 / 2000))

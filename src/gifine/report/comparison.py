@@ -40,7 +40,7 @@ class Effect:
     p_sign_flip: float | None = None
     p_sign: float | None = None
     epsilon_min: float | None = None  # almost stochastic order; below 0.5: gated dominates
-    detectable: float | None = None  # mean difference that so many pairs show with 80 % power
+    detectable: float | None = None  # mean difference that so many pairs show with 80 % power; None if none differ
     more_seeds: int | None = None  # that would settle it, if undecided; None: nobody can say, or beyond reach
 
 
@@ -148,7 +148,7 @@ def effect_of(baseline: np.ndarray, gated: np.ndarray) -> Effect:
         p_sign_flip=statistics.sign_flip(differences),
         p_sign=statistics.sign(differences),
         epsilon_min=statistics.almost_stochastic_order(gated, baseline),
-        detectable=effect * summary.sd if effect is not None and summary.sd is not None else None,
+        detectable=effect * summary.sd if effect is not None and summary.sd else None,
     )
 
 
