@@ -10,6 +10,7 @@ import pytest
 from conftest import ROOT
 from gifine import evaluate, grid, predict, prefetched
 from gifine.prefetched import Manifest
+from gifine.report import __main__ as report
 
 START = r"^(?:# +)?(?:\.venv/bin/)?(?:python|torchrun --nproc-per-node=4)"
 COMMAND = START + r" -m gifine(?:\.prefetch|\.doctor|\.sweep plan)? (.+)$"
@@ -35,9 +36,9 @@ def test_commands_are_found():
     assert len(COMMANDS) >= 5
 
 
-@pytest.mark.parametrize("module", [evaluate, predict], ids=["evaluate", "predict"])
+@pytest.mark.parametrize("module", [evaluate, predict, report], ids=["evaluate", "predict", "report"])
 def test_commands_after_a_run_have_arguments_that_there_are(module):
-    name = module.__name__
+    name = module.__name__.removesuffix(".__main__")
     texts = [path.read_text() for path in DOCUMENTS]
     commands = [words for text in texts for words in re.findall(rf"^\S*python -m {name} (.+)$", text, re.MULTILINE)]
     assert commands

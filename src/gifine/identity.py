@@ -44,46 +44,53 @@ def from_dict(entries: dict[str, Any]) -> RunConfig:
 
 
 def run_id(config: RunConfig) -> str:
-    """Twelve hex digits that are equal for two configs exactly if these ask for the same result.
+    """Twelve hex digits that are equal for two configs exactly if these ask for the same result."""
+    canonical = json.dumps(deciding(to_dict(config)), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+
+
+def deciding(entries: dict[str, Any]) -> dict[str, Any]:
+    """Of a config as `to_dict` gives it, or a record has it, what decides the result.
 
     Left out: where data, caches and results lie, how results are shown and kept, and values without an effect (of the
-    gates where there are none, of other sizes and other sources).
+    gates where there are none, of other sizes and other sources). Keys that an older record does not have are no error.
+
+    Raises:
+        KeyError, TypeError, AttributeError: for entries that are no config of ours.
     """
-    deciding = to_dict(config)
-    for key in ("output_root", "output_dir", "resume", "overwrite", "deterministic", "prefetch"):
-        del deciding[key]
-    del deciding["evaluate"]["invariance"], deciding["recipe"], deciding["tracking"]
-    model, task, data, train = (deciding[key] for key in ("model", "task", "data", "train"))
-    size = config.model.sizes.get(config.model.size)
+    kept = {key: dict(value) if isinstance(value, dict) else value for key, value in entries.items()}
+    _drop(kept, "output_root", "output_dir", "resume", "overwrite", "deterministic", "prefetch", "recipe", "tracking")
+    model, gi, task, data, train = (kept[key] for key in ("model", "gi", "task", "data", "train"))
+    _drop(kept["evaluate"], "invariance")
+    size = model["sizes"].get(model["size"])
     if model["checkpoint"] is None and size is not None:
-        model["checkpoint"] = size.checkpoint
+        model["checkpoint"] = size["checkpoint"]
         if model["random_init"]:
-            model["config_overrides"] = size.config | model["config_overrides"]
+            model["config_overrides"] = size["config"] | model["config_overrides"]
     if not model["random_init"]:
-        del model["family"]  # the checkpoint's config.json has it
-    for key in ("name", "title", "size", "sizes"):
-        del model[key]
-    if config.gi.side is GateSide.none:
-        deciding["gi"] = {"side": "none"}
-    for key in ("dir", "cache_dir"):
-        del data[key]
-    if config.data.source is not DataSource.demo:
-        for key in ("demo_train_rows", "demo_eval_rows", "demo_seed"):
-            del data[key]
-    if config.task.files.train is not None:
+        _drop(model, "family")  # the checkpoint's config.json has it
+    _drop(model, "name", "title", "size", "sizes")
+    if gi["side"] == GateSide.none.value:
+        kept["gi"] = {"side": GateSide.none.value}
+    _drop(data, "dir", "cache_dir")
+    if data["source"] != DataSource.demo.value:
+        _drop(data, "demo_train_rows", "demo_eval_rows", "demo_seed")
+    if task["files"]["train"] is not None:
         data["source"] = "files"
-        del task["splits"], task["hub"]
+        _drop(task, "splits", "hub")
     else:
         used = {task["train_split"], *task["evaluation_splits"]}
         task["splits"] = {name: split for name, split in task["splits"].items() if name in used}
-    for key in ("title", "test_splits", "submission_labels", "submission_range"):
-        del task[key]
-    if config.model.init_from is not None:
-        model["init_from"] = checkpoints.known_as(config.model.init_from)
-    for key in ("save_model", "save_predictions", "save_steps", "keep_checkpoints", "log_steps", "device"):
-        del train[key]
-    canonical = json.dumps(deciding, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+    _drop(task, "title", "test_splits", "submission_labels", "submission_range")
+    if model.get("init_from") is not None:
+        model["init_from"] = checkpoints.known_as(model["init_from"])
+    _drop(train, "save_model", "save_predictions", "save_steps", "keep_checkpoints", "log_steps", "device")
+    return kept
+
+
+def _drop(entries: dict[str, Any], *keys: str) -> None:
+    for key in keys:
+        entries.pop(key, None)
 
 
 def slug(config: RunConfig) -> str:

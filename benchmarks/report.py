@@ -1,0 +1,111 @@
+"""What reading many runs takes: `python benchmarks/report.py`.
+
+Makes records of a grid nobody has trained, 10,000 by default, in a temporary folder, and then measures processes: one
+that only reads them, one that prints the whole report, one that does so with predictions for the tests on examples.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+
+from gifine import cli, identity, records
+from gifine.config import GateSide, RunConfig
+from gifine.records import Record, Status
+
+MODELS = ("bert", "roberta", "deberta", "debertav3")
+TASKS = ("cola", "sst2", "mrpc", "stsb", "qqp", "mnli", "qnli", "rte", "wnli")
+GATES = [
+    (GateSide.none, 0.3, None),
+    *itertools.product((GateSide.key, GateSide.query, GateSide.both), (0.0, 0.1, 0.3, 0.9), (None, 12, 6, 3)),
+]
+READ = "from gifine.report.reading import Reader; Reader([pathlib.Path(sys.argv[1])]).read()"
+REPORT = "from gifine.report.__main__ import main; main()"
+# The system counts the parent's memory among a child's (ru_maxrss), so the process says itself what it has used.
+PEAK = "print(re.search(r'VmHWM:\\s+(\\d+)', pathlib.Path('/proc/self/status').read_text())[1], file=sys.stderr)"
+EXAMPLES = 1000  # a split's, of the runs with predictions
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--records", type=int, default=10_000)
+    parser.add_argument("--with-predictions", type=int, default=1_000, help="records in the third measurement")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        many, some = Path(scratch, "many"), Path(scratch, "some")
+        write(many, args.records, predictions=False)
+        write(some, args.with_predictions, predictions=True)
+        size = sum(path.stat().st_size for path in many.glob("*/record.json"))
+        print(f"{args.records:,} records of {size / args.records / 1e3:.1f} kB")
+        measure("importing it", "import gifine.report.__main__", many)
+        measure("reading them", READ, many)
+        measure("the whole report", REPORT, many)
+        measure(f"of {args.with_predictions:,} with predictions", REPORT, some)
+
+
+def measure(name: str, program: str, root: Path) -> None:
+    """Print seconds and peak memory of a Python process."""
+    words = [sys.executable, "-c", f"import sys, pathlib, re; {program}; {PEAK}", str(root)]
+    clock = time.monotonic()
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    print(f"{name:<32} {time.monotonic() - clock:6.1f} s {int(done.stderr.split()[-1]) / 1024:6.0f} MB")
+
+
+def write(root: Path, count: int, *, predictions: bool) -> None:
+    """So many records, without the durability that `records.write` pays for."""
+    rng = np.random.default_rng(0)
+    provenance = records.provenance() | {"device": "cuda:0", "processes": 1, "data": {"train": "0" * 64}}
+    for config in itertools.islice(configs(), count):
+        folder = root / f"{identity.slug(config)}-{identity.run_id(config)}"
+        folder.mkdir(parents=True)
+        splits = {split: rng.integers(2, size=EXAMPLES) for split in config.task.evaluation_splits}
+        record = Record(identity.run_id(config), identity.slug(config), identity.to_dict(config), status=Status.DONE)
+        record.provenance, record.finished = provenance, "2026-01-01T00:00:00+00:00"
+        for split, metric in itertools.product(splits, config.task.metrics):
+            record.metrics[f"{config.task.name}/{split}/{metric}"] = float(rng.normal(0.8, 0.02))
+        if predictions:
+            for split in splits:
+                record.metrics |= answer(folder, config, split, rng)
+        (folder / records.RECORD).write_text(json.dumps(asdict(record), indent=2), encoding="utf-8")
+
+
+def configs() -> Iterator[RunConfig]:
+    """Seed by seed, so that any number of records has pairs."""
+    bases = [cli.config_from(cli.compose([f"model={m}", f"task={t}"])) for m in MODELS for t in TASKS]
+    for seed in itertools.count(1):
+        for base, (side, level, layers) in itertools.product(bases, GATES):
+            yield replace(base, seed=seed, gi=replace(base.gi, side=side, level=level, layers=layers))
+
+
+def answer(folder: Path, config: RunConfig, split: str, rng: np.random.Generator) -> dict[str, float | None]:
+    """Write predictions of one split, right in eight of ten examples; their metrics."""
+    from gifine import metrics
+
+    classes, labels = len(config.task.labels), np.arange(EXAMPLES)
+    if classes:
+        labels = labels % classes
+        logits = np.eye(classes)[np.where(rng.random(EXAMPLES) < 0.8, labels, rng.integers(classes, size=EXAMPLES))]
+        predicted = logits.argmax(1)
+    else:
+        predicted = labels + rng.normal(0, EXAMPLES / 5, size=EXAMPLES)
+        logits = predicted[:, None]
+    table = pa.table({"idx": np.arange(EXAMPLES), "label": labels, "logits": list(logits)})
+    pyarrow.parquet.write_table(table, folder / f"predictions-{split}.parquet")
+    found = metrics.compute(config.task.metrics, predicted, labels)
+    return {f"{config.task.name}/{split}/{name}": value for name, value in found.items()}
+
+
+if __name__ == "__main__":
+    main()

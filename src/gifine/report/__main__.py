@@ -1,0 +1,139 @@
+"""What runs say together: does the gate help, where, by how much, and could it be chance?
+
+    python -m gifine.report RUNS_OR_ROOT … [--rows KEY,…] [--columns KEY,…] [--format FORMAT] [--out DIR]
+
+Reads records, and predictions for the tests on examples; torch is not needed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sys
+import time
+from argparse import ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
+from collections.abc import Sequence
+from pathlib import Path
+
+from gifine import commands
+from gifine.errors import ArgumentError, ExitCode, OutputError, RunError, did_you_mean
+from gifine.report import contents, flat, latex, markdown, sheets, table
+from gifine.report.contents import Contents
+from gifine.report.reading import Reader, Reading
+
+log = logging.getLogger(__name__)
+
+FORMATS = ("terminal", "markdown", "csv", "latex", "json")
+
+
+def parser() -> commands.Parser:
+    parser = commands.Parser(
+        prog="python -m gifine.report",
+        description=(__doc__ or "").partition("\n")[0],
+        formatter_class=RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("runs", nargs="+", type=_path, metavar="RUNS_OR_ROOT", help="folders of runs, or folders that hold such")
+    add("--rows", type=_words, default=table.ROWS, metavar="KEY,…", help=f"config keys ({','.join(table.ROWS)})")
+    add("--columns", type=_words, default=table.COLUMNS, metavar="KEY,…", help=f"({','.join(table.COLUMNS)})")
+    add("--format", choices=FORMATS, help="terminal on a terminal, else markdown")
+    add("--show", type=_sheets, metavar="NAME,…", help=f"only these: {','.join(sheets.NAMES)}; of csv one (table)")
+    add("--no-predictions", action="store_true", help="leave out the tests that read predictions: quicker")
+    add("--out", type=_path, metavar="DIR", help="also write report.md, report.tex, report.json and a CSV file a table")
+    add("--watch", type=_seconds, metavar="SECONDS", help="look again so often, and print what has changed")
+    return parser
+
+
+def main(words: Sequence[str] | None = None) -> ExitCode:
+    """Run the command line (null: the process's own) and return its exit code."""
+    return commands.call(_report, parser(), words)
+
+
+def _report(args: Namespace) -> ExitCode:
+    style = args.format or ("terminal" if sys.stdout.isatty() else "markdown")
+    if style == "csv" and args.show is not None and len(args.show) > 1:
+        raise ArgumentError("--format csv is one table: --show one of them, or use --out")
+    reader = Reader(args.runs)
+    reading = reader.read()
+    _tell(reading, args, style)
+    with contextlib.suppress(KeyboardInterrupt):
+        while args.watch is not None:
+            sys.stdout.flush()
+            time.sleep(args.watch)
+            before = reading.runs
+            with contextlib.suppress(RunError):  # all of it is gone, perhaps to come back
+                reading = reader.read()
+            if reading.runs != before:
+                _tell(reading, args, style)
+    return ExitCode.DONE
+
+
+def _tell(reading: Reading, args: Namespace, style: str) -> None:
+    found = contents.gather(reading, args.rows, args.columns, with_predictions=not args.no_predictions)
+    _show(found, style, args.show, clear=args.watch is not None)
+    if args.out is not None:
+        _write(found, args.out)
+
+
+def _show(found: Contents, style: str, names: Sequence[str] | None, *, clear: bool) -> None:
+    if style == "csv":
+        print(flat.csv_text(flat.tables(found)[(names or sheets.NAMES)[0]]), end="")
+    elif style == "json":
+        print(flat.json_text(found, names or sheets.NAMES), end="")
+    elif style == "terminal":
+        from gifine.report import terminal  # rich: a fifth of a second
+
+        terminal.show(sheets.make(found, names or sheets.NAMES), sheets.summary(found), clear=clear)
+    else:
+        setter = latex if style == "latex" else markdown
+        print(setter.text(sheets.make(found, names or sheets.NAMES), sheets.summary(found)), end="")
+
+
+def _write(found: Contents, folder: Path) -> None:
+    """All formats of all tables."""
+    made, summary = sheets.make(found), sheets.summary(found)
+    texts = {
+        "report.md": markdown.text(made, summary),
+        "report.tex": latex.text(made, summary),
+        "report.json": flat.json_text(found, sheets.NAMES),
+        **{f"{name}.csv": flat.csv_text(rows) for name, rows in flat.tables(found).items()},
+    }
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in texts.items():
+            (folder / name).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise OutputError(f"cannot write to {folder}: {error.strerror}; give another --out") from error
+    log.info("written to %s: %s", folder, ", ".join(texts))
+
+
+def _path(word: str) -> Path:
+    return Path(word).expanduser()
+
+
+def _words(word: str) -> tuple[str, ...]:
+    return tuple(each.strip() for each in word.split(",") if each.strip())
+
+
+def _sheets(word: str) -> tuple[str, ...]:
+    names = _words(word)
+    for name in names:
+        if name not in sheets.NAMES:
+            raise ArgumentTypeError(
+                f"{name}: no such part{did_you_mean(name, sheets.NAMES)}; {', '.join(sheets.NAMES)}"
+            )
+    return names
+
+
+def _seconds(word: str) -> float:
+    try:
+        seconds = float(word)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise ArgumentTypeError(f"{word} is no number of seconds above 0")
+    return seconds
+
+
+if __name__ == "__main__":
+    sys.exit(main())

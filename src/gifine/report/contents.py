@@ -1,0 +1,49 @@
+"""All that a report shows, as data: what text, plots and pages are made of."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from gifine.records import Status
+from gifine.report import comparison, pairing, published, table
+from gifine.report.comparison import Comparison
+from gifine.report.pairing import Unpaired
+from gifine.report.published import Entry
+from gifine.report.reading import Problem, Reading, Run
+from gifine.report.table import Table
+
+
+@dataclass(slots=True)
+class Contents:
+    runs: list[Run]
+    problems: list[Problem]
+    table: Table
+    comparisons: list[Comparison]
+    unpaired: list[Unpaired]  # if there are gated runs and baselines at all
+    published: list[Entry]
+
+    @property
+    def counts(self) -> dict[Status, int]:
+        """Runs by status."""
+        counts = Counter(run.status for run in self.runs)
+        return {status: counts[status] for status in Status if counts[status]}
+
+
+def gather(
+    reading: Reading,
+    rows: Sequence[str] = table.ROWS,
+    columns: Sequence[str] = table.COLUMNS,
+    *,
+    with_predictions: bool = True,
+) -> Contents:
+    """Everything about these runs; reads predictions, where there are any, if it may.
+
+    Raises:
+        ArgumentError: for rows and columns that are no keys of these runs.
+    """
+    results = table.build(reading.runs, rows, columns)
+    pairs, unpaired = pairing.pair(reading.runs)
+    comparisons = comparison.compare(pairs, with_predictions=with_predictions)
+    return Contents(reading.runs, reading.problems, results, comparisons, unpaired, published.set_beside(reading.runs))

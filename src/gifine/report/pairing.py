@@ -1,0 +1,105 @@
+"""Gated runs with the baseline that differs from them in the gate alone, and those that have none."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from gifine.report import settings
+from gifine.report.reading import Run
+from gifine.report.settings import Settings
+
+_NAMED = 6  # keys in a reason
+_CANDIDATES = 200  # settings that the nearest one is looked for in: enough to say what is wrong
+
+
+@dataclass(slots=True, frozen=True)
+class Pair:
+    """The same model, task, data, recipe and seed, without gates and with them."""
+
+    baseline: Run
+    gated: Run
+
+
+@dataclass(slots=True)
+class Unpaired:
+    """Runs of one setting that are in no pair."""
+
+    runs: list[Run]
+    reason: str  # what would have to be, or what differs from the nearest setting
+
+    @property
+    def is_baseline(self) -> bool:
+        return settings.is_baseline(self.runs[0].gate)
+
+
+def pair(runs: Iterable[Run]) -> tuple[list[Pair], list[Unpaired]]:
+    """A pair for each gated run whose baseline is there, whatever became of them; and the others.
+
+    What a pair must share is all that decides a result but the gate: the deciding config (`identity.deciding`) without
+    `gi`, and what was found when it ran, the fingerprint of the data and the number of processes.
+    """
+    plain: dict[tuple[Settings, int], Run] = {}
+    gated: list[Run] = []
+    for run in runs:
+        if settings.is_baseline(run.gate):
+            plain[run.setup, run.seed] = run
+        else:
+            gated.append(run)
+    pairs: list[Pair] = []
+    refused: dict[int, tuple[Run, str]] = {}  # by id: the run, and what else differs from its partner
+    for run in gated:
+        baseline = plain.get((run.setup, run.seed))
+        differing = _other_circumstances(baseline, run) if baseline is not None else None
+        if baseline is not None and differing is None:
+            pairs.append(Pair(baseline, run))
+        elif baseline is not None and differing is not None:
+            refused |= {id(each): (each, differing) for each in (baseline, run)}
+    paired = {id(run) for each in pairs for run in (each.baseline, each.gated)}
+    groups: dict[tuple[Settings, Settings, str | None], list[Run]] = {}
+    for run in [*plain.values(), *gated]:
+        if id(run) not in paired:
+            _, differing = refused.get(id(run), (run, None))
+            groups.setdefault((run.setup, run.gate, differing), []).append(run)
+    partners = {True: _setups(gated), False: _setups(plain.values())}  # of baselines, of gated runs
+    return pairs, [
+        Unpaired(group, differing or _reason(group[0], partners[settings.is_baseline(gate)].get(group[0].task.name)))
+        for (_, gate, differing), group in groups.items()
+    ]
+
+
+def _other_circumstances(baseline: Run, gated: Run) -> str | None:
+    """What differs between two runs though their configs agree; what a run did not come to say differs from nothing."""
+    found = [
+        f"{what} ({ours}, {theirs})"
+        for what, theirs, ours in (
+            ("the data's fingerprint", baseline.data, gated.data),
+            ("the number of processes", baseline.processes, gated.processes),
+        )
+        if None not in (ours, theirs) and ours != theirs
+    ]
+    return f"it differs in {' and '.join(found)}" if found else None
+
+
+def _setups(runs: Iterable[Run]) -> dict[str, dict[Settings, Counter[int]]]:
+    """By task the settings that there are, with their seeds."""
+    found: dict[str, dict[Settings, Counter[int]]] = {}
+    for run in runs:
+        found.setdefault(run.task.name, {}).setdefault(run.setup, Counter())[run.seed] += 1
+    return found
+
+
+def _reason(run: Run, partners: dict[Settings, Counter[int]] | None) -> str:
+    wanted = "gated run" if settings.is_baseline(run.gate) else "baseline"
+    if not partners:
+        return f"no {wanted} of this task"
+    if run.setup in partners:
+        return f"no {wanted} of the same seed; there are seeds {', '.join(map(str, sorted(partners[run.setup])))}"
+    nearest = min(list(partners)[:_CANDIDATES], key=lambda each: len(run.setup.differing(each)))
+    keys = run.setup.differing(nearest)
+    words = [
+        f"{key} {settings.shown(run.setup.get(key))}, there {settings.shown(nearest.get(key))}" for key in keys[:_NAMED]
+    ]
+    more = f"; and {len(keys) - _NAMED} more keys" if len(keys) > _NAMED else ""
+    return f"the nearest {wanted} differs: {'; '.join(words)}{more}"

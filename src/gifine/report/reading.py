@@ -1,0 +1,213 @@
+"""Runs from their records, in little memory: 10,000 of them are a few megabytes.
+
+A record that cannot be read, is not ours or is there twice becomes a `Problem`; it stops nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from tqdm import tqdm
+
+from gifine.errors import RunError
+from gifine.records import FINISHED, RECORD, SCHEMA_VERSION, Status
+from gifine.report.settings import Pool, Settings, Task
+
+T = TypeVar("T")
+
+_SKIPPED = frozenset({"checkpoints", "model", "submission", "wandb"})  # below a root; and what begins with a dot
+_LONGEST_ERROR = 200  # characters: the rest is in the record
+
+
+@dataclass(slots=True, eq=False)
+class Run:
+    folder: Path
+    run_id: str
+    slug: str
+    status: Status
+    setup: Settings  # all that decides the result but gate and seed
+    gate: Settings
+    seed: int
+    task: Task
+    scores: tuple[float | None, ...]  # of task.measures; None: undefined, or it did not come so far
+    data: str | None  # fingerprint of what was read; None: it did not come so far
+    processes: int | None  # that made a step together
+    device: str | None
+    error: str | None
+    finished: str | None  # UTC, ISO 8601
+
+    def score(self, measure: str) -> float | None:
+        return self.scores[self.task.measures.index(measure)]
+
+
+@dataclass(slots=True)
+class Problem:
+    path: Path
+    reason: str
+
+
+@dataclass(slots=True)
+class Reading:
+    runs: list[Run] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Reader:
+    """Reads the records below some paths; again, only those that have changed."""
+
+    paths: Sequence[Path]
+    pool: Pool = field(default_factory=Pool)
+    known: dict[Path, tuple[tuple[int, int, int], Run | Problem]] = field(default_factory=dict)
+
+    def read(self) -> Reading:
+        """All runs, in the order of their folders.
+
+        Raises:
+            RunError: for a path that is not there, or if there is no record at all.
+        """
+        missing = [str(path) for path in self.paths if not path.exists()]
+        if missing:
+            raise RunError("\n".join(f"{path}: no such file or folder" for path in missing))
+        folders = list(dict.fromkeys(folder for path in self.paths for folder in _folders(path)))
+        if not folders:
+            raise RunError(f"no {RECORD} in or below {', '.join(map(str, self.paths))}")
+        found = [self._one(folder / RECORD) for folder in progress(sorted(folders), "reading", "runs")]
+        reading = Reading(problems=[each for each in found if isinstance(each, Problem)])
+        reading.runs, twice = _distinct([each for each in found if isinstance(each, Run)])
+        reading.problems += twice
+        return reading
+
+    def _one(self, path: Path) -> Run | Problem:
+        try:
+            state = path.stat()
+            stamp = (state.st_mtime_ns, state.st_size, state.st_ino)
+            if path not in self.known or self.known[path][0] != stamp:
+                self.known[path] = stamp, _run(path, self.pool)
+        except OSError as error:
+            return Problem(path, f"cannot be read: {error.strerror}")
+        return self.known[path][1]
+
+
+class _ForeignError(Exception):
+    """A file that is no record of ours."""
+
+
+def progress(things: Sequence[T], doing: str, unit: str) -> Iterator[T]:
+    """The things, with a bar on stderr where that is a terminal and it takes more than a moment."""
+    yield from tqdm(things, doing, unit=f" {unit}", leave=False, delay=0.5, disable=not sys.stderr.isatty())
+
+
+def _folders(path: Path) -> Iterator[Path]:
+    """Those with a record: the path itself, or what is below it. Checkpoints and the like are not looked into."""
+    if path.name == RECORD:
+        yield path.resolve().parent
+        return
+    waiting = [path.resolve()]
+    while waiting:
+        folder = waiting.pop()
+        try:
+            with os.scandir(folder) as entries:
+                below = {entry.name: entry.is_dir(follow_symlinks=False) for entry in entries}
+        except OSError:  # a file, not ours to look into, or just gone
+            continue
+        if RECORD in below:
+            yield folder
+            continue
+        inside = (name for name, is_folder in below.items() if is_folder)
+        waiting += [folder / name for name in inside if name not in _SKIPPED and not name.startswith(".")]
+
+
+def _run(path: Path, pool: Pool) -> Run | Problem:
+    try:
+        return _parsed(path, pool)
+    except _ForeignError as error:
+        return Problem(path, str(error))
+
+
+def _parsed(path: Path, pool: Pool) -> Run:
+    try:
+        entries = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise _ForeignError(f"no JSON: {error}") from error
+    if not isinstance(entries, dict) or not {"run_id", "slug", "config", "status"} <= entries.keys():
+        raise _ForeignError("no record of gifine: it has no run_id, slug, config or status")
+    if entries.get("schema_version") != SCHEMA_VERSION:
+        raise _ForeignError(f"schema_version {entries.get('schema_version')}, this gifine reads {SCHEMA_VERSION}")
+    try:
+        return _from_entries(path.parent, entries, pool)
+    except KeyError as error:
+        raise _ForeignError(f"its config has no {error.args[0]}") from error
+    except (TypeError, AttributeError, ValueError, IndexError) as error:
+        raise _ForeignError(f"not a record as gifine writes them: {error}") from error
+
+
+def _from_entries(folder: Path, entries: dict[str, Any], pool: Pool) -> Run:
+    status = Status(entries["status"])
+    provenance = entries.get("provenance") or {}
+    setup, gate, seed, task = pool.take(entries["config"], (provenance.get("init_from") or {}).get("run_id"))
+    metrics = (entries.get("metrics") or {}) if status in FINISHED else {}
+    return Run(
+        folder=folder,
+        run_id=str(entries["run_id"]),
+        slug=str(entries["slug"]),
+        status=status,
+        setup=setup,
+        gate=gate,
+        seed=seed,
+        task=task,
+        scores=tuple(_number(metrics.get(measure)) for measure in task.measures),
+        data=_fingerprint(provenance.get("data")),
+        processes=provenance.get("processes"),
+        device=sys.intern(provenance["device"]) if isinstance(provenance.get("device"), str) else None,
+        error=_shortened(entries.get("error")),
+        finished=entries.get("finished"),
+    )
+
+
+def _number(value: object) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise ValueError(f"a metric is {value!r}")
+    return float(value)
+
+
+def _fingerprint(data: dict[str, str] | None) -> str | None:
+    if not data:
+        return None
+    return sys.intern(hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:12])
+
+
+def _shortened(error: str | None) -> str | None:
+    """The last line says what was raised; the lines before it, where."""
+    return sys.intern(error.strip().rpartition("\n")[2][:_LONGEST_ERROR]) if error else None
+
+
+def _distinct(runs: Sequence[Run]) -> tuple[list[Run], list[Problem]]:
+    """One run for each result asked for, finished ones first, then the latest; the others as problems."""
+    best: dict[tuple[Settings, Settings, int], Run] = {}
+    twice = []
+    for run in runs:
+        key = (run.setup, run.gate, run.seed)
+        other = best.setdefault(key, run)
+        if other is not run:
+            best[key], left = (run, other) if _merit(run) > _merit(other) else (other, run)
+            twice.append((left, key))
+    problems = [
+        Problem(left.folder / RECORD, f"asks for the same result as {best[key].folder}, which is counted")
+        for left, key in twice
+    ]
+    return list(best.values()), problems
+
+
+def _merit(run: Run) -> tuple[bool, str]:
+    return run.status in FINISHED, run.finished or ""

@@ -1,0 +1,199 @@
+"""What runs were asked for: the part of their configs that decides results, and how people call it.
+
+Runs of a sweep share nearly all of it, so equal settings are one object: they are compared with `is`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import Any
+
+from gifine import identity
+
+Value = str | int | float | bool | None  # of a config; lists and empty objects as their JSON
+GLUE = ("cola", "sst2", "mrpc", "stsb", "qqp", "mnli", "qnli", "rte", "wnli")  # in the order of papers
+
+_ABSENT = object()
+_SPLITS = {"validation_matched": "m", "validation_mismatched": "mm"}  # as papers write them
+_SIDES = ("none", "key", "query", "both")
+
+
+@dataclass(slots=True, frozen=True, eq=False)
+class Settings:
+    """Config keys with their values, such as `train.epochs`. Made by `Pool` only, so that equal ones are one object."""
+
+    sections: dict[str, dict[str, Value]]  # by the first word of the keys
+
+    def get(self, key: str) -> Value:
+        """The value, or None where it is null or there is none."""
+        return self.sections.get(key.partition(".")[0], {}).get(key)
+
+    def keys(self) -> Iterator[str]:
+        for section in self.sections.values():
+            yield from section
+
+    def differing(self, other: Settings) -> list[str]:
+        """The keys that the other has not, or with another value."""
+        if self is other:
+            return []
+        found = []
+        for name in dict.fromkeys([*self.sections, *other.sections]):
+            ours, theirs = self.sections.get(name, {}), other.sections.get(name, {})
+            if ours is not theirs:
+                keys = dict.fromkeys([*ours, *theirs])
+                found += [key for key in keys if ours.get(key, _ABSENT) != theirs.get(key, _ABSENT)]
+        return found
+
+
+@dataclass(slots=True, frozen=True, eq=False)
+class Task:
+    """What is measured. Made by `Pool` only, as `Settings`."""
+
+    name: str
+    title: str  # as papers write it
+    measures: tuple[str, ...]  # keys of a record's metrics: of each split that is reported, the official ones in order
+    primary: str  # of `measures`: what chooses checkpoints, on the first split
+    is_classification: bool
+    is_glue: bool  # GLUE's own data, not files of one's own under its name
+
+    @property
+    def heading(self) -> str:
+        """The official metrics in the order of `measures`: `accuracy/f1`; of several splits, `accuracy m/mm`."""
+        splits = list(dict.fromkeys(map(self.split, self.measures)))
+        words = "/".join(dict.fromkeys(map(self.metric, self.measures)))
+        return words if len(splits) == 1 else f"{words} {'/'.join(_SPLITS.get(each, each) for each in splits)}"
+
+    def described(self, measure: str) -> str:
+        """One measure in words, with its split where there are several: `accuracy`, `accuracy m`."""
+        several = len({self.split(each) for each in self.measures}) > 1
+        split = self.split(measure)
+        return f"{self.metric(measure)} {_SPLITS.get(split, split)}" if several else self.metric(measure)
+
+    def split(self, measure: str) -> str:
+        return measure.removeprefix(f"{self.name}/").rpartition("/")[0]
+
+    def metric(self, measure: str) -> str:
+        return measure.rpartition("/")[2]
+
+
+@dataclass(slots=True)
+class Pool:
+    """Settings and tasks that were met before."""
+
+    sections: dict[str, dict[str, Value]] = field(default_factory=dict)
+    settings: dict[tuple[int, ...], Settings] = field(default_factory=dict)
+    tasks: dict[str, Task] = field(default_factory=dict)
+
+    def take(self, config: dict[str, Any], init_from: str | None) -> tuple[Settings, Settings, int, Task]:
+        """Of a record's config: all that decides its result but gate and seed; the gate; the seed; the task.
+
+        `init_from` is the run_id of the run that `model.init_from` names, if it is known.
+
+        Raises:
+            KeyError, TypeError, AttributeError: for what is no config of ours.
+        """
+        if init_from is not None:
+            config["model"]["init_from"] = init_from
+        kept = identity.deciding(config)
+        gate, seed = kept.pop("gi"), kept.pop("seed")
+        if not isinstance(seed, int):
+            raise TypeError("its seed is no number")
+        return self._settings(kept), self._settings({"gi": gate}), seed, self._task(config)
+
+    def _settings(self, entries: dict[str, Any]) -> Settings:
+        sections = {}
+        for name, section in entries.items():
+            text = json.dumps({name: section}, sort_keys=True)
+            if text not in self.sections:
+                self.sections[text] = dict(_flat(name, section))
+            sections[name] = self.sections[text]
+        key = tuple(id(sections[name]) for name in sorted(sections))
+        return self.settings.setdefault(key, Settings(sections))
+
+    def _task(self, config: dict[str, Any]) -> Task:
+        task, half = config["task"], config["evaluate"].get("split_dev", False)
+        is_own = task["files"]["train"] is not None
+        splits = ["validation"] if is_own else list(task["evaluation_splits"])
+        if half:  # the other half chose the checkpoint
+            splits[0] += "_report"
+        name, metrics = task["name"], task["metrics"]
+        text = json.dumps([name, task.get("title"), splits, metrics, task["select_by"], task["labels"], is_own])
+        if text not in self.tasks:
+            measures = tuple(f"{name}/{split}/{metric}" for split in splits for metric in metrics)
+            self.tasks[text] = Task(
+                name,
+                task.get("title") or name,
+                measures,
+                f"{name}/{splits[0]}/{task['select_by']}",
+                bool(task["labels"]),
+                name in GLUE and not is_own,
+            )
+        return self.tasks[text]
+
+
+def _flat(key: str, value: Any) -> Iterator[tuple[str, Value]]:
+    if isinstance(value, dict) and value:
+        for name, entry in value.items():
+            yield from _flat(f"{key}.{name}", entry)
+    elif isinstance(value, (list, dict)):
+        yield key, json.dumps(value)
+    else:
+        yield key, value
+
+
+def model(setup: Settings) -> str:
+    """What a person calls the model, e.g. `deberta-v3-large`. Not unique: whatever else differs is shown beside it."""
+    checkpoint = setup.get("model.checkpoint")
+    name = PurePosixPath(str(checkpoint)).name if checkpoint is not None else str(setup.get("model.family"))
+    if str(checkpoint).startswith("package:"):
+        name = str(checkpoint).removeprefix("package:").partition("/")[0]
+    return f"{name}-random" if setup.get("model.random_init") else name
+
+
+def gate(gate: Settings) -> str:
+    """What a person calls the gate, e.g. `both 0.3 last6`; `none` for a baseline."""
+    if is_baseline(gate):
+        return "none"
+    layers = gate.get("gi.layers")
+    words = [str(gate.get("gi.side")), f"{gate.get('gi.level'):g}", *([f"last{layers}"] if layers is not None else [])]
+    usual = {"gi.threshold": "batch", "gi.mask_padding": False, "gi.init": "normal"}
+    named = {"gi.side", "gi.level", "gi.layers"}
+    others = [key for key in gate.keys() if key not in named and gate.get(key) != usual.get(key)]  # noqa: SIM118
+    return " ".join([*words, *(f"{key.removeprefix('gi.')}={shown(gate.get(key))}" for key in others)])
+
+
+def gate_place(gate: Settings) -> list[Value]:
+    """What gates are sorted by, for `order`."""
+    return [gate.get(f"gi.{name}") for name in ("side", "level", "layers")]
+
+
+def is_baseline(gate: Settings) -> bool:
+    return gate.get("gi.side") == "none"
+
+
+def shown(value: Value) -> str:
+    """A value as it is written on the command line."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return f"{value:g}" if isinstance(value, float) else f"{value}"
+
+
+def order(values: Sequence[Value]) -> tuple[tuple[int, Any], ...]:
+    """What tables sort by: nothing first, numbers by size, tasks and sides as in papers, words by the alphabet."""
+    return tuple(_rank(value) for value in values)
+
+
+def _rank(value: Value) -> tuple[int, Any]:
+    if value is None:
+        return 0, 0
+    if isinstance(value, (bool, int, float)):
+        return 1, value
+    for place, words in enumerate((_SIDES, GLUE)):
+        if value in words:
+            return 2 + place, words.index(value)
+    return 4, value

@@ -1,0 +1,107 @@
+"""The comparisons in words: a row each, the rules, and what so few seeds cannot say."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gifine.report import power, settings, statistics
+from gifine.report.comparison import ALPHA, FEWEST_PAIRS, Comparison, Effect, Verdict
+from gifine.report.contents import Contents
+from gifine.report.words import Item, Piece, Sheet, counts, p_value, plain
+
+
+def sheet(contents: Contents) -> Sheet:
+    shown = [each for each in contents.comparisons if each.is_primary]
+    extra = list(shown[0].extra) if shown else []
+    heads = [
+        "model",
+        *extra,
+        "gate",
+        "task",
+        "n",
+        "difference",
+        "95 % interval",
+        "p",
+        "p Holm",
+        "p sign-flip",
+        "p sign",
+    ]
+    heads += ["p examples", "ε_min", "detectable", "verdict"]
+    rows = []
+    for each in shown:
+        start = [each.model, *map(settings.shown, each.extra.values()), settings.gate(each.gate)]
+        task = f"{each.task.title} ({each.task.described(each.measure)})"
+        test = each.predictions
+        examples = p_value(test.p) if test is not None else ""
+        rows.append([*map(plain, start), plain(task), *_effect(each.effect, examples), _verdict(each)])
+        if each.regular is not None:
+            without = [*start[:-1], f"{start[-1]}, without degenerate"]
+            verdict = plain(_conclusion(each.regular))
+            rows.append([*map(plain, without), plain(task), *_effect(each.regular, ""), verdict])
+    return Sheet("comparison", "Gated runs against their baseline", heads, rows, _comparison_notes(contents, shown))
+
+
+def _effect(effect: Effect, examples: str) -> list[Item]:
+    interval, summary = effect.interval, effect.summary
+    words = [
+        str(summary.n),
+        f"{100 * summary.mean:+.2f}" if summary.mean is not None else "–",
+        f"{100 * interval[0]:+.2f} … {100 * interval[1]:+.2f}" if interval is not None else "",
+        p_value(effect.p),
+        p_value(effect.p_holm),
+        p_value(effect.p_sign_flip),
+        p_value(effect.p_sign),
+        examples,
+        f"{effect.epsilon_min:.2f}" if effect.epsilon_min is not None else "",
+        f"{100 * effect.detectable:.2f}" if effect.detectable is not None else "",
+    ]
+    return [plain(word) for word in words]
+
+
+def _verdict(comparison: Comparison) -> Item:
+    words = _conclusion(comparison.effect)
+    for side, failures in comparison.failures.items():
+        if failures:
+            words += f"; {side}: {counts(failures)}"
+    words += "".join(f"; {caution}" for caution in comparison.cautions)
+    decided = comparison.effect.verdict in (Verdict.HELPS, Verdict.HURTS)
+    return (Piece(words, decided),)
+
+
+def _conclusion(effect: Effect) -> str:
+    if effect.verdict is not Verdict.UNDECIDED:
+        return str(effect.verdict or "")
+    if effect.summary.n < FEWEST_PAIRS:
+        return f"undecided: needs {FEWEST_PAIRS} pairs"
+    if effect.more_seeds is None:
+        return f"undecided; over {power.MOST_PAIRS} seeds to settle it" if effect.summary.sd else "undecided"
+    return f"undecided; about {effect.more_seeds} more seeds would settle it"
+
+
+def _comparison_notes(contents: Contents, shown: Sequence[Comparison]) -> list[str]:
+    if not shown:
+        return ["No gated run has a baseline that differs from it in the gate alone."] if contents.unpaired else []
+    notes = [
+        "Differences in points of percent, gated minus baseline, of n pairs that share all but the gate. "
+        f"Verdict: the paired t-test's p, after Holm's correction over the tasks of a row's gate, is below {ALPHA}, of "
+        f"at least {FEWEST_PAIRS} pairs; the interval is Student's t, since a bootstrap of few seeds is too narrow. "
+        "p sign-flip (exact permutation) and p sign assume less; p examples asks whether the same models would differ "
+        "on other examples (McNemar's mid-p, or a paired bootstrap). ε_min (almost stochastic order): below 0.5 the "
+        'gates dominate. Detectable: the difference that n pairs show with 80 % power. Undecided is not "no effect"; '
+        "the number of seeds takes the observed difference for the true one."
+    ]
+    fewest = {each.effect.summary.n for each in shown if each.effect.p is not None}
+    small = sorted(n for n in fewest if statistics.sign_flip_floor(n) > ALPHA)
+    if small:
+        floors = ", ".join(f"{statistics.sign_flip_floor(n):.4g} at n = {n}" for n in small)
+        notes.append(f"p sign-flip cannot be below 0.05 with fewer than 6 pairs (at least {floors}).")
+    decided = [each for each in shown if each.effect.verdict in (Verdict.HELPS, Verdict.HURTS)]
+    families = len({each.family for each in shown})
+    if families > 1:
+        still = sum(each.p_holm_all is not None and each.p_holm_all < ALPHA for each in decided)
+        notes.append(
+            f"{families} gated settings were tried: of {len(decided)} that help or hurt, {still} still do after Holm's "
+            f"correction over all {len(shown)} comparisons."
+        )
+    reasons = {each.predictions.reason for each in shown if each.predictions is not None and each.predictions.reason}
+    return [*notes, *(f"p examples is missing, or of fewer pairs, where {reason}." for reason in sorted(reasons))]

@@ -1,0 +1,47 @@
+"""What the text of all formats is made of: sheets of items, and how numbers are written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from gifine.records import Status
+from gifine.report.cells import Summary
+
+
+@dataclass(slots=True, frozen=True)
+class Piece:
+    text: str
+    is_bold: bool = False
+
+
+Item = tuple[Piece, ...]  # what is in one place of a sheet
+
+
+@dataclass(slots=True)
+class Sheet:
+    name: str  # of NAMES
+    title: str
+    columns: list[str]
+    rows: list[list[Item]]
+    notes: list[str] = field(default_factory=list)
+
+
+def number(summary: Summary) -> str:
+    """`88.1 ± 0.4`, mean and sample standard deviation in percent."""
+    if summary.mean is None:
+        return "–"
+    return f"{100 * summary.mean:.1f}" + (f" ± {100 * summary.sd:.1f}" if summary.sd is not None else "")
+
+
+def p_value(p: float | None) -> str:
+    if p is None:
+        return ""
+    return f"{p:.3f}" if p >= 0.001 else "<0.001"
+
+
+def plain(text: str) -> Item:
+    return (Piece(text),)
+
+
+def counts(counts: dict[Status, int]) -> str:
+    return ", ".join(f"{count} {status}" for status, count in counts.items())
