@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import signal
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,6 +51,17 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f"needs the developers' shared folder ({SHARED}); GIFINE_SHARED names another place")
     return SHARED
+
+
+@pytest.fixture
+def cluster():
+    """SLURM takes jobs from here; those of the test are gone after it."""
+    from sweeps import NAME  # which takes what is here
+
+    if shutil.which("sinfo") is None or subprocess.run(["sinfo"], capture_output=True, check=False).returncode:
+        pytest.skip("needs a SLURM cluster: tests/slurm/up starts one on this machine")
+    yield
+    subprocess.run(["scancel", f"--name={NAME}"], check=True)
 
 
 @pytest.fixture(autouse=True)

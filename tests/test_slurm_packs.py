@@ -10,10 +10,11 @@ import pytest
 
 from conftest import ROOT
 from gifine.sweep import ledger
-from test_slurm import LONG, SETTINGS, _cluster, job_of  # noqa: F401 - _cluster is a fixture
-from test_sweep import attempts, command, status, submit, wait_for
+from sweeps import SLURM, attempts, command, job_of, status, submit, wait_for
 
-pytestmark = [pytest.mark.slurm, pytest.mark.xdist_group("slurm")]
+pytestmark = [pytest.mark.slurm, pytest.mark.xdist_group("slurm"), pytest.mark.usefixtures("cluster")]
+
+LONG = ["data.demo_train_rows=960", "train.epochs=2", "train.batch_size=8"]
 
 
 def read(folder: Path) -> list[dict]:
@@ -24,13 +25,13 @@ def test_a_signal_to_a_pack_is_for_all_its_runs_and_they_go_on(tmp_path, capsys)
     """Two at a time, each with half of the job's CPUs; the third one starts when the job was requeued."""
     folder = tmp_path / "sweep"
     words = [*LONG, "seed=1,2,3", "hydra.launcher.pack=3", "hydra.launcher.side_by_side=2"]
-    submit(folder, *SETTINGS, *words, "hydra.launcher.wait=false", launcher="slurm")
+    submit(folder, *SLURM, *words, "hydra.launcher.wait=false", launcher="slurm")
     book = ledger.read(folder)
     first, second, _ = book.runs.values()
     wait_for(lambda: all(Path(run.folder, "metrics.jsonl").exists() for run in (first, second)), "two at a time")
     assert list(status(folder, capsys).values()) == ["running", "running", "queued"]
     subprocess.run(["scancel", "--signal=USR2", job_of(book, first)], check=True)
-    submit(folder, *SETTINGS, *words, launcher="slurm")
+    submit(folder, *SLURM, *words, launcher="slurm")
     assert sorted(attempts(folder)) == [1, 2, 2]
     assert all(record["resumed_at"] > 0 for record in read(folder) if record["attempts"] == 2)
     assert len(ledger.read(folder).batches) == 1, "requeued, not submitted again"
@@ -46,7 +47,7 @@ def test_a_site_s_preset_and_resources_by_model(tmp_path):
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "mine.yaml").write_text(preset)
     folder = tmp_path / "sweep"
-    words = command(folder, "site=mine", "prefetch=null", "seed=1,2", launcher="slurm")
+    words = command(folder, "site=mine", "prefetch=null", "seed=1,2", SLURM[-1], launcher="slurm")
     done = subprocess.run([*words, "--config-dir", str(tmp_path)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     (batch,) = ledger.read(folder).batches.values()

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -17,6 +16,7 @@ from gifine import cli, identity
 from gifine.errors import ArgumentError, RunError
 from gifine.sweep import __main__ as sweep
 from gifine.sweep import devices, ledger, snapshot
+from sweeps import attempts, command, status, submit, wait_for
 
 pytestmark = pytest.mark.integration
 
@@ -27,36 +27,6 @@ LONG = [
     "train.evaluate=end",
     "train.select_best=false",
 ]
-
-
-def command(folder: Path, *words: str, launcher: str = "local") -> list[str]:
-    start = [sys.executable, "-m", "gifine", "--multirun", *TINY_DEMO, f"hydra/launcher={launcher}"]
-    return [*start, f"output_root={folder}", f"data.cache_dir={folder.parent / 'cache'}", *words]
-
-
-def submit(folder: Path, *words: str, code: int = 0, launcher: str = "local") -> str:
-    done = subprocess.run(command(folder, *words, launcher=launcher), capture_output=True, text=True, check=False)
-    assert done.returncode == code, done.stderr
-    return done.stderr
-
-
-def status(folder: Path, capsys) -> dict[str, str]:
-    """The state of each run by its slug."""
-    capsys.readouterr()
-    assert sweep.main(["status", str(folder), "--json"]) == 0
-    return {row["run"]: row["state"] for row in json.loads(capsys.readouterr().out)}
-
-
-def attempts(folder: Path) -> list[int]:
-    """Of each record; a run that was done twice over has more than one."""
-    return [json.loads(path.read_text())["attempts"] for path in sorted(folder.glob("*/record.json"))]
-
-
-def wait_for(condition, what: str, seconds: float = 60.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not in time: {what}"
-        time.sleep(0.05)
 
 
 def test_coinciding_cells_are_one_run_and_finished_runs_are_skipped(tmp_path):

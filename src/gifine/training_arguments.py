@@ -63,7 +63,9 @@ def training_arguments(
         bf16=_bf16(train),
         dataloader_pin_memory=torch.cuda.is_available(),
         use_cpu=train.device is Device.cpu,
-        ddp_find_unused_parameters=False,
+        # It keeps DDP from laying out gradients anew after a process's first step. From three processes on, the layout
+        # decides in what order a gradient is summed up: a run that goes on would round its first step differently.
+        ddp_find_unused_parameters=torch.are_deterministic_algorithms_enabled(),
         fsdp=train.fsdp,  # pyrefly: ignore[bad-argument-type] - declared as text for the command line only
         fsdp_config=sharding if train.fsdp else None,
         seed=seed,

@@ -165,7 +165,8 @@ def _run(folder: Path, run: dict[str, str], seat: Seat, position: int, share: di
     if relay.received and code in (128 + number for number in signals.STOP):
         code = ExitCode.INTERRUPTED  # it ended by the signal itself: Python had not started yet
     if code not in _ENDED and seat.processes > 1:
-        _mark(failure, {"rank": seat.rank, "host": platform.node(), "code": code})
+        host = os.environ.get("SLURMD_NODENAME", platform.node())
+        _mark(failure, {"rank": seat.rank, "host": host, "code": code})
     if seat.rank == 0:
         _conclude(folder, run, seat, code, failure)
     return code
@@ -202,16 +203,21 @@ def _conclude(folder: Path, run: dict[str, str], seat: Seat, code: int, failure:
     outcome = {"code": code, "signal": signal.Signals(code - 128).name if code > 128 else None, "job": seat.job_id}
     records.write_text(folder / OUTCOMES / f"{run['run_id']}.json", json.dumps(outcome))
     if code > 128:
-        log.error("%s was killed by %s", run["slug"], outcome["signal"])
+        log.error("%s %s", run["slug"], _end(code))
     if not failure.exists():
         return
     first = json.loads(failure.read_text(encoding="utf-8") or "{}")
     record = records.read(Path(run["folder"]))
     if record is None or first.get("rank", 0) == 0:
         return
-    said = f"rank {first['rank']} on {first['host']} ended with exit code {first['code']}; the job's log has its words"
-    record.status, record.error = Status.FAILED, "\n".join(filter(None, [said, record.error]))
+    said = f"rank {first['rank']} on {first['host']} {_end(first['code'])}; the job's log has its words"
+    # As the last line, which is the one that is shown: this process's own error is that the other one was gone.
+    record.status, record.error = Status.FAILED, "\n".join(filter(None, [record.error, said]))
     records.write(Path(run["folder"]), record)
+
+
+def _end(code: int) -> str:
+    return f"was killed by {signal.Signals(code - 128).name}" if code > 128 else f"ended with exit code {code}"
 
 
 def _go_on(folder: Path, seat: Seat, received: list[int], max_num_timeout: int) -> None:
