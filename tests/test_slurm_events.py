@@ -140,13 +140,13 @@ def test_a_disturbed_grid_ends_as_an_undisturbed_one(tmp_path, nodes, real, caps
     undisturbed = subprocess.Popen(
         command(calm, *words[:3], launcher="basic", base=real), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
-
     request.addfinalizer(undisturbed.kill)
 
     grid = Grid(folder, capsys)
     first, second = nodes
     on_first = ("raises", "cancelled", "killed", "limited", "signalled", "requeued", "drained", "down")
     grid.name(nodes, on_first, ("preempted", "cancelled too", "calm", "calm too"))
+    assert Path(grid.entry("raises").folder) == obstacle.parent
     steps = dict.fromkeys((*on_first[1:], "preempted", "cancelled too"), 3) | {"killed": 21}
     process = grid.pause(**steps)
     now = dict.fromkeys(steps, "running") | {"raises": "failed"}
