@@ -200,8 +200,9 @@ def test_a_terminal_gets_a_table(capsys, found):
 def test_all_formats_in_a_folder(capsys, root, tmp_path):
     code, out, _ = run(capsys, root, "--out", tmp_path / "new" / "folder", "--no-predictions")
     assert code == ExitCode.DONE
-    names = ["comparison.csv", "problems.csv", "published.csv", "report.json", "report.md", "report.tex", "table.csv"]
-    assert sorted(path.name for path in (tmp_path / "new" / "folder").iterdir()) == [*names, "unpaired.csv"]
+    tables = {f"{name}.csv" for name in sheets.NAMES}
+    names = {path.name for path in (tmp_path / "new" / "folder").iterdir()}
+    assert names == {"report.md", "report.tex", "report.json", "figures", *tables}
     assert (tmp_path / "new" / "folder" / "report.md").read_text() == out
 
 

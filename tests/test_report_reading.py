@@ -16,7 +16,7 @@ from gifine.report import reading, settings
 from gifine.report.reading import Reader
 from synthetic import BOTH, KEY, PLAIN, config, measures, read, record, sweep, write
 
-HEAVY = "{'torch', 'transformers', 'datasets', 'evaluate', 'wandb', 'pandas', 'matplotlib'}"
+HEAVY = "{'torch', 'transformers', 'datasets', 'evaluate', 'wandb', 'pandas'}"
 
 
 def half(config) -> list[float]:
@@ -205,7 +205,7 @@ def test_nothing_to_read_is_told(tmp_path, monkeypatch, names, said):
 
 
 def test_the_report_is_light(tmp_path):
-    """Without torch and the like, to the last table; in a process of its own, since this one has them."""
+    """Without torch and the like, to the last table and figure; in a process of its own, since this one has them."""
     sweep(tmp_path, half, seeds=(1, 2))
     program = (
         "import sys\nfrom gifine.report.__main__ import main\ncode = main()\n"

@@ -39,7 +39,12 @@ def parser() -> commands.Parser:
     add("--format", choices=FORMATS, help="terminal on a terminal, else markdown")
     add("--show", type=_sheets, metavar="NAME,…", help=f"only these: {','.join(sheets.NAMES)}; of csv one (table)")
     add("--no-predictions", action="store_true", help="leave out the tests that read predictions: quicker")
-    add("--out", type=_path, metavar="DIR", help="also write report.md, report.tex, report.json and a CSV file a table")
+    add(
+        "--out",
+        type=_path,
+        metavar="DIR",
+        help="also write report.md, .tex and .json, CSV files and figures/",
+    )
     add("--watch", type=_seconds, metavar="SECONDS", help="look again so often, and print what has changed")
     return parser
 
@@ -102,9 +107,23 @@ def _write(found: Contents, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in texts.items():
             (folder / name).write_text(text, encoding="utf-8")
+        drawn = _draw(found, folder / "figures")
     except OSError as error:
         raise OutputError(f"cannot write to {folder}: {error.strerror}; give another --out") from error
-    log.info("written to %s: %s", folder, ", ".join(texts))
+    log.info("written to %s: %s; figures: %d", folder, ", ".join(texts), drawn)
+
+
+def _draw(found: Contents, folder: Path) -> int:
+    """Write each figure in all formats; how many there are."""
+    from gifine.report import plots  # matplotlib: a second
+
+    folder.mkdir(exist_ok=True)
+    count = 0
+    for plot in plots.make(found):
+        for form in plots.FORMATS:
+            (folder / f"{plot.name}.{form}").write_bytes(plots.written(plot, form))
+        count += 1
+    return count
 
 
 def _path(word: str) -> Path:

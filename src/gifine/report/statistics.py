@@ -28,10 +28,23 @@ def paired_t(differences: np.ndarray) -> tuple[float, float, float] | None:
     if n < 2:
         return None
     mean, sd = float(np.mean(differences)), float(np.std(differences, ddof=1))
+    interval = mean_interval(differences)
+    assert interval is not None
     if is_constant(differences):
-        return sign_flip(differences), mean, mean
-    half = float(special.stdtrit(n - 1, 0.975)) * sd / math.sqrt(n)
-    return float(2 * special.stdtr(n - 1, -abs(mean) * math.sqrt(n) / sd)), mean - half, mean + half
+        return sign_flip(differences), *interval
+    return float(2 * special.stdtr(n - 1, -abs(mean) * math.sqrt(n) / sd)), *interval
+
+
+def mean_interval(numbers: np.ndarray) -> tuple[float, float] | None:
+    """The 95 % interval of the mean, of Student's t; None below two numbers, and a point where all are equal."""
+    n = len(numbers)
+    if n < 2:
+        return None
+    mean = float(np.mean(numbers))
+    if is_constant(numbers):
+        return mean, mean
+    half = float(special.stdtrit(n - 1, 0.975)) * float(np.std(numbers, ddof=1)) / math.sqrt(n)
+    return mean - half, mean + half
 
 
 def welch_t(one: np.ndarray, other: np.ndarray) -> float | None:

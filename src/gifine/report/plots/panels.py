@@ -1,0 +1,87 @@
+"""Runs as figures show them: one model, task and recipe at a time, with gates and without."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from gifine.report import cells, settings
+from gifine.report.cells import Cell, Groups, Key, Score
+from gifine.report.reading import Run
+from gifine.report.settings import Task, Value
+
+Place = tuple[Value, Value, Value]  # side, level, layers (or cells.ALL)
+
+_KEYS = ("model", "task", "gi.side", "gi.level", "gi.layers")
+
+
+@dataclass(slots=True)
+class Panel:
+    """Runs that differ in the gate's side, level and layers, and in the seed; nothing else."""
+
+    model: str
+    task: Task
+    extra: dict[str, Value]  # further keys that tell panels apart
+    baseline: Cell | None = None
+    gated: dict[Place, Cell] = field(default_factory=dict)  # in the order of tables
+
+    @property
+    def title(self) -> str:
+        return ", ".join([self.task.title, self.model, *(f"{k}={settings.shown(v)}" for k, v in self.extra.items())])
+
+    @property
+    def measure(self) -> str:
+        """The primary measure, as axes are labelled: `accuracy (%)`."""
+        return f"{self.task.described(self.task.primary)} (%)"
+
+    @property
+    def sides(self) -> list[Value]:
+        return list(dict.fromkeys(side for side, _, _ in self.gated))
+
+    def score(self, cell: Cell) -> Score:
+        """Of the primary measure."""
+        return cell.scores[self.task.measures.index(self.task.primary)]
+
+    def means(self) -> dict[Place, Score]:
+        """Of the gated cells that have a number at all."""
+        scores = {place: self.score(cell) for place, cell in self.gated.items()}
+        return {place: score for place, score in scores.items() if score.summary.mean is not None}
+
+    def distinct(self, axis: int) -> list[Value]:
+        """What there is of sides (0), levels (1) or layers (2) where there are numbers; `all` layers come last."""
+        return sorted({place[axis] for place in self.means()}, key=lambda value: settings.order([value]))
+
+
+def split(runs: Sequence[Run]) -> list[Panel]:
+    """A panel for all gates that share a baseline, and for baselines without gated runs."""
+    groups = cells.group(runs, _KEYS)
+    ordered = sorted(groups.runs.items(), key=lambda item: settings.order([*item[0][0], *item[0][1]]))
+    baselines: dict[Key, Cell] = {}
+    panels: dict[Key, Panel] = {}
+    compared: set[Key] = set()
+    for (names, extra), members in ordered:
+        if settings.is_baseline(members[0].gate):
+            baselines[_shared(groups, names, extra)] = cells.fill(members)
+    for (names, extra), members in ordered:
+        shared, task = _shared(groups, names, extra), members[0].task
+        if not settings.is_baseline(members[0].gate):
+            compared.add(shared)
+            named = dict(zip(groups.extra, extra, strict=True))
+            panel = panels.setdefault((*names[:2], *extra), Panel(str(names[0]), task, named, baselines.get(shared)))
+            side, level, layers = names[2:]
+            panel.gated[side, level, layers] = cells.fill(members)
+    recipe = [key for key in groups.extra if not key.startswith("gi.")]
+    alone = {shared: cell for shared, cell in baselines.items() if shared not in compared}
+    return [
+        *panels.values(),
+        *(
+            Panel(str(shared[0]), cell.runs[0].task, dict(zip(recipe, shared[2:], strict=True)), cell)
+            for shared, cell in alone.items()
+        ),
+    ]
+
+
+def _shared(groups: Groups, names: Key, extra: Key) -> Key:
+    """What a gated cell and its baseline have in common: all keys but the gate's."""
+    recipe = [value for key, value in zip(groups.extra, extra, strict=True) if not key.startswith("gi.")]
+    return *names[:2], *recipe
