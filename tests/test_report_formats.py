@@ -202,7 +202,7 @@ def test_all_formats_in_a_folder(capsys, root, tmp_path):
     assert code == ExitCode.DONE
     tables = {f"{name}.csv" for name in sheets.NAMES}
     names = {path.name for path in (tmp_path / "new" / "folder").iterdir()}
-    assert names == {"report.md", "report.tex", "report.json", "figures", *tables}
+    assert names == {"report.html", "report.md", "report.tex", "report.json", "figures", *tables}
     assert (tmp_path / "new" / "folder" / "report.md").read_text() == out
 
 

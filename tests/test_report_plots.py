@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import subprocess
 import sys
@@ -26,7 +27,7 @@ from gifine.report.plots import Plot, curves, drawing, panels
 from gifine.report.reading import Reader
 from synthetic import BOTH, PLAIN, Gate, config, given, measures, record, sweep, write
 
-ODD = "a$b_c$ <script>alert(1)</script> & 語 \x1b"
+ODD = "a$b_c$<script>1</script>&語\x1b"
 GRID: list[Gate] = [
     PLAIN,
     *(
@@ -277,9 +278,23 @@ def test_names_stay_text(tmp_path):
     for name, plot in found.items():
         assert name.isascii()
         assert "/" not in name
-        assert "a$b_c$ <script>alert(1)" in words(plot)
+        assert "a$b_c$<script>1</script>&語" in words(plot)
+        assert "script>&語" in plot.title
         for form in plots.FORMATS:
             assert len(plots.written(plot, form)) > 1000
+
+
+def test_long_names_leave_room_for_the_data(tmp_path):
+    for seed, gate in itertools.product((1, 2), GRID):
+        made_one = config("task=rte", "model=debertav3", seed=seed, **gate)
+        entry = record(made_one, helpful(made_one))
+        entry.config["model"]["checkpoint"], entry.config["task"]["title"] = "model " * 50, "task " * 50
+        write(tmp_path, entry)
+    for plot in made(gather(tmp_path)).values():
+        plots.written(plot, "svg")  # lays out
+        axes = plot.figure.axes[0]
+        assert axes.get_position().width * plot.figure.get_figwidth() > 1, plot.name
+        assert plot.title.count("model") == 50
 
 
 def test_the_same_runs_are_the_same_bytes(found, drawn, monkeypatch):

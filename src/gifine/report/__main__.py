@@ -17,8 +17,9 @@ from pathlib import Path
 
 from gifine import commands
 from gifine.errors import ArgumentError, ExitCode, OutputError, RunError, did_you_mean
-from gifine.report import contents, flat, latex, markdown, sheets, table
+from gifine.report import contents, flat, latex, markdown, page, sheets, table
 from gifine.report.contents import Contents
+from gifine.report.page import Picture
 from gifine.report.reading import Reader, Reading
 
 log = logging.getLogger(__name__)
@@ -43,7 +44,7 @@ def parser() -> commands.Parser:
         "--out",
         type=_path,
         metavar="DIR",
-        help="also write report.md, .tex and .json, CSV files and figures/",
+        help="also write report.html, .md, .tex and .json, CSV files and figures/",
     )
     add("--watch", type=_seconds, metavar="SECONDS", help="look again so often, and print what has changed")
     return parser
@@ -107,23 +108,25 @@ def _write(found: Contents, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in texts.items():
             (folder / name).write_text(text, encoding="utf-8")
-        drawn = _draw(found, folder / "figures")
+        pictures = _draw(found, folder / "figures")
+        (folder / "report.html").write_text(page.text(found, pictures), encoding="utf-8")
     except OSError as error:
         raise OutputError(f"cannot write to {folder}: {error.strerror}; give another --out") from error
-    log.info("written to %s: %s; figures: %d", folder, ", ".join(texts), drawn)
+    log.info("written to %s: %s; figures: %d", folder, ", ".join(["report.html", *texts]), len(pictures))
 
 
-def _draw(found: Contents, folder: Path) -> int:
-    """Write each figure in all formats; how many there are."""
+def _draw(found: Contents, folder: Path) -> list[Picture]:
+    """Write each figure in all formats."""
     from gifine.report import plots  # matplotlib: a second
 
     folder.mkdir(exist_ok=True)
-    count = 0
+    pictures = []
     for plot in plots.make(found):
-        for form in plots.FORMATS:
-            (folder / f"{plot.name}.{form}").write_bytes(plots.written(plot, form))
-        count += 1
-    return count
+        files = {form: plots.written(plot, form) for form in plots.FORMATS}
+        for form, content in files.items():
+            (folder / f"{plot.name}.{form}").write_bytes(content)
+        pictures.append(Picture(plot.title, plot.caption, files["svg"]))
+    return pictures
 
 
 def _path(word: str) -> Path:

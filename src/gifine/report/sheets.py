@@ -9,7 +9,7 @@ from gifine.report import settings, verdicts
 from gifine.report.cells import Cell
 from gifine.report.contents import Contents
 from gifine.report.settings import Task, Value
-from gifine.report.words import Item, Piece, Sheet, counts, number, plain
+from gifine.report.words import Item, Piece, Sheet, counts, linked, number, plain
 
 NAMES = ("table", "comparison", "unpaired", "published", "problems")
 
@@ -38,7 +38,8 @@ def _table(contents: Contents) -> Sheet:
         items = [plain(_value(key, value, tasks)) for key, value in keys]
         items += [_cell(row.cells.get(column)) for column in table.columns]
         if table.has_average:
-            items.append(plain(f"{number(row.glue)} ({row.glue.n})" if row.glue is not None else ""))
+            average = plain(f"{number(row.glue)} ({row.glue.n})" if row.glue is not None else "")
+            items.append(linked(average, [run for cell in row.cells.values() for run in cell.runs]))
         rows.append(items)
     notes = [
         "Percent; mean ± sample standard deviation over seeds (n), of all runs that ended with a score. "
@@ -65,7 +66,7 @@ def _cell(cell: Cell | None) -> Item:
     if Status.DEGENERATE in cell.failures:
         regular = " / ".join(number(score.regular) for score in cell.scores)
         words += f"; {regular} ({min(score.regular.n for score in cell.scores)}) without"
-    return (*pieces[1:], Piece(words)) if words else tuple(pieces[1:])
+    return linked((*pieces[1:], Piece(words)) if words else tuple(pieces[1:]), cell.runs)
 
 
 def _unpaired(contents: Contents) -> Sheet:
@@ -74,7 +75,7 @@ def _unpaired(contents: Contents) -> Sheet:
             plain(settings.model(each.runs[0].setup)),
             plain(settings.gate(each.runs[0].gate)),
             plain(each.runs[0].task.title),
-            plain(", ".join(str(run.seed) for run in sorted(each.runs, key=lambda run: run.seed))),
+            linked(plain(", ".join(str(seed) for seed in sorted(run.seed for run in each.runs))), each.runs),
             plain(each.reason),
         ]
         for each in contents.unpaired
@@ -99,7 +100,8 @@ def _published(contents: Contents) -> Sheet:
             f"{100 * each.difference:+.1f}",
             "; ".join(each.differing),
         ]
-        rows.append([plain(word) for word in words])
+        places = {3, 5}  # ours, difference
+        rows.append([linked(plain(word), each.runs if i in places else ()) for i, word in enumerate(words)])
     notes = (
         ["A ledger, not a claim: published numbers of the same checkpoint, and what is known to differ."]
         if rows

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from gifine.records import Status
 from gifine.report import power, settings, statistics
 from gifine.report.comparison import ALPHA, FEWEST_PAIRS, Comparison, Effect, Verdict
 from gifine.report.contents import Contents
-from gifine.report.words import Item, Piece, Sheet, counts, p_value, plain
+from gifine.report.words import Item, Piece, Sheet, counts, linked, p_value, plain
 
 
 def sheet(contents: Contents) -> Sheet:
@@ -33,11 +34,16 @@ def sheet(contents: Contents) -> Sheet:
         task = f"{each.task.title} ({each.task.described(each.measure)})"
         test = each.predictions
         examples = p_value(test.p) if test is not None else ""
-        rows.append([*map(plain, start), plain(task), *_effect(each.effect, examples), _verdict(each)])
+        runs = [run for pair in each.pairs for run in (pair.baseline, pair.gated)]
+        numbers = [linked(item, runs) for item in _effect(each.effect, examples)]
+        rows.append([*map(plain, start), plain(task), *numbers, _verdict(each)])
         if each.regular is not None:
             without = [*start[:-1], f"{start[-1]}, without degenerate"]
             verdict = plain(_conclusion(each.regular))
-            rows.append([*map(plain, without), plain(task), *_effect(each.regular, ""), verdict])
+            pairs = [pair for pair in each.pairs if Status.DEGENERATE not in (pair.baseline.status, pair.gated.status)]
+            runs = [run for pair in pairs for run in (pair.baseline, pair.gated)]
+            numbers = [linked(item, runs) for item in _effect(each.regular, "")]
+            rows.append([*map(plain, without), plain(task), *numbers, verdict])
     return Sheet("comparison", "Gated runs against their baseline", heads, rows, _comparison_notes(contents, shown))
 
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 from gifine.records import Status
 from gifine.report.cells import Summary
+from gifine.report.reading import Run
 
 
 @dataclass(slots=True, frozen=True)
 class Piece:
     text: str
     is_bold: bool = False
+    runs: tuple[Run, ...] = ()  # that it is a number of, for formats that link them
 
 
 Item = tuple[Piece, ...]  # what is in one place of a sheet
@@ -41,6 +44,11 @@ def p_value(p: float | None) -> str:
 
 def plain(text: str) -> Item:
     return (Piece(text),)
+
+
+def linked(item: Item, runs: Sequence[Run]) -> Item:
+    """The same, with the runs that it is of."""
+    return tuple(replace(piece, runs=tuple(runs)) for piece in item)
 
 
 def counts(counts: dict[Status, int]) -> str:

@@ -55,7 +55,7 @@ def draw(panel: Panel, side: Value) -> Plot | None:
             axes[0][column].set_title(f"{side}, all layers" if count == cells.ALL else f"{side}, last {count} layers")
     names = {_LOSS: "training loss", measure: panel.measure}
     for row, key in enumerate(rows):
-        axes[row][0].set_ylabel(drawing.text(names[key]))
+        axes[row][0].set_ylabel(drawing.shortened(names[key]))
     caption = (
         f"{panel.title}: training loss and {panel.measure} on the split that chose the checkpoint, mean and sample "
         "standard deviation over n seeds."
@@ -127,7 +127,7 @@ def _lines(axes: Axes, key: str, baseline: dict[str, Curve], gated: dict[str, di
         if key in found:
             curve = found[key]
             every = max(1, len(curve.steps) // 8)
-            label = drawing.text(f"{name} (n = {curve.n})")
+            label = drawing.shortened(f"{name} (n = {curve.n})")
             axes.plot(curve.steps, curve.mean, label=label, markevery=every, **look)
             if curve.sd is not None:
                 low, high = curve.mean - curve.sd, curve.mean + curve.sd

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import re
+import textwrap
 import warnings
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
@@ -76,8 +77,15 @@ def written(plot: Plot, form: str) -> bytes:
 
 def finished(figure: Figure, words: Sequence[str], title: str, caption: str) -> Plot:
     """The figure with its title, named by these words."""
-    figure.suptitle(text(title))
+    room = int(figure.get_figwidth() / 0.1)  # characters
+    figure.suptitle("\n".join(textwrap.wrap(shortened(title, 3 * room), room)))
     return Plot(re.sub(r"[^A-Za-z0-9.]+", "-", "-".join(words)).strip("-.")[:120], text(title), text(caption), figure)
+
+
+def shortened(words: str, most: int = 60) -> str:
+    """As `text`, without its middle if it is longer: labels that are wider than the figure leave none to the data."""
+    words, half = text(words), (most - 1) // 2
+    return words if len(words) <= most else f"{words[:half]}…{words[-half:]}"
 
 
 def text(words: str) -> str:

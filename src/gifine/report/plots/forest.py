@@ -46,7 +46,8 @@ def parts(comparisons: Sequence[Comparison]) -> list[Part]:
 
 
 def draw(part: Part) -> Plot:
-    figure, [[axes]] = drawing.grid(1, 1, (5.6, 0.3 * len(part.rows) + 0.6))
+    labels = [drawing.shortened(f"{label}, n = {effect.summary.n}") for label, effect in part.rows]
+    figure, [[axes]] = drawing.grid(1, 1, (3.6 + 0.075 * max(map(len, labels)), 0.3 * len(part.rows) + 0.6))
     for row, (_, effect) in enumerate(part.rows):
         mean, interval = effect.summary.mean, effect.interval
         assert mean is not None
@@ -56,7 +57,6 @@ def draw(part: Part) -> Plot:
         looks = _LOOKS[effect.verdict]
         axes.errorbar([100 * mean], [row], xerr=errors, capsize=3, linestyle="none", linewidth=1.2, **looks)
     axes.axvline(0, color="black", linewidth=1)
-    labels = [drawing.text(f"{label}, n = {effect.summary.n}") for label, effect in part.rows]
     ends = (len(part.rows) - 0.5, -0.5)
     axes.set_yticks(range(len(part.rows)), labels)
     axes.set(xlabel="gated − baseline, points of percent of the measure", ylim=ends)

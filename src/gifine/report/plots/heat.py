@@ -28,8 +28,10 @@ def draw(panel: Panel) -> Plot | None:
     figure, axes = drawing.grid(1, len(sides), size)
     maps = [_map(each, panel, side, levels, layers, limits) for each, side in zip(axes[0], sides, strict=True)]
     axes[0][0].set_ylabel("level")
-    bar = figure.colorbar(maps[0], ax=axes[0], label=drawing.text(f"mean {panel.measure}, n in brackets"))
+    bar = figure.colorbar(maps[0], ax=axes[0], label=drawing.shortened(f"mean {panel.measure}, n in brackets"))
     bar.ax.grid(visible=False)
+    assert bar.solids is not None
+    bar.solids.set(rasterized=False, edgecolor="face")  # else it is a picture in the SVG, which a page may not show
     caption = f"{panel.title}: mean {panel.measure} by level and layers of the gate, n seeds in brackets."
     if baseline is not None and baseline.mean is not None:
         bar.ax.axhline(100 * baseline.mean, color="white", linewidth=3)

@@ -31,7 +31,7 @@ def draw(panel: Panel) -> Plot | None:
         title = "gates on all layers" if count == cells.ALL else f"gates on the last {count} layers"
         each.set(title=title, xlabel="level")
         each.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)
-    axes[0][0].set_ylabel(drawing.text(panel.measure))
+    axes[0][0].set_ylabel(drawing.shortened(panel.measure))
     caption = (
         f"{panel.title}: mean {panel.measure} of n seeds against the gate's level, with its 95 % interval (Student's "
         "t). The band is the baseline's. Intervals may overlap where the paired difference is clear."

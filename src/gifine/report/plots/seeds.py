@@ -17,7 +17,13 @@ def draw(panel: Panel) -> Plot | None:
     cells = [cell for cell in cells if panel.score(cell).summary.n]
     if max((panel.score(cell).summary.n for cell in cells), default=0) < 2:
         return None
-    figure, [[axes]] = drawing.grid(1, 1, (5.2, 0.32 * len(cells) + 0.6))
+    names = [settings.gate(cell.runs[0].gate) for cell in cells]
+    names = ["baseline" if name == "none" else name for name in names]
+    labels = [
+        drawing.shortened(f"{name} (n = {panel.score(cell).summary.n})")
+        for name, cell in zip(names, cells, strict=True)
+    ]
+    figure, [[axes]] = drawing.grid(1, 1, (3.6 + 0.075 * max(map(len, labels)), 0.32 * len(cells) + 0.6))
     for row, cell in enumerate(cells):
         values = panel.score(cell).values
         spread = np.linspace(-0.25, 0.25, len(values)) if len(values) > 1 else np.zeros(1)
@@ -33,11 +39,8 @@ def draw(panel: Panel) -> Plot | None:
         mean = panel.score(cell).summary.mean
         assert mean is not None, "cells without a number are left out"
         axes.vlines(100 * mean, row - 0.38, row + 0.38, color="black", linewidth=1.5)
-    names = [settings.gate(cell.runs[0].gate) for cell in cells]
-    names = ["baseline" if name == "none" else name for name in names]
-    labels = [f"{name} (n = {panel.score(cell).summary.n})" for name, cell in zip(names, cells, strict=True)]
-    axes.set_yticks(range(len(cells)), [drawing.text(label) for label in labels])
-    axes.set(xlabel=drawing.text(panel.measure), ylim=(len(cells) - 0.5, -0.5))
+    axes.set_yticks(range(len(cells)), labels)
+    axes.set(xlabel=drawing.shortened(panel.measure), ylim=(len(cells) - 0.5, -0.5))
     caption = (
         f"{panel.title}: {panel.measure} of each seed (from top to bottom by seed), and the mean of n as a line. "
         "Crosses are degenerate runs."

@@ -1,0 +1,126 @@
+"""The report as one HTML file that needs nothing else: tables to sort and filter, figures, and each run's record."""
+
+from __future__ import annotations
+
+import json
+import xml.etree.ElementTree as ET
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gifine.records import RECORD
+from gifine.report import settings, sheets
+from gifine.report.contents import Contents
+from gifine.report.reading import Run, progress
+from gifine.report.settings import Settings
+
+_REFERENCES = ("clip-path", "fill", "filter", "mask", "style", "{http://www.w3.org/1999/xlink}href")
+
+
+@dataclass(slots=True, frozen=True)
+class Picture:
+    title: str
+    caption: str
+    svg: bytes
+
+
+@dataclass(slots=True)
+class Shared:
+    """What many runs have in common, as text that is on the page once."""
+
+    places: dict[str, int] = field(default_factory=dict)
+
+    def place(self, text: str) -> int:
+        return self.places.setdefault(text, len(self.places))
+
+
+def text(contents: Contents, pictures: Sequence[Picture]) -> str:
+    """The page. Names are escaped wherever they come from; the figures are parsed and set anew."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined  # only pages need it
+    from markupsafe import Markup
+
+    places = {id(run): place for place, run in enumerate(contents.runs)}
+    setups, provenances = Shared(), Shared()
+    runs = [_run(run, setups, provenances) for run in progress(contents.runs, "describing", "runs")]
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("page.html.j2").render(
+        summary=sheets.summary(contents),
+        sheets=sheets.make(contents),
+        # Safe: `_inline` lets through elements of a drawing only, with their text escaped.
+        pictures=[(each, Markup(_inline(each.svg, f"f{place}-"))) for place, each in enumerate(pictures)],  # noqa: S704
+        places=lambda piece: [places[id(run)] for run in piece.runs],
+        runs=runs,
+        shared=[
+            ("setup", "Settings, all that decides results but gate and seed", list(setups.places)),
+            ("provenance", "Provenance", list(provenances.places)),
+        ],
+    )
+
+
+def _run(run: Run, setups: Shared, provenances: Shared) -> dict[str, Any]:
+    return {
+        "slug": run.slug,
+        "run_id": run.run_id,
+        "model": settings.model(run.setup),
+        "task": run.task.title,
+        "gate": settings.gate(run.gate),
+        "seed": run.seed,
+        "status": str(run.status),
+        "scores": [
+            f"{run.task.described(measure)} {f'{100 * score:.2f}' if score is not None else '–'}"
+            for measure, score in zip(run.task.measures, run.scores, strict=True)
+        ],
+        "error": run.error,
+        "finished": run.finished,
+        "path": str(run.folder / RECORD),
+        "config": _lines(run.gate),
+        "setup": setups.place(_lines(run.setup)),
+        "provenance": provenances.place(_provenance(run)),
+    }
+
+
+def _lines(part: Settings) -> str:
+    return "\n".join(f"{key}={settings.shown(part.get(key))}" for key in part.keys())  # noqa: SIM118 - no dict
+
+
+def _provenance(run: Run) -> str:
+    """From the record again: of many runs it would be much to keep."""
+    try:
+        entries = json.loads((run.folder / RECORD).read_bytes()).get("provenance")
+    except (OSError, ValueError, AttributeError):  # it has changed since it was read
+        return "the record cannot be read any more"
+    return json.dumps(entries, indent=1, ensure_ascii=False)
+
+
+def _inline(svg: bytes, prefix: str) -> str:
+    """A figure as a part of HTML: without namespaces, which HTML has no use for, and with ids of its own."""
+    root = ET.fromstring(svg)  # noqa: S314 - ours
+    for parent in list(root.iter()):
+        for child in list(parent):
+            if _local(child.tag) in ("metadata", "style", "title"):  # of `style` the page has its own
+                parent.remove(child)
+    for element in root.iter():
+        element.tag = _local(element.tag)
+        for name in list(element.attrib):
+            value = element.attrib.pop(name)
+            if name == "id":
+                value = prefix + value
+            elif name in _REFERENCES:
+                value = value.replace("url(#", f"url(#{prefix}")
+                value = f"#{prefix}{value[1:]}" if _local(name) == "href" and value.startswith("#") else value
+            element.attrib[_local(name)] = value
+    width = root.attrib.pop("width", "")
+    root.attrib.pop("height", None)
+    root.attrib |= {"style": f"width: {width}", "aria-hidden": "true"}
+    return ET.tostring(root, encoding="unicode")
+
+
+def _local(name: str) -> str:
+    return name.rpartition("}")[2]

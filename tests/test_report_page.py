@@ -1,0 +1,213 @@
+"""The page: one file without a network, with links from numbers to runs, where no name is markup."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections import Counter
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gifine.config import GateSide
+from gifine.errors import ExitCode
+from gifine.records import RECORD, Status
+from gifine.report import __main__ as report
+from gifine.report import contents, page, plots, sheets
+from gifine.report.contents import Contents
+from gifine.report.page import Picture
+from gifine.report.reading import Reader
+from synthetic import BOTH, PLAIN, config, measures, record, sweep, write
+
+ODD = "<script>alert(1)</script>\"'>&amp; <img src=x onerror=alert(2)> $a_b$"
+VOID = {"meta", "link", "input", "br", "img", "hr"}
+GATES = [PLAIN, *({"side": GateSide.both, "level": level, "layers": n} for level in (0.0, 0.3) for n in (None, 6))]
+
+
+class Page(HTMLParser):
+    """What a browser would find: elements in order, each closed, with its text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: Counter[str] = Counter()
+        self.scripts: list[str] = []
+        self.cells: list[str] = []
+        self.links: list[tuple[dict[str, str | None], str]] = []
+        self.feed(text)
+        self.close()
+        assert self.open == [], "each element is closed"
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+        if tag in ("td", "th"):
+            self.cells.append("")
+        if tag == "a":
+            self.links.append((dict(attrs), ""))
+
+    def handle_startendtag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] == "script":
+            self.scripts.append(data)
+        elif self.open:
+            self.texts[data.strip()] += 1
+        if {"td", "th"} & set(self.open):
+            self.cells[-1] += data
+        if "a" in self.open:
+            self.links[-1] = (self.links[-1][0], self.links[-1][1] + data)
+
+    def all(self, name: str) -> list[str]:
+        return [value for _, attributes in self.elements if (value := attributes.get(name)) is not None]
+
+
+def helpful(config) -> list[float]:
+    rng = np.random.default_rng([config.seed, *config.gi.side.value.encode()])
+    return [0.8 + 0.05 * (config.gi.side is GateSide.both) + rng.normal(0, 0.005) for _ in measures(config)]
+
+
+def gather(root: Path) -> Contents:
+    return contents.gather(Reader([root]).read())
+
+
+def text(found: Contents) -> str:
+    return page.text(
+        found, [Picture(each.title, each.caption, plots.written(each, "svg")) for each in plots.make(found)]
+    )
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory) -> Contents:
+    root = sweep(tmp_path_factory.mktemp("runs"), helpful, tasks=("mrpc", "rte"), gates=GATES)
+    failed = record(config("task=rte", "model=debertav3", seed=6, **BOTH), [], Status.FAILED)
+    failed.error = "RuntimeError: out of memory"
+    write(root, failed)
+    write(root, record(config("task=rte", "model=debertav3", seed=6), [0.8]))
+    write(root, record(config("task=mrpc", "model=debertav3", seed=9, **BOTH), [0.8, 0.8]))
+    (root / "odd").mkdir()
+    (root / "odd" / RECORD).write_text("{")
+    return gather(root)
+
+
+@pytest.fixture(scope="module")
+def parsed(found) -> Page:
+    return Page(text(found))
+
+
+def test_it_has_all_sheets_and_figures(found, parsed):
+    for sheet in sheets.make(found):
+        assert sheet.title in parsed.texts
+        assert set(sheet.columns) <= set(parsed.cells)
+        for row in sheet.rows:
+            assert {"".join(piece.text for piece in item) for item in row} <= set(parsed.cells)
+        assert all(note in parsed.texts for note in sheet.notes)
+    assert sum(tag == "svg" for tag, _ in parsed.elements) == len(list(plots.make(found))) == 7
+    assert "RTE, deberta-v3-large" in parsed.texts
+
+
+def test_ids_are_unique_and_each_link_has_its_target(parsed):
+    ids = Counter(parsed.all("id"))
+    assert [name for name, count in ids.items() if count > 1] == []
+    references = [each.removeprefix("#") for each in parsed.all("href")]
+    values = " ".join(value for _, attributes in parsed.elements for value in attributes.values() if value)
+    references += re.findall(r"url\(#([^)]+)\)", values)
+    assert len(references) > 100
+    assert set(references) <= set(ids)
+
+
+def test_each_number_leads_to_its_runs(found, parsed):
+    linked = [(attributes["data-runs"], words) for attributes, words in parsed.links if "data-runs" in attributes]
+    pieces = [
+        piece
+        for sheet in sheets.make(found)
+        for row in sheet.rows
+        for item in row
+        for piece in item
+        if piece.text.strip()
+    ]
+    expected = [
+        (" ".join(str(found.runs.index(run)) for run in piece.runs), piece.text) for piece in pieces if piece.runs
+    ]
+    assert linked == expected
+    cell = found.table.rows[0].cells["rte",]
+    assert len(cell.runs) == 6
+    assert sum(runs == " ".join(str(found.runs.index(run)) for run in cell.runs) for runs, _ in linked) >= 2
+    effect = next(each for each in found.comparisons if each.is_primary).effect
+    runs = next(runs for runs, words in linked if words == f"{100 * (effect.summary.mean or 0):+.2f}")
+    assert len(runs.split()) == 2 * effect.summary.n == 10
+
+
+def test_each_run_has_its_record_settings_and_provenance(found, parsed):
+    everything = "\n".join(parsed.texts)
+    for run in found.runs:
+        assert str(run.folder / RECORD) in everything
+        assert run.run_id in parsed.texts
+    assert "RuntimeError: out of memory" in everything
+    assert "model.checkpoint=microsoft/deberta-v3-large" in everything
+    assert "gi.level=0.3" in everything
+    assert '"processes": 1' in everything
+    assert sum(name.startswith("setup-") for name in parsed.all("id")) == 2, "a task each; not a run each"
+
+
+def test_it_reaches_for_nothing_outside(found, parsed):
+    assert {tag for tag, _ in parsed.elements} & {"link", "iframe", "img", "object", "embed", "base", "form"} == set()
+    assert parsed.all("src") == []
+    assert all(each.startswith("#") for each in parsed.all("href"))
+    assert "default-src 'none'" in " ".join(parsed.all("content"))
+    assert not re.search(r"@import|url\((?!#)|fetch\(|XMLHttpRequest", text(found))
+
+
+def test_names_stay_text(tmp_path):
+    for seed in (1, 2):
+        for gate in GATES:
+            made = config("task=rte", "model=debertav3", seed=seed, **gate)
+            entry = record(made, helpful(made))
+            entry.config["model"]["checkpoint"], entry.config["task"]["title"] = f"x{ODD}", ODD
+            entry.slug, entry.error, entry.provenance["device"] = "plain", ODD, ODD
+            write(tmp_path / ODD.replace("/", "|"), entry)
+    whole = text(gather(tmp_path))
+    parsed = Page(whole)
+    assert len(parsed.scripts) == 1
+    assert "alert" not in parsed.scripts[0]
+    assert not any(tag == "img" for tag, _ in parsed.elements)
+    assert not any(name.startswith("on") for _, attributes in parsed.elements for name in attributes)
+    assert ODD in parsed.texts
+    assert any(ODD in each for each in parsed.cells)
+
+
+def test_the_script_is_javascript(parsed, tmp_path):
+    node = shutil.which("node")
+    if node is None:
+        pytest.skip("needs node")
+    (tmp_path / "page.js").write_text(parsed.scripts[0])
+    done = subprocess.run([node, "--check", tmp_path / "page.js"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_record_that_is_gone_meanwhile_is_told(tmp_path):
+    found = gather(sweep(tmp_path, helpful, seeds=(1,)))
+    (found.runs[0].folder / RECORD).unlink()
+    parsed = Page(page.text(found, []))
+    assert "the record cannot be read any more" in parsed.texts
+    assert "figures" not in parsed.all("id")
+
+
+def test_the_same_runs_are_the_same_page(found):
+    assert text(found) == text(found)
+
+
+def test_out_has_the_page(tmp_path):
+    root = sweep(tmp_path / "runs", helpful)
+    assert report.main([str(root), "--out", str(tmp_path / "out"), "--no-predictions"]) == ExitCode.DONE
+    parsed = Page((tmp_path / "out" / "report.html").read_text(encoding="utf-8"))
+    assert sum(tag == "svg" for tag, _ in parsed.elements) == 2
