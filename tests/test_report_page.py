@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -192,6 +193,58 @@ def test_the_script_is_javascript(parsed, tmp_path):
     (tmp_path / "page.js").write_text(parsed.scripts[0])
     done = subprocess.run([node, "--check", tmp_path / "page.js"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+# What a reader does: sort the first table twice by its last column, filter it, follow a number, go back, open settings.
+USE = """
+<script>
+const told = {}, table = document.querySelector("table"), body = table.tBodies[0];
+const heads = [...table.tHead.rows[0].cells], button = heads.at(-1).querySelector("button");
+const column = () => [...body.rows].map((row) => parseFloat(row.cells[heads.length - 1].textContent));
+const shown = (rows) => [...rows].filter((row) => !row.hidden).length;
+button.click();
+told.rising = column();
+button.click();
+told.falling = column();
+const filter = document.querySelector("input[type=search]");
+filter.value = "BOTH all";
+filter.dispatchEvent(new Event("input"));
+told.filtered = shown(body.rows);
+const members = document.querySelector("#runs tbody").rows, link = document.querySelector("a[data-runs]");
+link.click();
+told.chosen = [shown(members), link.dataset.runs.split(" ").length];
+document.querySelector("#choice button").click();
+told.all = shown(members);
+const settings = document.querySelector('a[href^="#setup-"]');
+settings.click();
+told.requests = performance.getEntriesByType("resource").length;
+setTimeout(() => {
+  told.opened = document.querySelector(settings.getAttribute("href")).open;
+  document.body.append(Object.assign(document.createElement("output"), {textContent: JSON.stringify(told)}));
+}, 200);
+</script>
+</body>"""
+
+
+@pytest.mark.integration
+def test_a_browser_sorts_filters_and_follows_numbers(found, tmp_path):
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if browser is None:
+        pytest.skip("needs chromium or google-chrome")
+    (tmp_path / "page.html").write_text(text(found).replace("</body>", USE), encoding="utf-8")
+    words = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"]
+    words += [f"--user-data-dir={tmp_path / 'profile'}", "--enable-logging=stderr", "--virtual-time-budget=3000"]
+    words += ["--dump-dom", (tmp_path / "page.html").as_uri()]
+    done = subprocess.run(words, capture_output=True, text=True, check=True, timeout=120)
+    assert "CONSOLE" not in done.stderr, "errors of the script, and what the content policy refused"
+    told = json.loads(re.findall("<output>(.*)</output>", done.stdout)[0])
+    rows = len(found.table.rows)
+    assert len(told["rising"]) == len(told["falling"]) == rows
+    assert told["rising"] == sorted(told["rising"])
+    assert told["falling"] == sorted(told["falling"], reverse=True)
+    assert told["filtered"] == 2, "two levels"
+    assert told["chosen"][0] == told["chosen"][1] < told["all"] == len(found.runs)
+    assert (told["requests"], told["opened"]) == (0, True)
 
 
 def test_a_record_that_is_gone_meanwhile_is_told(tmp_path):
