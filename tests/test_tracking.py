@@ -136,7 +136,7 @@ def test_a_server_out_of_reach_costs_seconds_and_leaves_files_to_sync(train, mon
         clock = time.monotonic()
         result = train(*OFFLINE, "tracking.mode=online")
     assert time.monotonic() - clock < 20
-    assert "offline, for `wandb sync`" in caplog.text
+    assert "offline, for `python -m gifine.sync`" in caplog.text
     assert history(inspect(result.folder))
     for path in result.folder.rglob("*"):
         assert not path.is_file() or KEY.encode() not in path.read_bytes(), f"{path} has the key"

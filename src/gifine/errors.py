@@ -61,6 +61,10 @@ class ClusterError(UserError):
     """SLURM that does not answer, or refuses what it is asked for."""
 
 
+class TrackingError(UserError):
+    """Weights & Biases is not installed, has no key, or cannot be reached."""
+
+
 class UnfinishedError(UserError):
     """A sweep has come to its end, and runs of it have not."""
 

@@ -13,7 +13,7 @@ import platform
 import subprocess
 import time
 import traceback
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
@@ -30,6 +30,7 @@ SCHEMA_VERSION = 1
 RECORD = "record.json"
 LOCK = ".lock"
 SNAPSHOT = "snapshot.json"  # beside the src of a copy of a checkout: what `git` says of the original
+_NO_RUNS = frozenset({"checkpoints", "model", "submission", "wandb"})  # folders in which no run is
 _PACKAGES = ("torch", "transformers", "tokenizers", "datasets", "accelerate", "numpy", "safetensors")
 
 
@@ -89,6 +90,26 @@ def read(folder: Path) -> Record | None:
             f"{path} is no readable record ({error}); move it away, or give another output_dir"
         ) from error
     return record
+
+
+def below(path: Path) -> Iterator[Path]:
+    """The folders with a record: the path itself, or what is below it. Checkpoints and the like are not looked into."""
+    if path.name == RECORD:
+        yield path.resolve().parent
+        return
+    waiting = [path.resolve()]
+    while waiting:
+        folder = waiting.pop()
+        try:
+            with os.scandir(folder) as entries:
+                inside = {entry.name: entry.is_dir(follow_symlinks=False) for entry in entries}
+        except OSError:  # a file, not ours to look into, or just gone
+            continue
+        if RECORD in inside:
+            yield folder
+            continue
+        folders = (name for name, is_folder in inside.items() if is_folder)
+        waiting += [folder / name for name in folders if name not in _NO_RUNS and not name.startswith(".")]
 
 
 def write(folder: Path, record: Record) -> None:

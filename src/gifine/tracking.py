@@ -7,19 +7,16 @@ wandb, whose server may be dead and whose process may be gone or hang: the log s
 from __future__ import annotations
 
 import logging
-import os
-import socket
 import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import psutil
 
-from gifine import identity
+from gifine import identity, wandb_server
 from gifine.config import RunConfig, Tracker, TrackingMode
 from gifine.records import Record
 
@@ -28,10 +25,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_SERVER = "https://api.wandb.ai"
-_PROBE_SECONDS = 3
+UNSENT = Path("wandb", "unsent")  # in a run's folder: its last online attempt did not upload everything
 _START_SECONDS = 20
-_FINISH_SECONDS = 15  # to upload what is left; the rest stays in the run's folder, for `wandb sync`
+_FINISH_SECONDS = 15  # to upload what is left; the rest stays in the run's folder, for `python -m gifine.sync`
 _PATIENCE_SECONDS = 5  # on top of the above, for wandb's process to answer at all
 
 # Takes one logged point: {"step", "epoch", "loss", …, "task/split/metric"}.
@@ -64,35 +60,47 @@ class _View(threading.Thread):
             while (point := self.points.get()) is not None:
                 # The step is a value and not wandb's own, which must grow: a killed run makes some steps again.
                 run.log(point)
-            run.summary.update(_summary(self.record))
-            run.finish(exit_code=0 if self.record.metrics else 1)
+            _finish(run, self.record)
         except Exception as error:  # whatever wandb, its process and its server raise
             log.warning("tracking: wandb failed (%s); the run goes on without it", _one_line(error))
+            self._note()
             _forget()
 
     def close(self) -> None:
         self.points.put(None)
         self.join(_FINISH_SECONDS + _PATIENCE_SECONDS)
         if self.is_alive():
-            log.warning("tracking: wandb's process does not answer and is ended; `wandb sync` may save what it has")
+            log.warning("tracking: wandb's process does not answer and is ended; see `python -m gifine.sync`")
+            self._note()
             for process in psutil.Process().children(recursive=True):
                 with suppress(psutil.Error):
                     if "wandb-core" in " ".join(process.cmdline()):
                         process.kill()
             self.join(_PATIENCE_SECONDS)
 
+    def _note(self) -> None:
+        with suppress(OSError):
+            (self.folder / UNSENT).touch()
+
+
+def conclude(config: RunConfig, folder: Path, record: Record) -> None:
+    """Set a run's summary and state on the server to what its record says."""
+    run = _init(config, folder, record, TrackingMode.online)
+    _finish(run, record)
+
 
 def _open(config: RunConfig, folder: Path, record: Record) -> wandb.Run:
     mode = config.tracking.mode
-    if mode is TrackingMode.online and not _reachable():
-        log.warning("tracking: no way to %s in %d s; offline, for `wandb sync`", _server(), _PROBE_SECONDS)
+    if mode is TrackingMode.online and (reason := wandb_server.unreachable()):
+        log.warning("tracking: %s; offline, for `python -m gifine.sync`", reason)
         mode = TrackingMode.offline
     try:
         return _init(config, folder, record, mode)
     except Exception as error:  # no key, a server that does not answer
         if mode is not TrackingMode.online:
             raise
-        log.warning("tracking: not taken by %s (%s); offline, for `wandb sync`", _server(), _one_line(error))
+        reason = f"not taken by {wandb_server.address()} ({_one_line(error)})"
+        log.warning("tracking: %s; offline, for `python -m gifine.sync`", reason)
         _forget()  # else the run's id counts as in use
         return _init(config, folder, record, TrackingMode.offline)
 
@@ -118,6 +126,7 @@ def _init(config: RunConfig, folder: Path, record: Record, mode: TrackingMode) -
             silent=True,
             init_timeout=_START_SECONDS,
             finish_timeout=_FINISH_SECONDS,
+            finish_timeout_raises=True,
             disable_git=True,  # the record has commit, packages and machine
             save_code=False,
             x_save_requirements=False,
@@ -127,6 +136,11 @@ def _init(config: RunConfig, folder: Path, record: Record, mode: TrackingMode) -
     )
     run.define_metric("*", step_metric="step")
     return run
+
+
+def _finish(run: wandb.Run, record: Record) -> None:
+    run.summary.update(_summary(record))
+    run.finish(exit_code=0 if record.metrics else 1)
 
 
 def _forget() -> None:
@@ -153,21 +167,6 @@ def _settings(config: RunConfig) -> dict[str, Any]:
     for key in ("dir", "cache_dir"):
         del entries["data"][key]
     return entries
-
-
-def _server() -> str:
-    return os.environ.get("WANDB_BASE_URL", _SERVER)
-
-
-def _reachable() -> bool:
-    """Does anything answer there? wandb itself waits for over a minute."""
-    url = urlsplit(_server())
-    port = url.port or (80 if url.scheme == "http" else 443)
-    try:
-        with socket.create_connection((url.hostname or "", port), timeout=_PROBE_SECONDS):
-            return True
-    except OSError:
-        return False
 
 
 def _one_line(error: Exception) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -18,12 +17,11 @@ from typing import Any, TypeVar
 from tqdm import tqdm
 
 from gifine.errors import RunError
-from gifine.records import FINISHED, RECORD, SCHEMA_VERSION, Status
+from gifine.records import FINISHED, RECORD, SCHEMA_VERSION, Status, below
 from gifine.report.settings import Pool, Settings, Task
 
 T = TypeVar("T")
 
-_SKIPPED = frozenset({"checkpoints", "model", "submission", "wandb"})  # below a root; and what begins with a dot
 _LONGEST_ERROR = 200  # characters: the rest is in the record
 
 
@@ -77,7 +75,7 @@ class Reader:
         missing = [str(path) for path in self.paths if not path.exists()]
         if missing:
             raise RunError("\n".join(f"{path}: no such file or folder" for path in missing))
-        folders = list(dict.fromkeys(folder for path in self.paths for folder in _folders(path)))
+        folders = list(dict.fromkeys(folder for path in self.paths for folder in below(path)))
         if not folders:
             raise RunError(f"no {RECORD} in or below {', '.join(map(str, self.paths))}")
         found = [self._one(folder / RECORD) for folder in progress(sorted(folders), "reading", "runs")]
@@ -104,26 +102,6 @@ class _ForeignError(Exception):
 def progress(things: Sequence[T], doing: str, unit: str) -> Iterator[T]:
     """The things, with a bar on stderr where that is a terminal and it takes more than a moment."""
     yield from tqdm(things, doing, unit=f" {unit}", leave=False, delay=0.5, disable=not sys.stderr.isatty())
-
-
-def _folders(path: Path) -> Iterator[Path]:
-    """Those with a record: the path itself, or what is below it. Checkpoints and the like are not looked into."""
-    if path.name == RECORD:
-        yield path.resolve().parent
-        return
-    waiting = [path.resolve()]
-    while waiting:
-        folder = waiting.pop()
-        try:
-            with os.scandir(folder) as entries:
-                below = {entry.name: entry.is_dir(follow_symlinks=False) for entry in entries}
-        except OSError:  # a file, not ours to look into, or just gone
-            continue
-        if RECORD in below:
-            yield folder
-            continue
-        inside = (name for name, is_folder in below.items() if is_folder)
-        waiting += [folder / name for name in inside if name not in _SKIPPED and not name.startswith(".")]
 
 
 def _run(path: Path, pool: Pool) -> Run | Problem:
