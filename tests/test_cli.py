@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
 import pytest
 
-from gifine import cli, train
+from gifine import cli, train, usage
 from gifine.config import GateSide, RunConfig
 from gifine.errors import ConfigError, DataError, ExitCode
 
@@ -198,12 +199,26 @@ def test_ctrl_c_exits_as_interrupted(command, monkeypatch):
     assert command("seed=1") == (ExitCode.INTERRUPTED, "interrupted by Ctrl-C; the same command goes on\n")
 
 
+def test_help_lists_every_choice(tmp_path):
+    (tmp_path / "task").mkdir()
+    (tmp_path / "task" / "mine.yaml").touch()
+    listed = usage.text(["--config-dir", str(tmp_path), "task=cola", "-h"])
+    assert listed is not None
+    lines = dict(line.split(": ") for line in listed.splitlines() if re.match(r"[a-z/]+: ", line))
+    for group in ("data", "experiment", "gi", "model", "recipe", "task", "tracking", "train", "hydra/launcher"):
+        names = {path.stem for path in (cli.conf_dir() / group).glob("*.yaml")} | (
+            {"mine"} if group == "task" else set()
+        )
+        assert set(lines[group].split(", ")) == names
+    assert usage.text(["task=cola"]) is None
+
+
 @pytest.mark.parametrize("words", [["--help"], ["--cfg", "job"], ["--info", "searchpath"], ["gi.level=30"]])
 def test_start_up_is_light(words):
     """Without torch and the like; in a process of its own, since this one has them."""
     program = (
         "import sys\n"
-        "from gifine.cli import main\n"
+        "from gifine.__main__ import main\n"
         "try:\n    main()\nexcept SystemExit:\n    pass\n"
         "heavy = {'torch', 'transformers', 'datasets', 'evaluate', 'wandb', 'sklearn', 'scipy'} & set(sys.modules)\n"
         "sys.exit(f'imported: {heavy}' if heavy else 0)\n"

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from gifine import metrics
-from gifine.composition import conf_dir
+from gifine.conf_dir import conf_dir
 from gifine.report import published
 from gifine.report.published import Entry
 from gifine.report.settings import GLUE

@@ -2,6 +2,19 @@
 
 import sys
 
-from gifine.cli import main
+from gifine import usage
 
-sys.exit(main())
+
+def main() -> int:
+    """Run the command line and return its exit code (`errors.ExitCode`)."""
+    text = usage.text(sys.argv[1:])
+    if text is not None:
+        print(text)
+        return 0
+    from gifine import cli  # Hydra, which takes half a second
+
+    return cli.main()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

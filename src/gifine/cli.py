@@ -17,7 +17,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from gifine import execution
 from gifine.assignment import parsed
-from gifine.composition import compose, conf_dir, config_from, one_line, opened
+from gifine.composition import compose, config_from, one_line, opened
+from gifine.conf_dir import conf_dir
 from gifine.errors import ConfigError, ExitCode, UserError, tell
 from gifine.explanation import explain
 from gifine.grid import check_config_dir, configs

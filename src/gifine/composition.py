@@ -14,17 +14,11 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from gifine import checks, recipes
+from gifine.conf_dir import conf_dir
 from gifine.config import RunConfig
 from gifine.errors import ConfigError
 
 ConfigStore.instance().store(name="schema", node=RunConfig)
-
-
-def conf_dir() -> Path:
-    """The configs: inside an installed wheel, or at the top of a checkout."""
-    package = Path(__file__).parent
-    installed = package / "conf"
-    return installed if installed.is_dir() else package.parents[1] / "conf"
 
 
 recipes.register(conf_dir())

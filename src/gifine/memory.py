@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 
 from gifine import composition, grid, identity
 from gifine.commands import Parser, call
+from gifine.conf_dir import conf_dir
 from gifine.config import GiConfig, ModelConfig
 from gifine.errors import ExitCode
 
@@ -81,7 +82,7 @@ def table(rows: Iterator[tuple[str, Memory]]) -> str:
 
 def presets() -> Iterator[tuple[str, Memory]]:
     """Every published size in conf/model, by its names on the command line, gated on both sides of all layers."""
-    for path in sorted((composition.conf_dir() / "model").glob("*.yaml")):
+    for path in sorted((conf_dir() / "model").glob("*.yaml")):
         config = composition.config_from(composition.compose([f"model={path.stem}", "gi=both"]))
         if config.model.name != path.stem:
             continue  # another name of a model that comes under its own

@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from gifine import recipes
-from gifine.composition import conf_dir
+from gifine.conf_dir import conf_dir
 from gifine.errors import ConfigError
 from gifine.report import cells, settings
 from gifine.report.cells import Summary

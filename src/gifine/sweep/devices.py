@@ -12,7 +12,8 @@ def gpus() -> list[str]:
     if given is not None:
         return [name for name in given.split(",") if name.strip() not in ("", "-1")]
     try:
-        done = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, text=True, timeout=30, check=False)  # noqa: S607
+        command = ["nvidia-smi", "--list-gpus"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)  # noqa: S603 - fixed words
     except (OSError, subprocess.TimeoutExpired):
         return []
     return [str(number) for number, _ in enumerate(done.stdout.splitlines())] if done.returncode == 0 else []

@@ -17,7 +17,8 @@ from typing import Any
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from gifine.composition import conf_dir, one_line
+from gifine.composition import one_line
+from gifine.conf_dir import conf_dir
 from gifine.config import RunConfig
 from gifine.errors import did_you_mean
 from gifine.sweep.config import SlurmConfig, keys, problems

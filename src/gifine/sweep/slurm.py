@@ -111,7 +111,7 @@ def _call(*words: str, unless: str | None = None) -> str:
     """The command's stdout; an empty one if it fails for the reason that `unless` is a part of."""
     for patience in (1.0, 5.0, None):  # a busy controller answers on the second or third call
         try:
-            done = subprocess.run(words, capture_output=True, text=True, timeout=_ANSWER_SECONDS, check=False)  # noqa: S603
+            done = subprocess.run(words, capture_output=True, text=True, timeout=_ANSWER_SECONDS)  # noqa: S603 - no shell
         except FileNotFoundError:
             raise ClusterError(f"{words[0]} is not on the PATH") from None
         except subprocess.TimeoutExpired:
