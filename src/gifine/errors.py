@@ -61,6 +61,10 @@ class ClusterError(UserError):
     """SLURM that does not answer, or refuses what it is asked for."""
 
 
+class TrackingError(UserError):
+    """wandb that is not installed, not logged in or out of reach, or that refuses what it is given."""
+
+
 class UnfinishedError(UserError):
     """A sweep has come to its end, and runs of it have not."""
 

@@ -7,19 +7,16 @@ wandb, whose server may be dead and whose process may be gone or hang: the log s
 from __future__ import annotations
 
 import logging
-import os
-import socket
 import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import psutil
 
-from gifine import identity
+from gifine import identity, network
 from gifine.config import RunConfig, Tracker, TrackingMode
 from gifine.records import Record
 
@@ -28,8 +25,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_SERVER = "https://api.wandb.ai"
-_PROBE_SECONDS = 3
 _START_SECONDS = 20
 _FINISH_SECONDS = 15  # to upload what is left; the rest stays in the run's folder, for `wandb sync`
 _PATIENCE_SECONDS = 5  # on top of the above, for wandb's process to answer at all
@@ -84,9 +79,11 @@ class _View(threading.Thread):
 
 def _open(config: RunConfig, folder: Path, record: Record) -> wandb.Run:
     mode = config.tracking.mode
-    if mode is TrackingMode.online and not _reachable():
-        log.warning("tracking: no way to %s in %d s; offline, for `wandb sync`", _server(), _PROBE_SECONDS)
-        mode = TrackingMode.offline
+    if mode is TrackingMode.online:  # wandb itself waits for over a minute
+        place, reason = network.reach(_server())
+        if reason is not None:
+            log.warning("tracking: no way to %s (%s); offline, for `wandb sync`", place, reason)
+            mode = TrackingMode.offline
     try:
         return _init(config, folder, record, mode)
     except Exception as error:  # no key, a server that does not answer
@@ -156,18 +153,9 @@ def _settings(config: RunConfig) -> dict[str, Any]:
 
 
 def _server() -> str:
-    return os.environ.get("WANDB_BASE_URL", _SERVER)
+    import wandb  # as in _init
 
-
-def _reachable() -> bool:
-    """Does anything answer there? wandb itself waits for over a minute."""
-    url = urlsplit(_server())
-    port = url.port or (80 if url.scheme == "http" else 443)
-    try:
-        with socket.create_connection((url.hostname or "", port), timeout=_PROBE_SECONDS):
-            return True
-    except OSError:
-        return False
+    return wandb.setup().settings.base_url  # of the environment, of `wandb login --host`, or the version's own
 
 
 def _one_line(error: Exception) -> str:
