@@ -9,9 +9,8 @@ neither login nor network.
 from __future__ import annotations
 
 import sys
-from argparse import Namespace, RawDescriptionHelpFormatter
+from argparse import ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Sequence
-from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -62,35 +61,20 @@ def _dashboard(args: Namespace) -> ExitCode:
     for package in ("wandb", "wandb_workspaces"):
         if find_spec(package) is None:
             raise TrackingError(f"{package} is not installed: pip install 'gifine[wandb]'")
-    if args.dry_run is not None:
-        _write(args.dry_run, chosen, args.only)
-    else:
-        _save(chosen, args.only)
-    return ExitCode.DONE
-
-
-def _write(path: Path, chosen: Selection, only: str | None) -> None:
     from gifine.dashboard import report, saving, workspace  # wandb: half a second, and only where it is asked for
 
-    saving.write(
-        path,
-        workspace.build(chosen) if only != "report" else None,
-        report.build(chosen) if only != "workspace" else None,
-    )
-    print(f"written to {path}; nothing was sent")
-
-
-def _save(chosen: Selection, only: str | None) -> None:
-    from gifine.dashboard import report, saving, workspace  # as above
-
+    built_workspace = workspace.build(chosen) if args.only != "report" else None
+    built_report = report.build(chosen) if args.only != "workspace" else None
+    if args.dry_run is not None:
+        saving.write(args.dry_run, built_workspace, built_report)
+        print(f"written to {args.dry_run}; nothing was sent")
+        return ExitCode.DONE
     with saving.server() as server:
-        chosen = replace(chosen, entity=chosen.entity or server.entity)
-        if not chosen.entity:
-            raise ArgumentError(f"{chosen.project}: the login has no default entity; give ENTITY/PROJECT")
-        if only != "report":
-            _tell("workspace", *server.save_workspace(workspace.build(chosen)))
-        if only != "workspace":
-            _tell("report", *server.save_report(report.build(chosen)))
+        if built_workspace is not None:
+            _tell("workspace", *server.save_workspace(built_workspace))
+        if built_report is not None:
+            _tell("report", *server.save_report(built_report))
+    return ExitCode.DONE
 
 
 def _tell(what: str, url: str, replaced: bool) -> None:
@@ -105,7 +89,10 @@ def _split(word: str) -> tuple[str, str]:
 
 
 def _words(word: str) -> tuple[str, ...]:
-    return tuple(each.strip() for each in word.split(",") if each.strip())
+    words = tuple(each.strip() for each in word.split(",") if each.strip())
+    if not words:
+        raise ArgumentTypeError(f"{word}: no names")
+    return words
 
 
 def _path(word: str) -> Path:

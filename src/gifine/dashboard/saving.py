@@ -17,10 +17,10 @@ import wandb_workspaces.reports.v2 as wr
 import wandb_workspaces.workspaces as ws
 from pydantic import BaseModel
 from wandb.errors import AuthenticationError, UsageError
-from wandb_workspaces._graphql import execute_graphql
+from wandb_workspaces._graphql import execute_graphql, get_app_url
 
 from gifine import network, records
-from gifine.errors import TrackingError
+from gifine.errors import ArgumentError, TrackingError, UserError
 
 _LOG_IN = "`wandb login` or WANDB_API_KEY"
 _WITHOUT = "--dry-run FILE needs neither server nor login"
@@ -42,39 +42,57 @@ class Server:
 
     def __init__(self, api: wandb.Api) -> None:
         self.api = api
-        self.entity = api.default_entity or ""  # user or team of the login
 
     def save_workspace(self, workspace: ws.Workspace) -> tuple[str, bool]:
         """The address, and whether there was one of this name, which is replaced.
 
         Raises:
+            ArgumentError: for no entity, neither the workspace's nor the login's.
             TrackingError: for a project that is not there.
         """
+        workspace.entity = self._entity(workspace)
         variables = {"entity": workspace.entity, "project": workspace.project, "name": workspace._internal_name}
         project = execute_graphql(self.api, _VIEWS, variables)["project"]
         if project is None:
-            raise TrackingError(
-                f"{workspace.entity}/{workspace.project}: no such project at {self.api.settings['base_url']}, or none "
-                "that this login may see; the first run with tracking=wandb makes it"
-            )
+            raise self._missing(workspace)
         edges = project["allViews"]["edges"]
         if edges:
             workspace._internal_id = edges[0]["node"]["id"]
-        return workspace.save().url, bool(edges)
+        workspace.save()
+        query = urlsplit(workspace.url).query
+        return f"{self._address(workspace)}?{query}", bool(edges)
 
     def save_report(self, report: wr.Report) -> tuple[str, bool]:
         """As `save_workspace`, of the same title: reports have no names that we could choose."""
+        report.entity = self._entity(report)
         found = [each.id for each in self._reports(report) if each.display_name == report.title]
         if found:
             report.id = found[0]
         report.save()
-        # The library puts the title into the address as it is.
-        place, slug = urlsplit(report.url), re.sub(r"[^A-Za-z0-9]+", "-", report.title).strip("-")
-        path = f"{report.entity}/{report.project}/reports/{slug}--{report.id.rstrip('=')}"
-        return f"{place.scheme}://{place.netloc}/{path}", bool(found)
+        slug = re.sub(r"[^A-Za-z0-9]+", "-", report.title).strip("-")
+        return f"{self._address(report)}/reports/{slug}--{report.id.rstrip('=')}", bool(found)
+
+    def _entity(self, view: ws.Workspace | wr.Report) -> str:
+        entity = view.entity or self.api.default_entity
+        if not entity:
+            raise ArgumentError(f"{view.project}: the login has no default entity; give ENTITY/PROJECT")
+        return entity
+
+    def _address(self, view: ws.Workspace | wr.Report) -> str:
+        """Of the project: the library leaves out the path that the app may lie at, and puts titles in as they are."""
+        return f"{get_app_url(self.api).rstrip('/')}/{view.entity}/{view.project}"
 
     def _reports(self, report: wr.Report) -> list[Any]:
-        return list(self.api.reports(f"{report.entity}/{report.project}"))
+        try:
+            return list(self.api.reports(f"{report.entity}/{report.project}"))
+        except ValueError as error:  # else saving would make the project
+            raise self._missing(report) from error
+
+    def _missing(self, view: ws.Workspace | wr.Report) -> TrackingError:
+        return TrackingError(
+            f"{view.entity}/{view.project}: no such project at {self.api.settings['base_url']}, or none that this "
+            "login may see; the first run with tracking=wandb makes it"
+        )
 
 
 @contextmanager
@@ -91,10 +109,10 @@ def server() -> Generator[Server]:
         if reason is not None:
             raise TrackingError(f"{place}: {reason}; saving needs wandb's server and a login ({_LOG_IN}); {_WITHOUT}")
         yield Server(wandb.Api())
-    except TrackingError:
+    except UserError:
         raise
     except AuthenticationError as error:
-        raise TrackingError(f"{_one_line(error)}; log in with {_LOG_IN}; {_WITHOUT}") from error
+        raise TrackingError(f"{_one_line(error)}; saving needs a login ({_LOG_IN}); {_WITHOUT}") from error
     except UsageError as error:
         raise TrackingError(f"not logged in to wandb: saving needs {_LOG_IN}; {_WITHOUT}") from error
     except Exception as error:  # whatever wandb, its process and its server raise
