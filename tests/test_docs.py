@@ -9,6 +9,7 @@ import pytest
 
 from conftest import ROOT
 from gifine import evaluate, grid, predict, prefetched
+from gifine.dashboard import __main__ as dashboard
 from gifine.prefetched import Manifest
 from gifine.report import __main__ as report
 
@@ -44,6 +45,16 @@ def test_commands_after_a_run_have_arguments_that_there_are(module):
     assert commands
     for command in commands:
         assert module.parser().parse_args(shlex.split(command)).runs
+
+
+def test_commands_on_dashboards_have_arguments_that_there_are():
+    texts = [path.read_text() for path in DOCUMENTS]
+    commands = [
+        line for text in texts for line in re.findall(r"^\S*python -m gifine.dashboard (.+)$", text, re.MULTILINE)
+    ]
+    assert commands
+    for command in commands:
+        assert dashboard.parser().parse_args(shlex.split(command)).project == "gi"
 
 
 @pytest.mark.parametrize("command", COMMANDS)

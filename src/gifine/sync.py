@@ -66,7 +66,7 @@ def sync(arguments: argparse.Namespace) -> ExitCode:
     if not left or arguments.dry_run:
         log.info("%d runs to upload", len(left))
         return ExitCode.DONE
-    wandb_server.require("wandb")
+    wandb_server.log_in()
     for run in left:
         for path in run.files:
             cut(path)

@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
+import io
 import os
+import sys
 from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
 from gifine.errors import TrackingError
 from gifine.network import reach
 
+if TYPE_CHECKING:
+    import wandb
+
+
+def check_installed(*packages: str) -> None:
+    """Raise a TrackingError if one of the packages of the extra `wandb` is not there."""
+    for package in packages:
+        if find_spec(package) is None:
+            raise TrackingError(f"{package} is not installed: pip install 'gifine[wandb]'")
+
 
 def address() -> str:
-    return os.environ.get("WANDB_BASE_URL") or "https://api.wandb.ai"
+    """Of the environment, of `wandb login --host`, or the library's own."""
+    import wandb  # half a second, which --help need not take
+
+    return os.environ.get("WANDB_BASE_URL") or wandb.setup().settings.base_url
 
 
 def unreachable() -> str | None:
@@ -19,23 +35,25 @@ def unreachable() -> str | None:
     return reason and f"{host}: {reason}"
 
 
-def require(*packages: str) -> None:
-    """See that the packages, the server and a key that it accepts are there.
+def log_in() -> wandb.Api:
+    """Log in with what `wandb login` or the environment has left; nobody is asked for a key.
 
     Raises:
-        TrackingError: with the first that is not, and what to do.
+        TrackingError: if wandb is not installed, its server out of reach, or there is no key that it accepts.
     """
-    missing = [package for package in packages if find_spec(package) is None]
-    if missing:
-        raise TrackingError(f"{' and '.join(missing)} not installed: pip install 'gifine[wandb]'")
+    check_installed("wandb")
     if reason := unreachable():
         raise TrackingError(f"{reason}; do this on a machine with internet")
-    import wandb  # half a second, which --help need not take
+    import wandb
 
-    wandb.setup(wandb.Settings(silent=True))  # else it tells who is logged in
+    stdin, sys.stdin = sys.stdin, io.StringIO()  # else wandb asks for a key on a terminal
     try:
-        logged_in = wandb.login(prompt=False)
+        wandb.setup(wandb.Settings(silent=True))  # else its libraries tell what they do
+        return wandb.Api()
     except wandb.errors.AuthenticationError as error:
-        raise TrackingError(next(iter(str(error).splitlines()), "the key is not accepted")) from error
-    if not logged_in:
-        raise TrackingError(f"no key for {address()}: run `wandb login`, or set WANDB_API_KEY")
+        said = next(iter(str(error).splitlines()), "not accepted")
+        raise TrackingError(f"the key for {address()}: {said}; run `wandb login`, or set WANDB_API_KEY") from error
+    except wandb.errors.UsageError as error:
+        raise TrackingError(f"no key for {address()}: run `wandb login`, or set WANDB_API_KEY") from error
+    finally:
+        sys.stdin = stdin

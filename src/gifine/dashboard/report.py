@@ -1,0 +1,137 @@
+"""The report: baseline and gated runs beside each other, task by task, with what wandb cannot tell said first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import wandb_workspaces.reports.v2 as wr
+from wandb_workspaces.reports.v2.interface import BlockTypes
+
+from gifine.config import TaskConfig
+from gifine.dashboard import panels
+from gifine.dashboard.selection import Selection
+
+
+def build(selection: Selection) -> wr.Report:
+    """The report, with all that is sent to the server in it; that takes no network.
+
+    Runs are those of the report's own project: for another one, wandb's library would have to ask for its number.
+    """
+    return wr.Report(
+        entity=selection.entity,
+        project=selection.project,
+        title=selection.title,
+        description="Gate with Inhibition beside its baseline; python -m gifine.dashboard writes it anew.",
+        width="fluid",
+        blocks=[
+            *_introduction(selection),
+            wr.TableOfContents(),
+            wr.H1("How runs ended"),
+            wr.P("The number beside each outcome is how many runs had it."),
+            _grid("outcomes", [_runset("Outcomes", selection, by=["summary.outcome"])], []),
+            wr.H1("Baseline against gated runs"),
+            wr.P("A bar is a mean over the seeds of a cell, with its standard deviation."),
+            _grid(
+                "baseline",
+                _sides(selection),
+                [panels.score(task, selection.headline(task)) for task in selection.tasks],
+            ),
+            *(block for task in selection.tasks for block in _task(selection, task)),
+            *_gates(selection),
+        ],
+    )
+
+
+def _introduction(selection: Selection) -> list[BlockTypes]:
+    cell = ", ".join(panels.CELL)
+    shown = [
+        f"Tasks: {', '.join(panels.title(task) for task in selection.tasks)}.",
+        f"Groups: {', '.join(selection.groups) or 'all'}.",
+        f"Models: {', '.join(selection.models) or 'all'}.",
+        f"A cell is all runs with the same {cell}: lines and bars are means over its runs, bands and whiskers their "
+        "standard deviation. Runs that differ in anything else than these and the seed are averaged as well.",
+        "The baseline has gi.side none. gi.layers is empty where all layers are gated: such runs are not in the plots "
+        "with an axis for it.",
+        "Metrics are the record's: of the best checkpoint where train.select_best is on, and of dev sets.",
+    ]
+    return [
+        wr.H1("What is shown"),
+        wr.UnorderedList(items=list(shown)),
+        wr.CalloutBlock(
+            "What is not: whether a difference could be chance. wandb draws means and standard deviations, but pairs "
+            "no runs of the same seed, tests nothing and leaves nothing out for having failed. For verdicts, and the "
+            "number of seeds that would settle one: python -m gifine.report RUNS"
+        ),
+    ]
+
+
+def _task(selection: Selection, task: TaskConfig) -> list[BlockTypes]:
+    place, name, key = f"task/{task.name}", panels.title(task), selection.headline(task)
+    by = [panels.score_by(task, key, by) for by in ("gi.side", "gi.level", "gi.layers")]
+    return [
+        wr.H1(name),
+        _grid(
+            place,
+            _sides(selection, task),
+            [*panels.scores(selection, task), *panels.curves(selection, task), panels.loss()],
+        ),
+        wr.H2(f"{name}: level × layers"),
+        wr.P("A dot or a line is a run. The bars take all runs with the same value, whatever else differs."),
+        # Not grouped: each run is to be seen, and the bars have groups of their own.
+        _grid(
+            f"{place}/grid",
+            [_runset("Gated", selection, task, gated=True)],
+            [*panels.level_by_layers(selection, task), *by],
+        ),
+    ]
+
+
+def _gates(selection: Selection) -> list[BlockTypes]:
+    return [
+        wr.H1("Gates"),
+        wr.P(
+            "A line is a layer of a cell, layers counted from 0. A gate is never below 0.83; one within 1 % of 1 is "
+            "saturated: it does nothing, and hardly learns."
+        ),
+        _grid("gates", [_runset("Gated", selection, gated=True, by=["task.name", *panels.CELL])], panels.gates()),
+    ]
+
+
+def _sides(selection: Selection, task: TaskConfig | None = None) -> list[wr.Runset]:
+    by = ["task.name"] if task is None else []
+    # A baseline has level and layers in its config as well, without an effect.
+    plain = [key for key in panels.CELL if key not in ("gi.level", "gi.layers")]
+    return [
+        _runset("Baseline", selection, task, gated=False, by=[*by, *plain]),
+        _runset("Gated", selection, task, gated=True, by=[*by, *panels.CELL]),
+    ]
+
+
+def _runset(
+    name: str,
+    selection: Selection,
+    task: TaskConfig | None = None,
+    *,
+    gated: bool | None = None,
+    by: Sequence[str] = (),
+) -> wr.Runset:
+    """Runs with a tab of their own in a grid's table, grouped by keys of our config or `summary.KEY`."""
+    tasks = [task] if task is not None else selection.tasks
+    runset = wr.Runset(
+        name=name,
+        groupby=[key if key.startswith("summary.") else f"config.{key}" for key in by],
+        visible_columns=[
+            "summary:outcome",
+            *(panels.column(key) for key in ("seed", *panels.CELL)),
+            *(f"summary:{selection.headline(each)}" for each in tasks),
+        ],
+    )
+    panels.set_filter(runset, panels.runs(selection, task, gated=gated))
+    return runset
+
+
+def _grid(place: str, runsets: Sequence[wr.Runset], shown: Sequence[panels.Panel]) -> wr.PanelGrid:
+    for index, runset in enumerate(runsets):
+        runset._id = panels.identifier(f"report/{place}/runs/{index}")
+    laid_out = panels.laid_out(panels.identified(shown, f"report/{place}"))
+    return wr.PanelGrid(runsets=list(runsets), panels=[*laid_out])
