@@ -37,6 +37,11 @@ class GateInit(Enum):
     identity = "identity"  # `select` starts at zero, so the gate starts at exactly 1
 
 
+class EmbeddingRows(Enum):
+    occurring = "occurring"  # in the task's data: others are left out of training, which changes nothing
+    all = "all"
+
+
 class DataSource(Enum):
     hub = "hub"
     glue_dir = "glue_dir"
@@ -191,6 +196,7 @@ class TrainConfig:
     log_steps: int = 50
     precision: Precision = Precision.auto
     gradient_checkpointing: bool = False
+    embedding_rows: EmbeddingRows = EmbeddingRows.occurring  # that are trained; with fsdp it is all
     fsdp: bool = False  # shard weights, gradients and optimizer over the processes: for xlarge and xxlarge
     device: Device = Device.auto
     save_model: bool = False  # leave the final weights in the run's folder

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import pyarrow.compute
 from filelock import FileLock
 from transformers import PreTrainedTokenizerFast
 
@@ -62,6 +63,16 @@ def load(
     """
     train = _load(task, data, task.train_split, data.max_train_rows, tokenizer, max_length, prefetched)
     return {task.train_split: train} | load_evaluation(task, data, tokenizer, max_length, prefetched)
+
+
+def tokens(splits: Mapping[str, Split]) -> set[int]:
+    """The ids of all tokens that occur in the splits; no example is decoded."""
+    found: set[int] = set()
+    for split in splits.values():
+        for table in split.examples.with_format("arrow").iter(10_000):
+            ids = table["input_ids"].combine_chunks()
+            found.update(pyarrow.compute.unique(ids.flatten()).to_pylist())
+    return found
 
 
 def load_evaluation(

@@ -39,8 +39,9 @@ from gifine import (
     tracking,
 )
 from gifine.callbacks import Bar, Curve, GateStatistics, Plan, StopWhenDiverged
-from gifine.config import RunConfig, Tracker
+from gifine.config import EmbeddingRows, RunConfig, Tracker
 from gifine.errors import ExitCode, OutputError
+from gifine.models import _embedding_rows as rows
 from gifine.records import Record, Status
 from gifine.sampling import EpochSampler
 from gifine.trainer import Interruption, Trainer
@@ -112,6 +113,8 @@ def _fit(config: RunConfig, folder: Path, record: Record, track: tracking.Log) -
     storage.check_space(folder, record.parameters["total"])
     log.info("%s: %s", identity.slug(config), _described(record))
 
+    if train.embedding_rows is EmbeddingRows.occurring and not train.fsdp:
+        rows.keep(model, data.tokens(splits))
     evaluated = evaluation.sets(splits, config)
     layer = type(model.get_submodule(f"{model.base_model_prefix}.encoder.layer.0")).__name__
     arguments = training_arguments(train, task, next(iter(evaluated)), config.seed, folder / CHECKPOINTS, layer)
@@ -164,6 +167,7 @@ def _fit(config: RunConfig, folder: Path, record: Record, track: tracking.Log) -
         _check_best(record, f"{task.name}/{next(iter(evaluated))}/{task.select_by}", record.best[task.select_by])
     record.seconds["evaluate"] = round(time.monotonic() - clock, 3)
     if train.save_model:
+        rows.restore(model, trainer.decay(record.best.get("step", state.global_step)))
         _save(trainer, folder / "model")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import FrameType
@@ -9,6 +10,7 @@ from typing import Any
 
 import torch
 import transformers
+from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import Sampler
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import rotate_checkpoints
@@ -30,6 +32,13 @@ class Trainer(transformers.Trainer):
         self.sampler = sampler
         self.checkpoints = Path(str(self.args.output_dir))
         self._writing = False
+
+    def decay(self, steps: int) -> float:
+        """What weight decay alone leaves of a parameter in the first `steps` steps, as a factor."""
+        scheduler = self.lr_scheduler
+        assert isinstance(scheduler, LambdaLR)
+        rate, shape = scheduler.base_lrs[0], scheduler.lr_lambdas[0]  # one for all parameters
+        return math.prod(1 - rate * shape(step) * self.args.weight_decay for step in range(steps))
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler:
         return self.sampler
