@@ -37,6 +37,7 @@ def command(monkeypatch, tmp_path, capsys):
 @pytest.fixture
 def filled(monkeypatch, tmp_path, capsys) -> Path:
     """A prefetched folder with the demo's tokens and a tiny checkpoint."""
+    monkeypatch.setenv("PATH", str(tmp_path))  # this machine's SLURM, which may be down, is another matter
     folder = tmp_path / "pre"
     monkeypatch.setattr(sys, "argv", ["gifine.prefetch", f"prefetch={folder}", *TINY_DEMO])
     assert prefetch.main() == 0

@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from transformers import BertConfig, BertForSequenceClassification
 
 from conftest import TINY_DEMO
 from gifine import data, tokenization
@@ -74,10 +75,13 @@ def test_checkpoints_hold_the_rows_that_occur(train, cache):
 
 
 def test_the_rows_of_padding_and_of_what_does_not_occur():
-    whole = nn.Embedding(10, 4, padding_idx=7)
-    model = Holder(whole)
+    size = {"hidden_size": 4, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 4}
+    model = BertForSequenceClassification(BertConfig(vocab_size=10, pad_token_id=7, **size))
+    whole = model.get_input_embeddings()
     rows.keep(model, [9, 2, 3])
-    kept = model.embeddings
+    kept = model.get_input_embeddings()
+    assert isinstance(whole, nn.Embedding)
+    assert isinstance(kept, rows.OccurringRows)
     assert kept.weight.shape == (4, 4)
     ids = torch.tensor([[2, 3, 9, 7], [3, 3, 7, 7]])
     assert torch.equal(kept(ids), whole(ids))
@@ -90,18 +94,8 @@ def test_the_rows_of_padding_and_of_what_does_not_occur():
     with torch.no_grad():
         kept.weight.add_(1)
     rows.restore(model, 0.5)
-    assert type(model.embeddings) is nn.Embedding
-    assert torch.equal(model.embeddings.weight[[2, 3, 7, 9]], before[[2, 3, 7, 9]] + 1)
-    assert torch.equal(model.embeddings.weight[[0, 1, 4, 5, 6, 8]], before[[0, 1, 4, 5, 6, 8]] / 2)
-
-
-class Holder(nn.Module):
-    def __init__(self, embeddings: nn.Embedding) -> None:
-        super().__init__()
-        self.embeddings = embeddings
-
-    def get_input_embeddings(self) -> nn.Module:
-        return self.embeddings
-
-    def set_input_embeddings(self, embeddings: nn.Embedding) -> None:
-        self.embeddings = embeddings
+    after = model.get_input_embeddings()
+    assert isinstance(after, nn.Embedding)
+    assert not isinstance(after, rows.OccurringRows)
+    assert torch.equal(after.weight[[2, 3, 7, 9]], before[[2, 3, 7, 9]] + 1)
+    assert torch.equal(after.weight[[0, 1, 4, 5, 6, 8]], before[[0, 1, 4, 5, 6, 8]] / 2)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import datasets
-import pyarrow.compute
+import pyarrow as pa
 from filelock import FileLock
 from transformers import PreTrainedTokenizerFast
 
@@ -70,8 +70,8 @@ def tokens(splits: Mapping[str, Split]) -> set[int]:
     found: set[int] = set()
     for split in splits.values():
         for table in split.examples.with_format("arrow").iter(10_000):
-            ids = table["input_ids"].combine_chunks()
-            found.update(pyarrow.compute.unique(ids.flatten()).to_pylist())
+            assert isinstance(table, pa.Table)
+            found.update(table["input_ids"].combine_chunks().flatten().unique().to_pylist())
     return found
 
 

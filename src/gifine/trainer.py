@@ -38,7 +38,7 @@ class Trainer(transformers.Trainer):
         scheduler = self.lr_scheduler
         assert isinstance(scheduler, LambdaLR)
         rate, shape = scheduler.base_lrs[0], scheduler.lr_lambdas[0]  # one for all parameters
-        return math.prod(1 - rate * shape(step) * self.args.weight_decay for step in range(steps))
+        return math.prod(1 - float(rate) * shape(step) * self.args.weight_decay for step in range(steps))
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler:
         return self.sampler

@@ -1,10 +1,10 @@
 """Word embeddings of which only the rows are trained that the task's data have.
 
-Of a vocabulary of 128,100 a GLUE task has under a tenth. The gradient of a row that does not occur is 0, and so are
-AdamW's moments of it: all that the optimizer does to such a row is weight decay, the same factor for all of them. So
-they are left out of training, which saves their gradient, moments and update in every step, and get that factor at the
-end. Rows that occur are trained as they would be: bit for bit without gradient clipping, and to rounding with it, since
-the norm is then summed up in another order.
+Of DeBERTa-v3's 128,001 word pieces CoLA has 6,180, RTE 19,242. The gradient of a row that does not occur is 0, and so
+are AdamW's moments of it: all that the optimizer does to such a row is weight decay, the same factor for all of them.
+So they are left out of training, which saves their gradient, moments and update in every step, and get that factor at
+the end. Rows that occur are trained as they would be: bit for bit without gradient clipping, and to rounding with it,
+since the norm is then summed up in another order.
 
 Shapes: V tokens of the vocabulary, R of them that occur, D features.
 """
