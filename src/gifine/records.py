@@ -91,6 +91,18 @@ def read(folder: Path) -> Record | None:
     return record
 
 
+def reason(error: str | None) -> str | None:
+    """What a record's error says in one line: of a traceback what was raised, else its last line."""
+    lines = (error or "").strip().splitlines()
+    frames = [place for place, line in enumerate(lines) if line.startswith('  File "')]
+    if (
+        frames
+    ):  # what was raised follows, perhaps on several lines: CUDA's first one says what, its last one how to debug
+        raised = [line for line in lines[frames[-1] + 1 :] if not line.startswith(" ")]
+        return raised[0] if raised else lines[-1]
+    return lines[-1] if lines else None
+
+
 def write(folder: Path, record: Record) -> None:
     """Write `record.json` so that a reader sees the old one or the new one, never a part."""
     write_text(folder / RECORD, json.dumps(asdict(record), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
