@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from gifine import curves
 from gifine.errors import ArgumentError
 from gifine.records import Record
 from gifine.sweep import __main__ as sweep
@@ -41,6 +42,19 @@ def test_without_a_step_of_this_attempt_nothing_is_left_to_tell(running):
     assert status.row(running)["left"] is None
     running.record = None
     assert (status.row(running)["step"], status.row(running)["left"]) == (None, None)
+
+
+@pytest.mark.parametrize("kind", ["folder", "loop"])
+def test_a_curve_that_cannot_be_read_hides_no_run(running, kind):
+    path = Path(running.entry.folder) / curves.CURVE
+    path.unlink()
+    if kind == "folder":
+        path.mkdir()
+    else:
+        path.symlink_to(path)
+    running.record.steps["done"] = 120
+    row = status.row(running)
+    assert (row["step"], row["left"]) == ("120/300", None)
 
 
 def test_watching_ends_with_the_last_run(tmp_path, monkeypatch, capsys):

@@ -66,6 +66,13 @@ class Task:
         words = "/".join(dict.fromkeys(map(self.metric, self.measures)))
         return words if len(splits) == 1 else f"{words} {'/'.join(_SPLITS.get(each, each) for each in splits)}"
 
+    @property
+    def logged(self) -> str:
+        """The primary measure's name in a curve: where dev is split, the half that chooses is what training sees."""
+        split = self.split(self.primary)
+        chosen = f"{split.removesuffix('_report')}_select" if split.endswith("_report") else split
+        return f"{self.name}/{chosen}/{self.metric(self.primary)}"
+
     def described(self, measure: str) -> str:
         """One measure in words, with its split where there are several: `accuracy`, `accuracy m`."""
         several = len({self.split(each) for each in self.measures}) > 1

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from gifine import curves
 from gifine.errors import ArgumentError, ExitCode
 from gifine.sweep import listing, states, waiting
 from gifine.sweep.states import Run, State
@@ -87,13 +88,17 @@ def _progress(run: Run) -> _Progress:
     if record is None:
         return _Progress()
     progress = _Progress(record.steps.get("done"), record.steps.get("planned"))
-    path = Path(run.entry.folder) / "metrics.jsonl"
-    logged = _last_step(path) if run.state is State.RUNNING else None
+    folder = Path(run.entry.folder)
+    logged = curves.last_step(folder) if run.state is State.RUNNING else None
     if logged is None:
         return progress
     progress.done = logged
     began = datetime.fromisoformat(record.started).timestamp()
-    made, seconds = logged - record.resumed_at, path.stat().st_mtime - began
+    try:
+        seconds = (folder / curves.CURVE).stat().st_mtime - began
+    except FileNotFoundError:  # cleared away just now
+        return progress
+    made = logged - record.resumed_at
     if progress.planned and made > 0 and seconds > 0:
         due = (progress.planned - logged) * seconds / made
         progress.seconds_left = max(0.0, due - (time.time() - began - seconds))
@@ -102,16 +107,3 @@ def _progress(run: Run) -> _Progress:
 
 def _duration(seconds: float | None) -> str | None:
     return None if seconds is None else str(timedelta(seconds=round(seconds)))
-
-
-def _last_step(path: Path) -> int | None:
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        return None
-    for line in reversed(lines):
-        try:
-            return int(json.loads(line)["step"])
-        except ValueError:  # it is being written
-            continue
-    return None
