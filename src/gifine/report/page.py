@@ -1,4 +1,4 @@
-"""The report as one HTML file that needs nothing else: tables to sort and filter, figures, and each run's record."""
+"""The report as one HTML file that needs nothing else: tables to sort and filter, figures, each run with its curve."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from gifine import curves
 from gifine.records import RECORD
 from gifine.report import settings, sheets
 from gifine.report.contents import Contents
 from gifine.report.reading import Run, progress
 from gifine.report.settings import Settings
 
+_MOST_POINTS = 60  # of a run's curve: it is drawn as wide as a thumb, and there may be 10,000 runs
 _REFERENCES = ("clip-path", "fill", "filter", "mask", "style", "{http://www.w3.org/1999/xlink}href")
 
 
@@ -50,6 +52,7 @@ def text(contents: Contents, pictures: Sequence[Picture]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.policies["json.dumps_kwargs"] = {"separators": (",", ":")}
     return environment.get_template("page.html.j2").render(
         summary=sheets.summary(contents),
         sheets=sheets.make(contents),
@@ -81,6 +84,7 @@ def _run(run: Run, setups: Shared, provenances: Shared) -> dict[str, Any]:
         "finished": run.finished,
         "path": str(run.folder / RECORD),
         "config": _lines(run.gate),
+        "curves": _curves(run),
         "setup": setups.place(_lines(run.setup)),
         "provenance": provenances.place(_provenance(run)),
     }
@@ -88,6 +92,29 @@ def _run(run: Run, setups: Shared, provenances: Shared) -> dict[str, Any]:
 
 def _lines(part: Settings) -> str:
     return "\n".join(f"{key}={settings.shown(part.get(key))}" for key in part.keys())  # noqa: SIM118 - no dict
+
+
+def _curves(run: Run) -> list[dict[str, Any]]:
+    """The training loss and the primary measure, if they were logged: in words, and thinned for the script to draw."""
+    task, found = run.task, curves.read(run.folder, (curves.LOSS, run.task.logged))
+    measure = f"{task.metric(task.logged)} (%) on {task.split(task.logged)}"
+    made = []
+    for key, name, scale, best_of in ((curves.LOSS, "training loss", 1.0, min), (task.logged, measure, 100.0, max)):
+        points = {step: scale * value for step, value in sorted(found[key].items())}
+        if not points:
+            continue
+        steps = list(points)
+        best = best_of(steps, key=points.__getitem__)
+        told = [f"{word} {points[at]:.4g} (step {at})" for word, at in (("first", steps[0]), ("last", steps[-1]))]
+        kept = sorted({*curves.thinned(steps, _MOST_POINTS), best})
+        values = [float(f"{points[step]:.4g}") for step in kept]
+        made.append(
+            {
+                "words": f"{name}: {', '.join(told)}, best {points[best]:.4g} (step {best})",
+                "points": [kept, values, kept.index(best)],
+            }
+        )
+    return made
 
 
 def _provenance(run: Run) -> str:
