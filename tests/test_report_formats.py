@@ -16,7 +16,7 @@ import pytest
 from gifine.errors import ExitCode
 from gifine.records import Status
 from gifine.report import __main__ as report
-from gifine.report import contents, flat, latex, markdown, sheets, terminal
+from gifine.report import contents, flat, latex, markdown, output, sheets, terminal
 from gifine.report.contents import Contents
 from gifine.report.reading import Reader
 from gifine.report.words import Piece, Sheet
@@ -266,7 +266,7 @@ def test_all_formats_in_a_folder(capsys, root, tmp_path):
     assert code == ExitCode.DONE
     tables = {f"{name}.csv" for name in sheets.NAMES}
     names = {path.name for path in (tmp_path / "new" / "folder").iterdir()}
-    assert names == {"report.html", "report.md", "report.tex", "report.json", "figures", *tables}
+    assert names == {"report.html", "report.md", "report.tex", "report.json", "figures", output.MANIFEST, *tables}
     assert (tmp_path / "new" / "folder" / "report.md").read_text() == out
 
 
