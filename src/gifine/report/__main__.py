@@ -47,7 +47,7 @@ def parser() -> commands.Parser:
         metavar="DIR",
         help="also write report.html, .md, .tex and .json, CSV files and figures/",
     )
-    add("--watch", type=_seconds, metavar="SECONDS", help="look again so often, and print what has changed")
+    add("--watch", type=commands.seconds, metavar="SECONDS", help="look again so often, and print what has changed")
     return parser
 
 
@@ -145,16 +145,6 @@ def _sheets(word: str) -> tuple[str, ...]:
                 f"{name}: no such part{did_you_mean(name, sheets.NAMES)}; {', '.join(sheets.NAMES)}"
             )
     return names
-
-
-def _seconds(word: str) -> float:
-    try:
-        seconds = float(word)
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds < float("inf"):
-        raise ArgumentTypeError(f"{word} is no number of seconds above 0")
-    return seconds
 
 
 if __name__ == "__main__":

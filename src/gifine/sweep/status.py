@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import sys
 import time
 from dataclasses import dataclass
@@ -12,8 +11,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from gifine import curves
-from gifine.errors import ArgumentError, ExitCode
+from gifine import commands, curves
+from gifine.errors import ExitCode
 from gifine.sweep import listing, states, waiting
 from gifine.sweep.states import Run, State
 
@@ -27,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--watch",
         nargs="?",
-        type=float,
+        type=commands.seconds,
         const=_WATCH_SECONDS,
         metavar="SECONDS",
         help=f"look again every so often (default {_WATCH_SECONDS:g}), until no run is queued or running",
@@ -36,8 +35,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> ExitCode:
     """Print the table, and under it how many runs are in which state."""
-    if args.watch is not None and not (math.isfinite(args.watch) and args.watch > 0):
-        raise ArgumentError(f"--watch {args.watch:g}: seconds above 0")
     sweep = listing.folder(args.sweep)
     while True:
         runs = listing.read(sweep)
