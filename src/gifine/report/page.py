@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,6 +19,9 @@ from gifine.report.settings import Settings
 
 _MOST_POINTS = 60  # of a run's curve: it is drawn as wide as a thumb, and there may be 10,000 runs
 _REFERENCES = ("clip-path", "fill", "filter", "mask", "style", "{http://www.w3.org/1999/xlink}href")
+_REFERENCE = re.compile(r"[(\"]#([^)\"]+)[)\"]")
+_LONG_NUMBER = re.compile(r"-?\d+\.\d{3,}")
+_FONT = re.compile(r"font-family: [^;]*;? ?")
 
 
 @dataclass(slots=True, frozen=True)
@@ -127,20 +131,33 @@ def _provenance(run: Run) -> str:
 
 
 def _inline(svg: bytes, prefix: str) -> str:
-    """A figure as a part of HTML: without namespaces, which HTML has no use for, and with ids of its own."""
+    """A figure as a part of HTML: without namespaces, which HTML has no use for, and with ids of its own.
+
+    And in little: there may be hundreds. Blanks, ids that nothing refers to, fonts (the page has one for all) and the
+    third decimal of a point are left out, which is about half of it.
+    """
     root = ET.fromstring(svg)  # noqa: S314 - ours
+    referred = set(_REFERENCE.findall(svg.decode()))
     for parent in list(root.iter()):
         for child in list(parent):
             if _local(child.tag) in ("metadata", "style", "title"):  # of `style` the page has its own
                 parent.remove(child)
     for element in root.iter():
         element.tag = _local(element.tag)
+        element.tail = None
+        if element.tag not in ("text", "tspan"):
+            element.text = None
         for name in list(element.attrib):
             value = element.attrib.pop(name)
             if name == "id":
+                if value not in referred:
+                    continue
                 value = prefix + value
+            elif name in ("d", "x", "y"):
+                value = _LONG_NUMBER.sub(lambda found: f"{float(found[0]):.2f}", value).replace("\n", " ").strip()
             elif name in _REFERENCES:
                 value = value.replace("url(#", f"url(#{prefix}")
+                value = _FONT.sub("", value)
                 value = f"#{prefix}{value[1:]}" if _local(name) == "href" and value.startswith("#") else value
             element.attrib[_local(name)] = value
     width = root.attrib.pop("width", "")
