@@ -180,6 +180,17 @@ def test_a_run_has_its_curve(parsed):
     ]
 
 
+def test_figures_share_their_styles(found, parsed):
+    classes = {name for name in parsed.all("class") if re.fullmatch(r"s\d+", name)}
+    rules = dict(re.findall(r"^\.(s\d+) \{(.+)\}$", text(found), re.MULTILINE))
+    assert classes == set(rules)
+    assert 10 < len(rules) < 500, "most are the 256 colours of a scale"
+    assert any("stroke: #0072b2" in rule for rule in rules.values()), "the palette's blue"
+    assert not any("font-family" in rule for rule in rules.values())
+    paths = re.findall(r'<path d="([^"]+)"', text(found))
+    assert max(len(digits) for path in paths for digits in re.findall(r"\.(\d+)", path)) == 2
+
+
 def test_it_reaches_for_nothing_outside(found, parsed):
     assert {tag for tag, _ in parsed.elements} & {"link", "iframe", "img", "object", "embed", "base", "form"} == set()
     assert parsed.all("src") == []
@@ -264,6 +275,8 @@ def test_a_browser_sorts_filters_and_follows_numbers(found, tmp_path):
         pytest.skip("needs chromium or google-chrome")
     (tmp_path / "page.html").write_text(text(found).replace("</body>", USE), encoding="utf-8")
     words = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"]
+    # A browser's own requests would be noise here, and have no network in CI to go to.
+    words += ["--disable-quic", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
     words += [f"--user-data-dir={tmp_path / 'profile'}", "--enable-logging=stderr", "--virtual-time-budget=3000"]
     words += ["--dump-dom", (tmp_path / "page.html").as_uri()]
     done = subprocess.run(words, capture_output=True, text=True, check=True, timeout=120)

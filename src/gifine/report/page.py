@@ -21,6 +21,7 @@ _MOST_POINTS = 60  # of a run's curve: it is drawn as wide as a thumb, and there
 _REFERENCES = ("clip-path", "fill", "filter", "mask", "style", "{http://www.w3.org/1999/xlink}href")
 _REFERENCE = re.compile(r"[(\"]#([^)\"]+)[)\"]")
 _LONG_NUMBER = re.compile(r"-?\d+\.\d{3,}")
+_STYLE = re.compile(r"[-\w #.,:;%']+")  # what could not end a rule, nor the stylesheet, and refers to nothing
 _FONT = re.compile(r"font-family: [^;]*;? ?")
 
 
@@ -47,7 +48,8 @@ def text(contents: Contents, pictures: Sequence[Picture]) -> str:
     from markupsafe import Markup
 
     places = {id(run): place for place, run in enumerate(contents.runs)}
-    setups, provenances = Shared(), Shared()
+    setups, provenances, styles = Shared(), Shared(), Shared()
+    figures = [_inline(each.svg, f"f{place}-", styles) for place, each in enumerate(pictures)]
     runs = [_run(run, setups, provenances) for run in progress(contents.runs, "describing", "runs")]
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
@@ -60,8 +62,9 @@ def text(contents: Contents, pictures: Sequence[Picture]) -> str:
     return environment.get_template("page.html.j2").render(
         summary=sheets.summary(contents),
         sheets=sheets.make(contents),
-        # Safe: `_inline` lets through elements of a drawing only, with their text escaped.
-        pictures=[(each, Markup(_inline(each.svg, f"f{place}-"))) for place, each in enumerate(pictures)],  # noqa: S704
+        # Safe: `_inline` lets through elements of a drawing only, with their text escaped, and `_STYLE` no markup.
+        pictures=list(zip(pictures, map(Markup, figures), strict=True)),
+        styles=Markup("".join(f".s{place} {{{style}}}\n" for style, place in styles.places.items())),  # noqa: S704 - see above
         places=lambda piece: [places[id(run)] for run in piece.runs],
         runs=runs,
         shared=[
@@ -130,11 +133,11 @@ def _provenance(run: Run) -> str:
     return json.dumps(entries, indent=1, ensure_ascii=False)
 
 
-def _inline(svg: bytes, prefix: str) -> str:
+def _inline(svg: bytes, prefix: str, styles: Shared) -> str:
     """A figure as a part of HTML: without namespaces, which HTML has no use for, and with ids of its own.
 
     And in little: there may be hundreds. Blanks, ids that nothing refers to, fonts (the page has one for all) and the
-    third decimal of a point are left out, which is about half of it.
+    third decimal of a point are left out, and the styles are the page's.
     """
     root = ET.fromstring(svg)  # noqa: S314 - ours
     referred = set(_REFERENCE.findall(svg.decode()))
@@ -153,11 +156,12 @@ def _inline(svg: bytes, prefix: str) -> str:
                 if value not in referred:
                     continue
                 value = prefix + value
+            elif name == "style" and _STYLE.fullmatch(value):
+                name, value = "class", f"s{styles.place(_FONT.sub('', value))}"
             elif name in ("d", "x", "y"):
                 value = _LONG_NUMBER.sub(lambda found: f"{float(found[0]):.2f}", value).replace("\n", " ").strip()
             elif name in _REFERENCES:
                 value = value.replace("url(#", f"url(#{prefix}")
-                value = _FONT.sub("", value)
                 value = f"#{prefix}{value[1:]}" if _local(name) == "href" and value.startswith("#") else value
             element.attrib[_local(name)] = value
     width = root.attrib.pop("width", "")
