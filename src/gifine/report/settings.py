@@ -168,7 +168,7 @@ def gate(gate: Settings) -> str:
     words = [str(gate.get("gi.side")), f"{gate.get('gi.level'):g}", *([f"last{layers}"] if layers is not None else [])]
     usual = {"gi.threshold": "batch", "gi.mask_padding": False, "gi.init": "normal"}
     named = {"gi.side", "gi.level", "gi.layers"}
-    others = [key for key in gate.keys() if key not in named and gate.get(key) != usual.get(key)]  # noqa: SIM118
+    others = [key for key in gate.keys() if key not in named and gate.get(key) != usual.get(key)]  # noqa: SIM118 - no dict
     return " ".join([*words, *(f"{key.removeprefix('gi.')}={shown(gate.get(key))}" for key in others)])
 
 
