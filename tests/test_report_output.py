@@ -18,7 +18,7 @@ from synthetic import measures, sweep
 def write(folder: Path, **files: str) -> None:
     with output.into(folder) as out:
         for name, text in files.items():
-            out.write(f"figures/{name}.svg", text)
+            out.write(f"figures/{name}.svg", [text])
 
 
 def names(folder: Path) -> set[str]:
@@ -60,7 +60,7 @@ def test_a_report_that_breaks_off_leaves_what_the_next_one_deletes(tmp_path):
     write(tmp_path, a="1")
     with pytest.raises(UnicodeEncodeError):
         write(tmp_path, b="2", c="\ud800")
-    assert names(tmp_path) == {"a.svg", "b.svg"}
+    assert names(tmp_path) == {"a.svg", "b.svg", "c.svg"}
     write(tmp_path, d="4")
     assert names(tmp_path) == {"d.svg"}
 

@@ -84,9 +84,8 @@ def gather(root: Path) -> Contents:
 
 
 def text(found: Contents) -> str:
-    return page.text(
-        found, [Picture(each.title, each.caption, plots.written(each, "svg")) for each in plots.make(found)]
-    )
+    pictures = [Picture(each.title, each.caption, plots.written(each, "svg")) for each in plots.make(found)]
+    return "".join(page.make(found, pictures))
 
 
 @pytest.fixture(scope="module")
@@ -301,7 +300,7 @@ def test_a_browser_sorts_filters_and_follows_numbers(found, tmp_path):
 def test_a_record_that_is_gone_meanwhile_is_told(tmp_path):
     found = gather(sweep(tmp_path, helpful, seeds=(1,)))
     (found.runs[0].folder / RECORD).unlink()
-    parsed = Page(page.text(found, []))
+    parsed = Page("".join(page.make(found, [])))
     assert "the record cannot be read any more" in parsed.texts
     assert "figures" not in parsed.all("id")
 

@@ -108,9 +108,9 @@ def _write(found: Contents, folder: Path) -> None:
     try:
         with output.into(folder) as out:
             for name, text in texts.items():
-                out.write(name, text)
+                out.write(name, [text])
             pictures = _draw(found, out)
-            out.write("report.html", page.text(found, pictures))
+            out.write("report.html", page.make(found, pictures))
     except OSError as error:
         raise OutputError(f"cannot write to {folder}: {error.strerror}; give another --out") from error
     log.info("written to %s: %s; figures: %d", folder, ", ".join(["report.html", *texts]), len(pictures))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -18,13 +18,17 @@ class Output:
     earlier: dict[str, str]  # by name what an earlier report wrote
     written: dict[str, str] = field(default_factory=dict)
 
-    def write(self, name: str, content: str | bytes) -> None:
-        """A file; its name is relative to the folder, with `/`."""
-        data = content.encode() if isinstance(content, str) else content
-        path = self.folder / name
+    def write(self, name: str, content: bytes | Iterable[str]) -> None:
+        """A file of bytes, or of a text's pieces; its name is relative to the folder, with `/`."""
+        path, digest = self.folder / name, hashlib.sha256()
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
-        self.written[name] = _digest(data)
+        with path.open("wb") as file:
+            try:
+                for data in [content] if isinstance(content, bytes) else (piece.encode() for piece in content):
+                    file.write(data)
+                    digest.update(data)
+            finally:  # half of a file is ours to delete as well
+                self.written[name] = digest.hexdigest()
 
 
 @contextmanager

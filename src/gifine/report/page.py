@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import xml.etree.ElementTree as ET
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -42,15 +42,14 @@ class Shared:
         return self.places.setdefault(text, len(self.places))
 
 
-def text(contents: Contents, pictures: Sequence[Picture]) -> str:
-    """The page. Names are escaped wherever they come from; the figures are parsed and set anew."""
+def make(contents: Contents, pictures: Sequence[Picture]) -> Iterator[str]:
+    """The page, piece by piece. Names are escaped wherever they come from; the figures are parsed and set anew."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined  # only pages need it
     from markupsafe import Markup
 
     places = {id(run): place for place, run in enumerate(contents.runs)}
     setups, provenances, styles = Shared(), Shared(), Shared()
     figures = [_inline(each.svg, f"f{place}-", styles) for place, each in enumerate(pictures)]
-    runs = [_run(run, setups, provenances) for run in progress(contents.runs, "describing", "runs")]
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -59,19 +58,22 @@ def text(contents: Contents, pictures: Sequence[Picture]) -> str:
         lstrip_blocks=True,
     )
     environment.policies["json.dumps_kwargs"] = {"separators": (",", ":")}
-    return environment.get_template("page.html.j2").render(
+    stream = environment.get_template("page.html.j2").stream(
         summary=sheets.summary(contents),
         sheets=sheets.make(contents),
         # Safe: `_inline` lets through elements of a drawing only, with their text escaped, and `_STYLE` no markup.
         pictures=list(zip(pictures, map(Markup, figures), strict=True)),
         styles=Markup("".join(f".s{place} {{{style}}}\n" for style, place in styles.places.items())),  # noqa: S704 - see above
         places=lambda piece: [places[id(run)] for run in piece.runs],
-        runs=runs,
-        shared=[
-            ("setup", "Settings, all that decides results but gate and seed", list(setups.places)),
-            ("provenance", "Provenance", list(provenances.places)),
+        # One after the other, while the page is written: of 10,000 they are 100 MB.
+        runs=(_run(run, setups, provenances) for run in progress(contents.runs, "describing", "runs")),
+        shared=[  # filled by then
+            ("setup", "Settings, all that decides results but gate and seed", setups.places),
+            ("provenance", "Provenance", provenances.places),
         ],
     )
+    stream.enable_buffering(1000)
+    yield from stream
 
 
 def _run(run: Run, setups: Shared, provenances: Shared) -> dict[str, Any]:
