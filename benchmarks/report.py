@@ -1,7 +1,8 @@
 """What reading many runs takes: `python benchmarks/report.py`.
 
 Makes records of a grid nobody has trained, 10,000 by default, in a temporary folder, and then measures processes: one
-that only reads them, one that prints the whole report, one that does so with predictions for the tests on examples.
+that only reads them, one that prints the whole report, one that does so with predictions for the tests on examples; and
+the same with `--out`, of 1,000 and of all records, each with a learning curve.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import pyarrow.parquet
 
 from gifine import cli, identity, records
 from gifine.config import GateSide, RunConfig
+from gifine.curves import CURVE
 from gifine.records import Record, Status
 
 MODELS = ("bert", "roberta", "deberta", "debertav3")
@@ -41,7 +43,10 @@ EXAMPLES = 1000  # a split's, of the runs with predictions
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--records", type=int, default=10_000)
-    parser.add_argument("--with-predictions", type=int, default=1_000, help="records in the third measurement")
+    parser.add_argument(
+        "--with-predictions", type=int, default=1_000, help="records in the measurement with predictions"
+    )
+    parser.add_argument("--with-files", type=int, nargs="*", default=[1_000, 10_000], help="records in those of --out")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         many, some = Path(scratch, "many"), Path(scratch, "some")
@@ -53,17 +58,24 @@ def main() -> None:
         measure("reading them", READ, many)
         measure("the whole report", REPORT, many)
         measure(f"of {args.with_predictions:,} with predictions", REPORT, some)
+        for count in args.with_files:
+            root, out = Path(scratch, f"curves-{count}"), Path(scratch, f"out-{count}")
+            write(root, count, predictions=False, curves=True)
+            measure(f"of {count:,} with curves, --out", REPORT, root, "--out", str(out))
+            files = [path for path in out.rglob("*") if path.is_file()]
+            sizes = (out / "report.html").stat().st_size, sum(path.stat().st_size for path in files)
+            print(f"{'':<32} page {sizes[0] / 1e6:.1f} MB; {len(files):,} files of {sizes[1] / 1e6:.0f} MB")
 
 
-def measure(name: str, program: str, root: Path) -> None:
+def measure(name: str, program: str, root: Path, *options: str) -> None:
     """Print seconds and peak memory of a Python process."""
-    words = [sys.executable, "-c", f"import sys, pathlib, re; {program}; {PEAK}", str(root)]
+    words = [sys.executable, "-c", f"import sys, pathlib, re; {program}; {PEAK}", str(root), *options]
     clock = time.monotonic()
     done = subprocess.run(words, capture_output=True, text=True, check=True)
     print(f"{name:<32} {time.monotonic() - clock:6.1f} s {int(done.stderr.split()[-1]) / 1024:6.0f} MB")
 
 
-def write(root: Path, count: int, *, predictions: bool) -> None:
+def write(root: Path, count: int, *, predictions: bool, curves: bool = False) -> None:
     """So many records, without the durability that `records.write` pays for."""
     rng = np.random.default_rng(0)
     provenance = records.provenance() | {"device": "cuda:0", "processes": 1, "data": {"train": "0" * 64}}
@@ -78,7 +90,25 @@ def write(root: Path, count: int, *, predictions: bool) -> None:
         if predictions:
             for split in splits:
                 record.metrics |= answer(folder, config, split, rng)
+        if curves:
+            (folder / CURVE).write_text(curve(config, rng), encoding="utf-8")
         (folder / records.RECORD).write_text(json.dumps(asdict(record), indent=2), encoding="utf-8")
+
+
+def curve(config: RunConfig, rng: np.random.Generator) -> str:
+    """The loss at 100 steps, and all measures at the end of three epochs."""
+    lines: list[dict[str, float]] = []
+    for step in range(10, 1010, 10):
+        loss = float(np.exp(-step / 400) + rng.normal(0, 0.02))
+        lines.append({"step": step, "epoch": step / 333, "loss": loss, "learning_rate": 1e-5, "grad_norm": 2.0})
+    for step in (330, 670, 1000):
+        names = [
+            f"{config.task.name}/{split}/{metric}"
+            for split in config.task.evaluation_splits
+            for metric in config.task.metrics
+        ]
+        lines.append({"step": step, "epoch": step / 333} | {name: float(rng.normal(0.8, 0.02)) for name in names})
+    return "".join(f"{json.dumps(line)}\n" for line in lines)
 
 
 def configs() -> Iterator[RunConfig]:

@@ -16,7 +16,7 @@ import pytest
 from gifine.errors import ExitCode
 from gifine.records import Status
 from gifine.report import __main__ as report
-from gifine.report import contents, flat, latex, markdown, sheets, terminal
+from gifine.report import contents, flat, latex, markdown, output, sheets, terminal
 from gifine.report.contents import Contents
 from gifine.report.reading import Reader
 from gifine.report.words import Piece, Sheet
@@ -35,9 +35,9 @@ def root(tmp_path_factory):
     """Two tasks, two gates, five seeds; a degenerate, a diverged, an unpaired run; and a file that is none."""
     root = sweep(tmp_path_factory.mktemp("runs"), helpful, tasks=("mrpc", "rte"), gates=(PLAIN, BOTH, KEY))
     for seed, status in ((6, Status.DEGENERATE), (7, Status.DIVERGED)):
-        write(
-            root, record(config("task=rte", "model=debertav3", seed=seed, **BOTH), [0.5] if seed == 6 else [], status)
-        )
+        made = record(config("task=rte", "model=debertav3", seed=seed, **BOTH), [0.5] if seed == 6 else [], status)
+        made.error = "one class for all" if status is Status.DEGENERATE else "the loss is nan"
+        write(root, made)
         write(root, record(config("task=rte", "model=debertav3", seed=seed), [0.8]))
     write(root, record(config("task=mrpc", "model=debertav3", seed=9, **BOTH), [0.8, 0.8]))
     (root / "odd").mkdir()
@@ -64,6 +64,7 @@ def test_markdown_is_what_a_pipe_gets(capsys, root):
         "Gated runs against their baseline",
         "Runs without a partner, which no comparison has",
         "Beside the published numbers",
+        "Runs without a result",
         "Records left out",
     ]
     assert "| MRPC (accuracy/f1) | RTE (accuracy) |" in out
@@ -170,7 +171,8 @@ def test_json_has_every_number(capsys, root):
     _, out, _ = run(capsys, root, "--format", "json")
     entries = json.loads(out)
     assert entries["runs"] == {"done": 33, "degenerate": 1, "diverged": 1}
-    assert set(entries) == {"runs", "table", "comparison", "unpaired", "published", "problems", "notes"}
+    assert set(entries) == {"runs", *sheets.NAMES, "notes"}
+    assert [(each["status"], each["error"]) for each in entries["failures"]] == [("diverged", "the loss is nan")]
     rte = next(each for each in entries["comparison"] if (each["gi.side"], each["task"]) == ("both", "rte"))
     assert (rte["n"], rte["verdict"], rte["failures"]["gated"]) == (6, "undecided", {"degenerate": 1, "diverged": 1})
     assert rte["without_degenerate"]["verdict"] == "helps"
@@ -197,12 +199,74 @@ def test_a_terminal_gets_a_table(capsys, found):
     assert "\x1b" not in out
 
 
+TRACEBACK = """Traceback (most recent call last):
+  File "train.py", line 1, in run
+    step()
+    ~~~~^^
+torch.AcceleratorError: CUDA error: device-side assert triggered
+CUDA kernel errors might be asynchronously reported at some other API call.
+Compile with `TORCH_USE_CUDA_DSA` to enable device-side assertions.
+"""
+
+
+def test_why_runs_have_no_result_is_told_apart_from_damaged_files(capsys, tmp_path):
+    sweep(tmp_path, helpful, seeds=(1, 2))
+    folders = {}
+    for seed, (status, error) in enumerate(
+        [
+            (Status.INTERRUPTED, "stopped by SIGTERM"),
+            (Status.RUNNING, None),
+            (Status.FAILED, TRACEBACK),
+            (Status.DIVERGED, "the loss is nan\nat step 3"),
+            (Status.FAILED, None),
+            (Status.DEGENERATE, "one class for all"),
+        ],
+        start=3,
+    ):
+        made = record(config("task=rte", "model=debertav3", seed=seed), [], status, error=error, started="2026-01-01")
+        folders[status, error] = write(tmp_path, made)
+    (tmp_path / "odd").mkdir()
+    (tmp_path / "odd" / "record.json").write_text("{")
+    rows = [
+        (Status.FAILED, TRACEBACK, "torch.AcceleratorError: CUDA error: device-side assert triggered"),
+        (Status.FAILED, None, "its record gives no reason"),
+        (Status.DIVERGED, "the loss is nan\nat step 3", "the loss is nan"),
+        (Status.INTERRUPTED, "stopped by SIGTERM", "stopped by SIGTERM"),
+        (Status.RUNNING, None, "started 2026-01-01: under way, or killed"),
+    ]
+    found = contents.gather(Reader([tmp_path]).read())
+    made = {sheet.name: sheet for sheet in sheets.make(found)}
+    shown = [["".join(piece.text for piece in item) for item in row] for row in made["failures"].rows]
+    assert sorted(shown) == sorted([str(folders[status, error]), status, why] for status, error, why in rows)
+    assert [status for _, status, _ in shown] == [status for status, _, _ in rows]
+    assert "gifine.sweep status" in made["failures"].notes[0]
+    assert [row[0][0].text for row in made["problems"].rows] == [str(tmp_path / "odd" / "record.json")]
+    _, out, _ = run(capsys, tmp_path, "--show", "failures")
+    assert out.count("device-side") == 1
+    assert "odd" not in out
+
+
+def test_a_terminal_lists_the_first_of_many_failures_and_files_have_all(capsys, tmp_path):
+    for seed in range(1, 24):
+        made = record(config("task=rte", "model=debertav3", seed=seed), [], Status.FAILED, error=f"ValueError: n{seed}")
+        write(tmp_path / "runs", made)
+    for words in ((), ("--format", "terminal"), ("--out", tmp_path / "out")):
+        _, out, _ = run(capsys, tmp_path / "runs", *words)
+        is_bounded = "terminal" in words
+        assert out.count("ValueError: n") == (20 if is_bounded else 23)
+        assert ("and 3 more; --out lists all" in out) is is_bounded
+    for name in ("report.md", "report.tex", "failures.csv", "report.json"):
+        assert (tmp_path / "out" / name).read_text().count("ValueError: n") == 23
+    html = (tmp_path / "out" / "report.html").read_text()
+    assert html.partition('<section id="runs">')[0].count("ValueError: n") == 23
+
+
 def test_all_formats_in_a_folder(capsys, root, tmp_path):
     code, out, _ = run(capsys, root, "--out", tmp_path / "new" / "folder", "--no-predictions")
     assert code == ExitCode.DONE
     tables = {f"{name}.csv" for name in sheets.NAMES}
     names = {path.name for path in (tmp_path / "new" / "folder").iterdir()}
-    assert names == {"report.html", "report.md", "report.tex", "report.json", "figures", *tables}
+    assert names == {"report.html", "report.md", "report.tex", "report.json", "figures", output.MANIFEST, *tables}
     assert (tmp_path / "new" / "folder" / "report.md").read_text() == out
 
 

@@ -37,6 +37,7 @@ class Page(HTMLParser):
         self.elements: list[tuple[str, dict[str, str | None]]] = []
         self.texts: Counter[str] = Counter()
         self.scripts: list[str] = []
+        self.curves: list[list] = []  # as the script reads them, of each run that has one
         self.cells: list[str] = []
         self.links: list[tuple[dict[str, str | None], str]] = []
         self.feed(text)
@@ -60,7 +61,8 @@ class Page(HTMLParser):
 
     def handle_data(self, data):
         if self.open and self.open[-1] == "script":
-            self.scripts.append(data)
+            is_data = self.elements[-1][1].get("type") == "application/json"
+            self.curves.append(json.loads(data)) if is_data else self.scripts.append(data)
         elif self.open:
             self.texts[data.strip()] += 1
         if {"td", "th"} & set(self.open):
@@ -82,9 +84,8 @@ def gather(root: Path) -> Contents:
 
 
 def text(found: Contents) -> str:
-    return page.text(
-        found, [Picture(each.title, each.caption, plots.written(each, "svg")) for each in plots.make(found)]
-    )
+    pictures = [Picture(each.title, each.caption, plots.written(each, "svg")) for each in plots.make(found)]
+    return "".join(page.make(found, pictures))
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +95,10 @@ def found(tmp_path_factory) -> Contents:
     failed.error = "RuntimeError: out of memory"
     write(root, failed)
     write(root, record(config("task=rte", "model=debertav3", seed=6), [0.8]))
-    write(root, record(config("task=mrpc", "model=debertav3", seed=9, **BOTH), [0.8, 0.8]))
+    folder = write(root, record(config("task=mrpc", "model=debertav3", seed=9, **BOTH), [0.8, 0.8]))
+    lines = [{"step": step, "loss": 2.0 - step / 1000 if step != 501 else 0.123456} for step in range(1, 1001)]
+    lines += [{"step": 500, "mrpc/validation/f1": 0.5}, {"step": 1000, "mrpc/validation/accuracy": 0.87654}]
+    (folder / "metrics.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines) + '{"step": 10')
     (root / "odd").mkdir()
     (root / "odd" / RECORD).write_text("{")
     return gather(root)
@@ -112,7 +116,7 @@ def test_it_has_all_sheets_and_figures(found, parsed):
         for row in sheet.rows:
             assert {"".join(piece.text for piece in item) for item in row} <= set(parsed.cells)
         assert all(note in parsed.texts for note in sheet.notes)
-    assert sum(tag == "svg" for tag, _ in parsed.elements) == len(list(plots.make(found))) == 7
+    assert sum(tag == "svg" for tag, _ in parsed.elements) == len(list(plots.make(found))) == 8
     assert "RTE, deberta-v3-large" in parsed.texts
 
 
@@ -152,12 +156,38 @@ def test_each_run_has_its_record_settings_and_provenance(found, parsed):
     everything = "\n".join(parsed.texts)
     for run in found.runs:
         assert str(run.folder / RECORD) in everything
-        assert run.run_id in parsed.texts
+        assert f"run_id {run.run_id}\n" in everything
     assert "RuntimeError: out of memory" in everything
     assert "model.checkpoint=microsoft/deberta-v3-large" in everything
     assert "gi.level=0.3" in everything
     assert '"processes": 1' in everything
     assert sum(name.startswith("setup-") for name in parsed.all("id")) == 2, "a task each; not a run each"
+
+
+def test_a_run_has_its_curve(parsed):
+    [[loss, accuracy]] = parsed.curves
+    steps, values, best = loss
+    assert len(steps) == len(values) == 61, "thinned, and the best one"
+    assert (steps[0], steps[-1], steps[best], values[best]) == (1, 1000, 501, 0.1235)
+    assert steps == sorted(set(steps))
+    assert dict(zip(steps, values, strict=True))[1000] == 1.0
+    assert accuracy == [[1000], [87.65], 0]
+    words = [text for text in parsed.texts if "(step" in text]
+    assert words == [
+        "training loss: first 1.999 (step 1), last 1 (step 1000), best 0.1235 (step 501)",
+        "accuracy (%) on validation: first 87.65 (step 1000), last 87.65 (step 1000), best 87.65 (step 1000)",
+    ]
+
+
+def test_figures_share_their_styles(found, parsed):
+    classes = {name for name in parsed.all("class") if re.fullmatch(r"s\d+", name)}
+    rules = dict(re.findall(r"^\.(s\d+) \{(.+)\}$", text(found), re.MULTILINE))
+    assert classes == set(rules)
+    assert 10 < len(rules) < 500, "most are the 256 colours of a scale"
+    assert any("stroke: #0072b2" in rule for rule in rules.values()), "the palette's blue"
+    assert not any("font-family" in rule for rule in rules.values())
+    paths = re.findall(r'<path d="([^"]+)"', text(found))
+    assert max(len(digits) for path in paths for digits in re.findall(r"\.(\d+)", path)) == 2
 
 
 def test_it_reaches_for_nothing_outside(found, parsed):
@@ -217,8 +247,19 @@ document.querySelector("#choice button").click();
 told.all = shown(members);
 const settings = document.querySelector('a[href^="#setup-"]');
 settings.click();
+const record = document.querySelector("details:has(.curve)");
+record.open = true;
 told.requests = performance.getEntriesByType("resource").length;
 setTimeout(() => {
+  told.curves = [...record.querySelectorAll("svg")].map((svg) => ({
+    words: svg.getAttribute("aria-label"),
+    labels: [...svg.querySelectorAll("text")].map((text) => text.textContent),
+    points: svg.querySelectorAll("polyline")[1].points.length,
+    fits: [...svg.querySelectorAll("*")].every((part) => {
+      const [inner, outer] = [part.getBoundingClientRect(), svg.getBoundingClientRect()];
+      return inner.left >= outer.left && inner.right <= outer.right && inner.bottom <= outer.bottom;
+    }),
+  }));
   told.opened = document.querySelector(settings.getAttribute("href")).open;
   document.body.append(Object.assign(document.createElement("output"), {textContent: JSON.stringify(told)}));
 }, 200);
@@ -233,6 +274,8 @@ def test_a_browser_sorts_filters_and_follows_numbers(found, tmp_path):
         pytest.skip("needs chromium or google-chrome")
     (tmp_path / "page.html").write_text(text(found).replace("</body>", USE), encoding="utf-8")
     words = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"]
+    # A browser's own requests would be noise here, and have no network in CI to go to.
+    words += ["--disable-quic", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
     words += [f"--user-data-dir={tmp_path / 'profile'}", "--enable-logging=stderr", "--virtual-time-budget=3000"]
     words += ["--dump-dom", (tmp_path / "page.html").as_uri()]
     done = subprocess.run(words, capture_output=True, text=True, check=True, timeout=120)
@@ -245,12 +288,19 @@ def test_a_browser_sorts_filters_and_follows_numbers(found, tmp_path):
     assert told["filtered"] == 2, "two levels"
     assert told["chosen"][0] == told["chosen"][1] < told["all"] == len(found.runs)
     assert (told["requests"], told["opened"]) == (0, True)
+    loss, accuracy = told["curves"]
+    assert loss["words"].startswith("training loss: first 1.999 (step 1), last 1 (step 1000)")
+    assert loss["labels"] == ["0.1235", "1.999", "1", "1000", "step"]
+    assert accuracy["labels"] == ["87.65", "1000", "step"]
+    assert (loss["points"], accuracy["points"]) == (61, 1)
+    assert loss["fits"]
+    assert accuracy["fits"]
 
 
 def test_a_record_that_is_gone_meanwhile_is_told(tmp_path):
     found = gather(sweep(tmp_path, helpful, seeds=(1,)))
     (found.runs[0].folder / RECORD).unlink()
-    parsed = Page(page.text(found, []))
+    parsed = Page("".join(page.make(found, [])))
     assert "the record cannot be read any more" in parsed.texts
     assert "figures" not in parsed.all("id")
 

@@ -204,21 +204,6 @@ def test_curves_are_means_with_a_band_over_seeds(drawn):
     assert len(metric.collections) == 2
 
 
-def test_a_curve_file_that_is_damaged_gives_what_is_whole(tmp_path):
-    root = sweep(tmp_path, helpful, gates=(PLAIN,), seeds=(1,))
-    [run] = Reader([root]).read().runs
-    assert curves.read(run, ["loss"]) == {"loss": {}}
-    lines = [
-        '{"step": 1, "loss": 0.5}',
-        "[1]",
-        '{"step": 2, "loss": null}',
-        '{"step": "3", "loss": 1}',
-        '{"step": 4, "lo',
-    ]
-    (run.folder / "metrics.jsonl").write_text("\n".join(lines))
-    assert curves.read(run, ["loss", "x"]) == {"loss": {1: 0.5}, "x": {}}
-
-
 def test_curves_are_thinned_and_keep_their_ends():
     curve = given(curves.averaged([dict.fromkeys(range(10_000), 1.0), dict.fromkeys(range(5, 10_000), 2.0)]))
     assert (curve.n, len(curve.steps), curve.steps[0], curve.steps[-1]) == (2, 200, 5, 9_999)

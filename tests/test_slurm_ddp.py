@@ -65,7 +65,7 @@ def test_a_process_that_dies_ends_the_others_and_the_record_names_it(tmp_path, c
     assert (row["state"], row["reason"]) == ("failed", said)
     record = record_of(Path(run.folder))
     assert record is not None
-    assert record["error"].endswith(f"\n{said}")
+    assert record["error"].startswith(f"{said}\n")
 
     submit(folder, *words, "hydra.launcher.retry_failed=true", launcher="slurm")
     record = record_of(Path(run.folder))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from gifine import curves
 from gifine.errors import ArgumentError
 from gifine.records import Record
 from gifine.sweep import __main__ as sweep
@@ -43,6 +44,19 @@ def test_without_a_step_of_this_attempt_nothing_is_left_to_tell(running):
     assert (status.row(running)["step"], status.row(running)["left"]) == (None, None)
 
 
+@pytest.mark.parametrize("kind", ["folder", "loop"])
+def test_a_curve_that_cannot_be_read_hides_no_run(running, kind):
+    path = Path(running.entry.folder) / curves.CURVE
+    path.unlink()
+    if kind == "folder":
+        path.mkdir()
+    else:
+        path.symlink_to(path)
+    running.record.steps["done"] = 120
+    row = status.row(running)
+    assert (row["step"], row["left"]) == ("120/300", None)
+
+
 def test_watching_ends_with_the_last_run(tmp_path, monkeypatch, capsys):
     (tmp_path / ledger.FOLDER).mkdir()
     entry = Entry("a" * 12, "run", str(tmp_path / "run"))
@@ -54,7 +68,7 @@ def test_watching_ends_with_the_last_run(tmp_path, monkeypatch, capsys):
     assert seen == ["queued", "running", "done"]
 
 
-@pytest.mark.parametrize("seconds", ["0", "-1", "nan"])
+@pytest.mark.parametrize("seconds", ["0", "-1", "nan", "1e10", "soon"])
 def test_watching_needs_a_time_between_two_looks(tmp_path, capsys, seconds):
     assert sweep.main(["status", str(tmp_path), f"--watch={seconds}"]) == ArgumentError.code
-    assert f"--watch {float(seconds):g}: seconds above 0" in capsys.readouterr().err
+    assert f"--watch: {seconds} is no number of seconds above 0" in capsys.readouterr().err

@@ -6,6 +6,7 @@ import argparse
 import logging
 import os
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
@@ -17,6 +18,17 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise ArgumentError(f"{message}; --help lists the arguments")
+
+
+def seconds(word: str) -> float:
+    """The type of an argument that says how long to wait."""
+    try:
+        found = float(word)
+    except ValueError:
+        found = 0.0
+    if not 0 < found <= threading.TIMEOUT_MAX:  # more cannot be slept: 292 years
+        raise argparse.ArgumentTypeError(f"{word} is no number of seconds above 0 that can be waited")
+    return found
 
 
 def call(command: Callable[[argparse.Namespace], ExitCode], parser: Parser, words: Sequence[str] | None) -> ExitCode:

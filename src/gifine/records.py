@@ -112,6 +112,17 @@ def below(path: Path) -> Iterator[Path]:
         waiting += [folder / name for name in folders if name not in _NO_RUNS and not name.startswith(".")]
 
 
+def reason(error: str | None) -> str | None:
+    """What a record's error says in one line: of a traceback what was raised, else its first line."""
+    lines = (error or "").strip().splitlines()
+    if not lines or not lines[0].startswith("Traceback "):
+        return lines[0] if lines else None
+    frames = [place for place, line in enumerate(lines) if line.startswith('  File "')]
+    # It follows the last frame, perhaps on several lines, of which the first says what it is.
+    raised = [line for line in lines[frames[-1] + 1 :] if not line.startswith(" ")] if frames else []
+    return raised[0] if raised else lines[-1]
+
+
 def write(folder: Path, record: Record) -> None:
     """Write `record.json` so that a reader sees the old one or the new one, never a part."""
     write_text(folder / RECORD, json.dumps(asdict(record), indent=2, ensure_ascii=False, allow_nan=False) + "\n")

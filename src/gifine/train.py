@@ -40,6 +40,7 @@ from gifine import (
 )
 from gifine.callbacks import Bar, Curve, GateStatistics, Plan, StopWhenDiverged
 from gifine.config import EmbeddingRows, RunConfig, Tracker
+from gifine.curves import CURVE
 from gifine.errors import ExitCode, OutputError
 from gifine.models import _embedding_rows as rows
 from gifine.records import Record, Status
@@ -135,7 +136,7 @@ def _fit(config: RunConfig, folder: Path, record: Record, track: tracking.Log) -
         data_collator=evaluation.collator(tokenizer, config),
         processing_class=tokenizer,
         compute_metrics=evaluation.metrics_for_trainer(config),
-        callbacks=[Plan(planned), Curve(folder / "metrics.jsonl", task.name, track), alarm, interruption, Bar()],
+        callbacks=[Plan(planned), Curve(folder / CURVE, task.name, track), alarm, interruption, Bar()],
     )
     if config.tracking.name is not Tracker.off and config.tracking.gate_steps is not None:
         trainer.add_callback(GateStatistics(model, config.tracking.gate_steps, track))

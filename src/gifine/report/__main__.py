@@ -17,8 +17,9 @@ from pathlib import Path
 
 from gifine import commands
 from gifine.errors import ArgumentError, ExitCode, OutputError, RunError, did_you_mean
-from gifine.report import contents, flat, latex, markdown, page, sheets, table
+from gifine.report import contents, flat, latex, markdown, output, page, sheets, table
 from gifine.report.contents import Contents
+from gifine.report.output import Output
 from gifine.report.page import Picture
 from gifine.report.reading import Reader, Reading
 
@@ -46,7 +47,7 @@ def parser() -> commands.Parser:
         metavar="DIR",
         help="also write report.html, .md, .tex and .json, CSV files and figures/",
     )
-    add("--watch", type=_seconds, metavar="SECONDS", help="look again so often, and print what has changed")
+    add("--watch", type=commands.seconds, metavar="SECONDS", help="look again so often, and print what has changed")
     return parser
 
 
@@ -105,26 +106,25 @@ def _write(found: Contents, folder: Path) -> None:
         **{f"{name}.csv": flat.csv_text(rows) for name, rows in flat.tables(found).items()},
     }
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, text in texts.items():
-            (folder / name).write_text(text, encoding="utf-8")
-        pictures = _draw(found, folder / "figures")
-        (folder / "report.html").write_text(page.text(found, pictures), encoding="utf-8")
+        with output.into(folder) as out:
+            for name, text in texts.items():
+                out.write(name, [text])
+            pictures = _draw(found, out)
+            out.write("report.html", page.make(found, pictures))
     except OSError as error:
         raise OutputError(f"cannot write to {folder}: {error.strerror}; give another --out") from error
     log.info("written to %s: %s; figures: %d", folder, ", ".join(["report.html", *texts]), len(pictures))
 
 
-def _draw(found: Contents, folder: Path) -> list[Picture]:
+def _draw(found: Contents, out: Output) -> list[Picture]:
     """Write each figure in all formats."""
     from gifine.report import plots  # matplotlib: a second
 
-    folder.mkdir(exist_ok=True)
     pictures = []
     for plot in plots.make(found):
         files = {form: plots.written(plot, form) for form in plots.FORMATS}
         for form, content in files.items():
-            (folder / f"{plot.name}.{form}").write_bytes(content)
+            out.write(f"figures/{plot.name}.{form}", content)
         pictures.append(Picture(plot.title, plot.caption, files["svg"]))
     return pictures
 
@@ -145,16 +145,6 @@ def _sheets(word: str) -> tuple[str, ...]:
                 f"{name}: no such part{did_you_mean(name, sheets.NAMES)}; {', '.join(sheets.NAMES)}"
             )
     return names
-
-
-def _seconds(word: str) -> float:
-    try:
-        seconds = float(word)
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds < float("inf"):
-        raise ArgumentTypeError(f"{word} is no number of seconds above 0")
-    return seconds
 
 
 if __name__ == "__main__":

@@ -25,6 +25,12 @@ class Contents:
     published: list[Entry]
 
     @property
+    def failures(self) -> list[Run]:
+        """Runs that have no result, by status: the record of a killed one still says that it is running."""
+        order = (Status.FAILED, Status.DIVERGED, Status.INTERRUPTED, Status.RUNNING)
+        return [run for status in order for run in self.runs if run.status is status]
+
+    @property
     def counts(self) -> dict[Status, int]:
         """Runs by status."""
         counts = Counter(run.status for run in self.runs)

@@ -26,6 +26,7 @@ def tables(contents: Contents) -> dict[str, Rows]:
         "comparison": [_comparison(each) for each in contents.comparisons],
         "unpaired": _unpaired(contents),
         "published": _published(contents),
+        "failures": [_failure(each) for each in contents.failures],
         "problems": [{"record": str(each.path), "reason": each.reason} for each in contents.problems],
     }
 
@@ -151,6 +152,17 @@ def _published(contents: Contents) -> Rows:
         }
         for each in contents.published
     ]
+
+
+def _failure(run: Run) -> dict[str, Any]:
+    return {
+        "run": run.run_id,
+        "folder": str(run.folder),
+        "status": str(run.status),
+        "error": run.error,
+        "started": run.started,
+        "finished": run.finished,
+    }
 
 
 def _ids(runs: Sequence[Run]) -> list[str]:

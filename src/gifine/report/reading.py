@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from tqdm import tqdm
 
+from gifine import records
 from gifine.errors import RunError
 from gifine.records import FINISHED, RECORD, SCHEMA_VERSION, Status, below
 from gifine.report.settings import Pool, Settings, Task
@@ -40,7 +41,8 @@ class Run:
     processes: int | None  # that made a step together
     device: str | None
     error: str | None
-    finished: str | None  # UTC, ISO 8601
+    started: str | None  # UTC, ISO 8601; of this attempt
+    finished: str | None
 
     def score(self, measure: str) -> float | None:
         return self.scores[self.task.measures.index(measure)]
@@ -147,6 +149,7 @@ def _from_entries(folder: Path, entries: dict[str, Any], pool: Pool) -> Run:
         processes=provenance.get("processes"),
         device=sys.intern(provenance["device"]) if isinstance(provenance.get("device"), str) else None,
         error=_shortened(entries.get("error")),
+        started=entries.get("started"),
         finished=entries.get("finished"),
     )
 
@@ -166,8 +169,8 @@ def _fingerprint(data: dict[str, str] | None) -> str | None:
 
 
 def _shortened(error: str | None) -> str | None:
-    """The last line says what was raised; the lines before it, where."""
-    return sys.intern(error.strip().rpartition("\n")[2][:_LONGEST_ERROR]) if error else None
+    found = records.reason(error)
+    return sys.intern(found[:_LONGEST_ERROR]) if found is not None else None
 
 
 def _distinct(runs: Sequence[Run]) -> tuple[list[Run], list[Problem]]:

@@ -66,6 +66,13 @@ class Task:
         words = "/".join(dict.fromkeys(map(self.metric, self.measures)))
         return words if len(splits) == 1 else f"{words} {'/'.join(_SPLITS.get(each, each) for each in splits)}"
 
+    @property
+    def logged(self) -> str:
+        """The primary measure's name in a curve: where dev is split, the half that chooses is what training sees."""
+        split = self.split(self.primary)
+        chosen = f"{split.removesuffix('_report')}_select" if split.endswith("_report") else split
+        return f"{self.name}/{chosen}/{self.metric(self.primary)}"
+
     def described(self, measure: str) -> str:
         """One measure in words, with its split where there are several: `accuracy`, `accuracy m`."""
         several = len({self.split(each) for each in self.measures}) > 1
@@ -161,7 +168,7 @@ def gate(gate: Settings) -> str:
     words = [str(gate.get("gi.side")), f"{gate.get('gi.level'):g}", *([f"last{layers}"] if layers is not None else [])]
     usual = {"gi.threshold": "batch", "gi.mask_padding": False, "gi.init": "normal"}
     named = {"gi.side", "gi.level", "gi.layers"}
-    others = [key for key in gate.keys() if key not in named and gate.get(key) != usual.get(key)]  # noqa: SIM118
+    others = [key for key in gate.keys() if key not in named and gate.get(key) != usual.get(key)]  # noqa: SIM118 - no dict
     return " ".join([*words, *(f"{key.removeprefix('gi.')}={shown(gate.get(key))}" for key in others)])
 
 

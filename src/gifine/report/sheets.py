@@ -8,10 +8,11 @@ from gifine.records import Status
 from gifine.report import settings, verdicts
 from gifine.report.cells import Cell
 from gifine.report.contents import Contents
+from gifine.report.reading import Run
 from gifine.report.settings import Task, Value
 from gifine.report.words import Item, Piece, Sheet, counts, linked, number, plain
 
-NAMES = ("table", "comparison", "unpaired", "published", "problems")
+NAMES = ("table", "comparison", "unpaired", "published", "failures", "problems")
 
 
 def make(contents: Contents, names: Sequence[str] = NAMES) -> list[Sheet]:
@@ -112,9 +113,30 @@ def _published(contents: Contents) -> Sheet:
     return Sheet("published", "Beside the published numbers", heads, rows, notes)
 
 
+def _failures(contents: Contents) -> Sheet:
+    found = contents.failures
+    rows = [
+        [linked(plain(str(run.folder)), [run]), plain(str(run.status)), plain(run.error or _silence(run))]
+        for run in found
+    ]
+    notes = []
+    if any(run.status is Status.RUNNING for run in found):
+        notes.append(
+            "A run that was killed from outside, as for want of memory or time, could not say so: its record says "
+            "running. `python -m gifine.sweep status` knows what became of a sweep's runs."
+        )
+    return Sheet("failures", "Runs without a result", ["run", "status", "why"], rows, notes, is_list=True)
+
+
+def _silence(run: Run) -> str:
+    if run.status is Status.RUNNING:
+        return f"started {run.started or 'at no known time'}: under way, or killed"
+    return "its record gives no reason"
+
+
 def _problems(contents: Contents) -> Sheet:
     rows = [[plain(str(each.path)), plain(each.reason)] for each in contents.problems]
-    return Sheet("problems", "Records left out", ["record", "why"], rows)
+    return Sheet("problems", "Records left out", ["record", "why"], rows, is_list=True)
 
 
 _MAKERS = {
@@ -122,6 +144,7 @@ _MAKERS = {
     "comparison": verdicts.sheet,
     "unpaired": _unpaired,
     "published": _published,
+    "failures": _failures,
     "problems": _problems,
 }
 

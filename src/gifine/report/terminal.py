@@ -11,6 +11,8 @@ from rich.text import Text
 
 from gifine.report.words import Item, Sheet
 
+_MOST_LISTED = 20  # runs or files: more would push the tables off the screen
+
 
 def show(sheets: Sequence[Sheet], summary: str, *, clear: bool = False) -> None:
     """Print them as wide as the terminal is; with `clear`, on an empty screen."""
@@ -25,9 +27,12 @@ def show(sheets: Sequence[Sheet], summary: str, *, clear: bool = False) -> None:
             table = Table(box=None, header_style="bold", pad_edge=False)
             for column in sheet.columns:
                 table.add_column(Text(column))
-            for row in sheet.rows:
+            shown = sheet.rows[:_MOST_LISTED] if sheet.is_list else sheet.rows
+            for row in shown:
                 table.add_row(*map(_item, row))
             console.print(table)
+            if len(shown) < len(sheet.rows):
+                console.print(Text(f"and {len(sheet.rows) - len(shown):,} more; --out lists all", "dim"))
         for note in sheet.notes:
             console.print(Padding(Text(note, "dim"), (0, 0, 0, 2)))
 

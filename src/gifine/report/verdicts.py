@@ -14,20 +14,8 @@ from gifine.report.words import Item, Piece, Sheet, counts, linked, p_value, pla
 def sheet(contents: Contents) -> Sheet:
     shown = [each for each in contents.comparisons if each.is_primary]
     extra = list(shown[0].extra) if shown else []
-    heads = [
-        "model",
-        *extra,
-        "gate",
-        "task",
-        "n",
-        "difference",
-        "95 % interval",
-        "p",
-        "p Holm",
-        "p sign-flip",
-        "p sign",
-    ]
-    heads += ["p examples", "ε_min", "detectable", "verdict"]
+    heads = ["model", *extra, "gate", "task", "n", "difference", "95 % interval", "verdict", "p", "p Holm"]
+    heads += ["p sign-flip", "p sign", "p examples", "ε_min", "detectable"]
     rows = []
     for each in shown:
         start = [each.model, *map(settings.shown, each.extra.values()), settings.gate(each.gate)]
@@ -36,14 +24,14 @@ def sheet(contents: Contents) -> Sheet:
         examples = p_value(test.p) if test is not None else ""
         runs = [run for pair in each.pairs for run in (pair.baseline, pair.gated)]
         numbers = [linked(item, runs) for item in _effect(each.effect, examples)]
-        rows.append([*map(plain, start), plain(task), *numbers, _verdict(each)])
+        rows.append([*map(plain, start), plain(task), *numbers[:3], _verdict(each), *numbers[3:]])
         if each.regular is not None:
             without = [*start[:-1], f"{start[-1]}, without degenerate"]
             verdict = plain(_conclusion(each.regular))
             pairs = [pair for pair in each.pairs if Status.DEGENERATE not in (pair.baseline.status, pair.gated.status)]
             runs = [run for pair in pairs for run in (pair.baseline, pair.gated)]
             numbers = [linked(item, runs) for item in _effect(each.regular, "")]
-            rows.append([*map(plain, without), plain(task), *numbers, verdict])
+            rows.append([*map(plain, without), plain(task), *numbers[:3], verdict, *numbers[3:]])
     return Sheet("comparison", "Gated runs against their baseline", heads, rows, _comparison_notes(contents, shown))
 
 

@@ -211,8 +211,8 @@ def _conclude(folder: Path, run: dict[str, str], seat: Seat, code: int, failure:
     if record is None or first.get("rank", 0) == 0:
         return
     said = f"rank {first['rank']} on {first['host']} {_end(first['code'])}; the job's log has its words"
-    # As the last line, which is the one that is shown: this process's own error is that the other one was gone.
-    record.status, record.error = Status.FAILED, "\n".join(filter(None, [record.error, said]))
+    # As the first line, which is the one that is shown: this process's own error is that the other one was gone.
+    record.status, record.error = Status.FAILED, "\n".join(filter(None, [said, record.error]))
     records.write(Path(run["folder"]), record)
 
 

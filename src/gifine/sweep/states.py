@@ -61,7 +61,7 @@ class Run:
     state: State
     record: Record | None
     job: str | None = None  # SLURM's, of the latest submission
-    reason: str | None = None  # the last line of what went wrong
+    reason: str | None = None  # what went wrong, in one line
 
 
 def of(sweep: Path, book: Ledger) -> list[Run]:
@@ -159,5 +159,4 @@ def _outcome(sweep: Path, batch: Batch, entry: Entry) -> int | None:
 
 
 def _reason(record: Record | None) -> str | None:
-    lines = (record.error or "").strip().splitlines() if record is not None else []
-    return lines[-1] if lines else None
+    return records.reason(record.error) if record is not None else None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import sys
 import time
 from dataclasses import dataclass
@@ -12,7 +11,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from gifine.errors import ArgumentError, ExitCode
+from gifine import commands, curves
+from gifine.errors import ExitCode
 from gifine.sweep import listing, states, waiting
 from gifine.sweep.states import Run, State
 
@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--watch",
         nargs="?",
-        type=float,
+        type=commands.seconds,
         const=_WATCH_SECONDS,
         metavar="SECONDS",
         help=f"look again every so often (default {_WATCH_SECONDS:g}), until no run is queued or running",
@@ -35,8 +35,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> ExitCode:
     """Print the table, and under it how many runs are in which state."""
-    if args.watch is not None and not (math.isfinite(args.watch) and args.watch > 0):
-        raise ArgumentError(f"--watch {args.watch:g}: seconds above 0")
     sweep = listing.folder(args.sweep)
     while True:
         runs = listing.read(sweep)
@@ -87,13 +85,17 @@ def _progress(run: Run) -> _Progress:
     if record is None:
         return _Progress()
     progress = _Progress(record.steps.get("done"), record.steps.get("planned"))
-    path = Path(run.entry.folder) / "metrics.jsonl"
-    logged = _last_step(path) if run.state is State.RUNNING else None
+    folder = Path(run.entry.folder)
+    logged = curves.last_step(folder) if run.state is State.RUNNING else None
     if logged is None:
         return progress
     progress.done = logged
     began = datetime.fromisoformat(record.started).timestamp()
-    made, seconds = logged - record.resumed_at, path.stat().st_mtime - began
+    try:
+        seconds = (folder / curves.CURVE).stat().st_mtime - began
+    except FileNotFoundError:  # cleared away just now
+        return progress
+    made = logged - record.resumed_at
     if progress.planned and made > 0 and seconds > 0:
         due = (progress.planned - logged) * seconds / made
         progress.seconds_left = max(0.0, due - (time.time() - began - seconds))
@@ -102,16 +104,3 @@ def _progress(run: Run) -> _Progress:
 
 def _duration(seconds: float | None) -> str | None:
     return None if seconds is None else str(timedelta(seconds=round(seconds)))
-
-
-def _last_step(path: Path) -> int | None:
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        return None
-    for line in reversed(lines):
-        try:
-            return int(json.loads(line)["step"])
-        except ValueError:  # it is being written
-            continue
-    return None

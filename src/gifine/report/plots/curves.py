@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,16 +9,16 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
+from gifine import curves
+from gifine.curves import LOSS
 from gifine.report import cells, settings
 from gifine.report.cells import Cell
 from gifine.report.plots import drawing
 from gifine.report.plots.drawing import Plot
 from gifine.report.plots.panels import Panel
-from gifine.report.reading import Run
-from gifine.report.settings import Task, Value
+from gifine.report.settings import Value
 
 _MOST_POINTS = 200  # of a line: more cannot be told apart, and a run may have logged a million
-_LOSS = "loss"
 
 
 @dataclass(slots=True, frozen=True)
@@ -35,7 +33,7 @@ class Curve:
 
 def draw(panel: Panel, side: Value) -> Plot | None:
     """Gates on one side, and the baseline; with side null the baseline alone. None if no run has kept a curve."""
-    measure = logged(panel.task)
+    measure = panel.task.logged
     baseline = _curves(panel, panel.baseline, measure) if panel.baseline is not None else {}
     gated = {place: _curves(panel, cell, measure) for place, cell in panel.gated.items() if place[0] == side}
     gated = {place: found for place, found in gated.items() if found}
@@ -43,7 +41,7 @@ def draw(panel: Panel, side: Value) -> Plot | None:
         return None
     layers = sorted({place[2] for place in gated}, key=lambda value: settings.order([value])) or [None]
     all_curves = [baseline, *gated.values()]
-    rows = [key for key in (_LOSS, measure) if any(key in found for found in all_curves)]
+    rows = [key for key in (LOSS, measure) if any(key in found for found in all_curves)]
     figure, axes = drawing.grid(len(rows), len(layers), (3.6, 2.3))
     for column, count in enumerate(layers):
         lines = {f"level {settings.shown(level)}": found for (_, level, its), found in gated.items() if its == count}
@@ -53,7 +51,7 @@ def draw(panel: Panel, side: Value) -> Plot | None:
         axes[-1][column].legend(loc="upper center", bbox_to_anchor=(0.5, -0.28), ncols=2)
         if count is not None:
             axes[0][column].set_title(f"{side}, all layers" if count == cells.ALL else f"{side}, last {count} layers")
-    names = {_LOSS: "training loss", measure: panel.measure}
+    names = {LOSS: "training loss", measure: panel.measure}
     for row, key in enumerate(rows):
         axes[row][0].set_ylabel(drawing.shortened(names[key]))
     caption = (
@@ -64,54 +62,23 @@ def draw(panel: Panel, side: Value) -> Plot | None:
     return drawing.finished(figure, words, panel.title, caption)
 
 
-def logged(task: Task) -> str:
-    """The measure's name in `metrics.jsonl`: where dev is split, the half that chooses is what training sees."""
-    split = task.split(task.primary)
-    chosen = f"{split.removesuffix('_report')}_select" if split.endswith("_report") else split
-    return f"{task.name}/{chosen}/{task.metric(task.primary)}"
-
-
-def averaged(curves: Sequence[dict[int, float]]) -> Curve | None:
+def averaged(runs: Sequence[dict[int, float]]) -> Curve | None:
     """The mean curve of runs' values by step; None if they have no step in common."""
-    steps = sorted(set.intersection(*map(set, curves))) if curves else []
+    steps = sorted(set.intersection(*map(set, runs))) if runs else []
     if not steps:
         return None
-    places = np.unique(np.linspace(0, len(steps) - 1, min(len(steps), _MOST_POINTS)).round().astype(int))
-    kept = [steps[place] for place in places]
-    values = np.asarray([[curve[step] for step in kept] for curve in curves])
-    sd = np.std(values, axis=0, ddof=1) if len(curves) > 1 else None
-    return Curve(np.asarray(kept), values.mean(axis=0), sd, len(curves))
-
-
-def read(run: Run, keys: Sequence[str]) -> dict[str, dict[int, float]]:
-    """By key the numbers by step; nothing of a file that is not there, and of a damaged one the whole lines."""
-    found: dict[str, dict[int, float]] = {key: {} for key in keys}
-    try:
-        lines = (run.folder / "metrics.jsonl").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return found
-    for line in lines:
-        try:
-            entries = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(entries, dict) and _is_number(entries.get("step")):
-            for key in keys:
-                if _is_number(entries.get(key)):
-                    found[key][int(entries["step"])] = float(entries[key])
-    return found
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    kept = curves.thinned(steps, _MOST_POINTS)
+    values = np.asarray([[points[step] for step in kept] for points in runs])
+    sd = np.std(values, axis=0, ddof=1) if len(runs) > 1 else None
+    return Curve(np.asarray(kept), values.mean(axis=0), sd, len(runs))
 
 
 def _curves(panel: Panel, cell: Cell, measure: str) -> dict[str, Curve]:
     """Of the runs that ended with a score: one that broke off would end everybody's curve."""
     scored = panel.score(cell).values
-    read_ones = [read(run, (_LOSS, measure)) for run in cell.runs if run.seed in scored]
+    read_ones = [curves.read(run.folder, (LOSS, measure)) for run in cell.runs if run.seed in scored]
     found = {}
-    for key, scale in ((_LOSS, 1.0), (measure, 100.0)):
+    for key, scale in ((LOSS, 1.0), (measure, 100.0)):
         kept = [{step: scale * value for step, value in each[key].items()} for each in read_ones if len(each[key]) > 1]
         curve = averaged(kept)
         if curve is not None and len(curve.steps) > 1:

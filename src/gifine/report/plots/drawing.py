@@ -68,17 +68,26 @@ def written(plot: Plot, form: str) -> bytes:
         "png": {"Title": plot.title, "Description": plot.caption, "Software": None},
     }[form]
     out = io.BytesIO()
-    with style(), warnings.catch_warnings():
-        # The name of a model may be in a script that the font has not: a box stands for it, and the SVG has it as text.
-        warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from font", UserWarning)
+    with style(), _odd_names():
         plot.figure.savefig(out, format=form, metadata=words, dpi=150)
     return out.getvalue()
+
+
+@contextmanager
+def _odd_names() -> Generator[None]:
+    """The name of a model may be in a script that the font has not: a box stands for it, and the SVG has it as text."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from font", UserWarning)
+        yield
 
 
 def finished(figure: Figure, words: Sequence[str], title: str, caption: str) -> Plot:
     """The figure with its title, named by these words."""
     room = int(figure.get_figwidth() / 0.1)  # characters
     figure.suptitle("\n".join(textwrap.wrap(shortened(title, 3 * room), room)))
+    with _odd_names():
+        figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # laid out once: it takes longer than drawing, and each format would do it again
     return Plot(re.sub(r"[^A-Za-z0-9.]+", "-", "-".join(words)).strip("-.")[:120], text(title), text(caption), figure)
 
 
