@@ -36,7 +36,10 @@ GATES = [
 READ = "from gifine.report.reading import Reader; Reader([pathlib.Path(sys.argv[1])]).read()"
 REPORT = "from gifine.report.__main__ import main; main()"
 # The system counts the parent's memory among a child's (ru_maxrss), so the process says itself what it has used.
-PEAK = "print(re.search(r'VmHWM:\\s+(\\d+)', pathlib.Path('/proc/self/status').read_text())[1], file=sys.stderr)"
+PEAK = (
+    "print(time.process_time(), re.search(r'VmHWM:\\s+(\\d+)', pathlib.Path('/proc/self/status').read_text())[1], "
+    "file=sys.stderr)"
+)
 EXAMPLES = 1000  # a split's, of the runs with predictions
 
 
@@ -68,11 +71,12 @@ def main() -> None:
 
 
 def measure(name: str, program: str, root: Path, *options: str) -> None:
-    """Print seconds and peak memory of a Python process."""
-    words = [sys.executable, "-c", f"import sys, pathlib, re; {program}; {PEAK}", str(root), *options]
+    """Print seconds, those of the CPU among them, and peak memory of a Python process."""
+    words = [sys.executable, "-c", f"import sys, pathlib, re, time; {program}; {PEAK}", str(root), *options]
     clock = time.monotonic()
     done = subprocess.run(words, capture_output=True, text=True, check=True)
-    print(f"{name:<32} {time.monotonic() - clock:6.1f} s {int(done.stderr.split()[-1]) / 1024:6.0f} MB")
+    seconds, (cpu, peak) = time.monotonic() - clock, map(float, done.stderr.split()[-2:])
+    print(f"{name:<32} {seconds:6.1f} s, CPU {cpu:6.1f} s {peak / 1024:6.0f} MB", flush=True)
 
 
 def write(root: Path, count: int, *, predictions: bool, curves: bool = False) -> None:
