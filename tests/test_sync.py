@@ -89,19 +89,25 @@ def test_attempts_become_one_run(train, server, monkeypatch):
     assert there.exits == [1, 0], "in their order"
 
 
+def as_if_online(path: Path) -> Path:
+    """Name what an offline attempt has left as an online one would: a real one depends on wandb's time limits."""
+    folder = path.parent.rename(path.parent.with_name(path.parent.name.removeprefix("offline-")))
+    return folder / path.name
+
+
 def test_an_early_offline_attempt_does_not_replace_the_summary_of_a_later_one(train, server, monkeypatch):
     stop_at(2, monkeypatch)
     train(*OFFLINE)
     monkeypatch.undo()
     monkeypatch.setenv("WANDB_BASE_URL", server.url)
     monkeypatch.setenv("WANDB_API_KEY", KEY)
-    run = train(*OFFLINE, "tracking.mode=online")
-    (there,) = server.runs.values()
-    assert there.summary["attempt"] == 2
+    run = train(*OFFLINE)
+    _, later = sorted(run.folder.glob("wandb/offline-run-*/run-*.wandb"))
+    as_if_online(later)
     assert sync.main([str(run.folder)]) == ExitCode.DONE
+    (there,) = server.runs.values()
+    assert there.exits == [1, 0], "the early attempt's upload, and what its summary was set to"
     assert (there.summary["attempt"], there.summary["outcome"]) == (2, str(run.record.status))
-    assert there.exits[-1] == 0
-    assert {row["step"] for row in there.history} >= set(curve(run.folder))
 
 
 def test_files_that_a_killed_process_has_left(train, server):
@@ -158,15 +164,36 @@ def test_a_run_that_goes_on_is_left_alone(train, server, caplog):
 
 def test_what_an_online_run_could_not_finish_is_uploaded(train, server, monkeypatch):
     monkeypatch.setattr(tracking, "_finish", lambda run, record: run.finish(exit_code=1) or 1 / 0)
-    run = train(*OFFLINE, "tracking.mode=online")
-    (there,) = server.runs.values()
-    assert "outcome" not in there.summary
+    run = train(*OFFLINE)
     assert (run.folder / tracking.UNSENT).exists()
+    (path,) = run.folder.glob("wandb/offline-run-*/run-*.wandb")
+    as_if_online(path)
     monkeypatch.undo()
     monkeypatch.setenv("WANDB_BASE_URL", server.url)
     monkeypatch.setenv("WANDB_API_KEY", KEY)
     assert sync.main([str(run.folder)]) == ExitCode.DONE
     assert not (run.folder / tracking.UNSENT).exists()
+    (there,) = server.runs.values()
+    assert [row["step"] for row in there.history if "loss" in row][-1] == curve(run.folder)[-1]
+    assert there.summary["outcome"] == str(run.record.status)
+
+
+def test_a_summary_that_could_not_be_set_is_set_by_the_next_call(train, server, monkeypatch, caplog):
+    run = train(*OFFLINE)
+    (run.folder / tracking.UNSENT).touch()
+
+    def refuse(*args):
+        raise ConnectionError("gone")
+
+    monkeypatch.setattr(tracking, "conclude", refuse)
+    assert sync.main([str(run.folder)]) == ExitCode.FAILED
+    assert "ConnectionError: gone" in caplog.text
+    monkeypatch.undo()
+    monkeypatch.setenv("WANDB_BASE_URL", server.url)
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    assert sync.main([str(run.folder)]) == ExitCode.DONE
+    assert not (run.folder / tracking.UNSENT).exists()
+    (there,) = server.runs.values()
     assert there.summary["outcome"] == str(run.record.status)
 
 

@@ -15,7 +15,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,16 +69,17 @@ def sync(arguments: argparse.Namespace) -> ExitCode:
     for run in left:
         for path in run.files:
             cut(path)
-    failed, said = [], []
+    failed: list[Left] = []
+    said: list[str] = []
     with tqdm(total=len(left), unit=" runs", disable=not sys.stderr.isatty()) as bar:
         for start in range(0, len(left), _BATCH):
             batch = left[start : start + _BATCH]
             said += _upload([path for run in batch for path in run.files])
             for run in batch:
-                if all(_mark(path).exists() for path in run.files):
-                    _conclude(run)
-                else:
-                    failed.append(run)
+                is_there = all(_mark(path).exists() for path in run.files)
+                problem = _conclude(run) if is_there else None
+                said += [problem] if problem else []
+                failed += [] if is_there and problem is None else [run]
             bar.update(len(batch))
     log.info("%d runs uploaded to %s", len(left) - len(failed), wandb_server.address())
     if not failed:
@@ -93,7 +93,8 @@ def sync(arguments: argparse.Namespace) -> ExitCode:
 def find(paths: Sequence[Path]) -> Iterator[Left]:
     """The runs in or below `paths` that have something to upload; those that a process is at are left alone."""
     for folder in sorted({folder for path in paths for folder in records.below(path)}):
-        if not (files := _files(folder)):
+        files = _files(folder)
+        if not files and not (folder / tracking.UNSENT).exists():
             continue
         try:
             record = records.read(folder)
@@ -143,6 +144,8 @@ def cut(path: Path) -> None:
 
 def _upload(files: Sequence[Path]) -> list[str]:
     """Call wandb, and return what it said went wrong."""
+    if not files:  # else it takes the current folder's
+        return []
     command = [sys.executable, "-m", "wandb", "sync", "--include-online", *map(str, files)]
     with tempfile.TemporaryDirectory() as logs:
         environment = os.environ | {"WANDB_DIR": logs}  # else they are left in the current folder
@@ -151,14 +154,19 @@ def _upload(files: Sequence[Path]) -> list[str]:
     return [line.removeprefix("wandb: ") for line in lines if "ERROR" in line or line.startswith("Error:")]
 
 
-def _conclude(run: Left) -> None:
-    """Where what was uploaded does not end with the summary that the record has, set it."""
+def _conclude(run: Left) -> str | None:
+    """Where what was uploaded does not end with the summary that the record has, set it; what went wrong with that."""
     unsent = run.folder / tracking.UNSENT
-    last = max((run.folder / "wandb").glob("*run-*/run-*.wandb"), key=_started)
-    if unsent.exists() or last not in run.files:
+    last = max((run.folder / "wandb").glob("*run-*/run-*.wandb"), key=_started, default=None)
+    if last in run.files and not unsent.exists():
+        return None
+    try:
+        unsent.touch()  # if this fails, the next call tries it again
         tracking.conclude(identity.from_dict(run.record.config), run.folder, run.record)
-    with suppress(OSError):
-        unsent.unlink(missing_ok=True)
+        unsent.unlink()
+    except Exception as error:  # whatever wandb raises
+        return f"{run.record.slug}: {type(error).__name__}: {error}"
+    return None
 
 
 if __name__ == "__main__":
