@@ -13,6 +13,7 @@ from transformers.utils import logging as transformers_logging
 from gifine import data, determinism, evaluation, models, tokenization
 from gifine.config import Evaluate
 from gifine.errors import ModelError
+from gifine.models import _last_layer as last_layer
 from gifine.runs import WEIGHTS, Run
 from gifine.training_arguments import training_arguments
 
@@ -35,6 +36,7 @@ def restore(run: Run, scratch: Path) -> tuple[transformers.Trainer, PreTrainedTo
     labels = [name for _, name in sorted((model.config.id2label or {}).items())]
     if config.task.labels and labels != config.task.labels:
         raise ModelError(f"{run.model}: its labels are {labels}, those of the run {config.task.labels}")
+    last_layer.first_token(model)
     # There is nothing to choose from, and what several processes trained one can evaluate.
     untrained = replace(config.train, evaluate=Evaluate.end, select_best=False, fsdp=False)
     split = data.evaluation_splits(config.task)[0]

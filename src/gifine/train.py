@@ -43,6 +43,7 @@ from gifine.config import EmbeddingRows, RunConfig, Tracker
 from gifine.curves import CURVE
 from gifine.errors import ExitCode, OutputError
 from gifine.models import _embedding_rows as rows
+from gifine.models import _last_layer as last_layer
 from gifine.records import Record, Status
 from gifine.sampling import EpochSampler
 from gifine.trainer import Interruption, Trainer
@@ -116,6 +117,7 @@ def _fit(config: RunConfig, folder: Path, record: Record, track: tracking.Log) -
 
     if train.embedding_rows is EmbeddingRows.occurring and not train.fsdp:
         rows.keep(model, data.tokens(splits))
+    last_layer.first_token(model)
     evaluated = evaluation.sets(splits, config)
     layer = type(model.get_submodule(f"{model.base_model_prefix}.encoder.layer.0")).__name__
     arguments = training_arguments(train, task, next(iter(evaluated)), config.seed, folder / CHECKPOINTS, layer)
