@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from conftest import TINY_DEMO
-from gifine import cli, evaluate, identity, records
+from gifine import cli, evaluate, identity, precision, records
 from gifine import train as training
 from gifine.errors import ExitCode
 
@@ -111,7 +111,8 @@ def test_agreement_is_said_for_every_metric(command, run):
         ["train.gradient_checkpointing=true", "data.max_eval_rows=20", "deterministic=false"],
     ],
 )
-def test_agreement_of_other_settings(command, train, words, overrides):
+def test_agreement_of_other_settings(command, train, words, overrides, monkeypatch):
+    monkeypatch.setattr(precision, "cpu_flags", lambda: {"avx512_bf16"})
     result = train(*words, *overrides)
     code, out, err = command(result.folder)
     assert code == ExitCode.DONE, err

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from conftest import TINY_DEMO
-from gifine import cli, identity
+from gifine import cli, identity, limits
 from gifine.errors import ArgumentError, RunError
 from gifine.sweep import __main__ as sweep
 from gifine.sweep import devices, ledger, snapshot
@@ -118,7 +118,7 @@ def test_jobs_run_the_code_and_config_that_were_submitted(tmp_path):
 def test_threads_are_divided_and_each_run_has_one_gpu(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr(os, "cpu_count", lambda: 12)
+    monkeypatch.setattr(limits, "cores", lambda: 12)
     places = [devices.share(place, 3, devices.gpus()) for place in range(3)]
     assert [place["CUDA_VISIBLE_DEVICES"] for place in places] == ["2", "5", "2"]
     assert {place["OMP_NUM_THREADS"] for place in places} == {"4"}

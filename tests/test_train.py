@@ -14,8 +14,8 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 import gifine.models  # noqa: F401 - registers the gated models
 from conftest import TINY_DEMO
-from gifine import callbacks, demo, metrics
-from gifine.errors import DataError, ExitCode, OutputError
+from gifine import callbacks, demo, metrics, precision
+from gifine.errors import ConfigError, DataError, ExitCode, OutputError
 from gifine.records import Status
 
 
@@ -273,11 +273,25 @@ def test_bad_data_fails_with_file_and_line_before_training(train, tmp_path):
         (["train.keep_checkpoints=true"], 8),
     ],
 )
-def test_options_run_to_the_end(train, overrides, planned):
+def test_options_run_to_the_end(train, overrides, planned, monkeypatch):
+    monkeypatch.setattr(precision, "cpu_flags", lambda: {"avx512_bf16"})
     result = train(*TINY_DEMO, *overrides)
     assert result.code == ExitCode.DONE
     assert result.record.steps == {"done": planned, "planned": planned}
     assert (result.folder / "checkpoints").exists() == ("train.keep_checkpoints=true" in overrides)
+
+
+@pytest.mark.parametrize(
+    ("flags", "valid"), [({"avx2", "avx512f"}, False), ({"avx2", "amx_bf16"}, True), (set(), True)]
+)
+def test_bf16_is_refused_on_a_cpu_without_it(train, flags, valid, monkeypatch):
+    monkeypatch.setattr(precision, "cpu_flags", lambda: flags)
+    words = [*TINY_DEMO, "train.precision=bf16", "train.max_steps=1"]
+    if valid:
+        assert train(*words).code == ExitCode.DONE
+    else:
+        with pytest.raises(ConfigError, match="valid here: auto, fp32"):
+            train(*words)
 
 
 @pytest.mark.parametrize("side", ["none", "both"])

@@ -8,7 +8,7 @@ import os
 import traceback
 from contextlib import suppress
 
-from gifine import signals
+from gifine import limits, signals
 from gifine.config import RunConfig
 from gifine.errors import ExitCode, UserError, tell
 
@@ -25,6 +25,7 @@ def execute(config: RunConfig, *, wants_traceback: bool = False) -> ExitCode:
             # The folder has all that is read; this keeps whatever else might look for news off the network. The
             # libraries read it when they are imported.
             os.environ["HF_HUB_OFFLINE"] = "1"
+        limits.limit_threads()
         with signals.raised():
             from gifine import train  # torch and transformers: seconds of start-up that a config error should not cost
 

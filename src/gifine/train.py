@@ -32,6 +32,7 @@ from gifine import (
     evaluation,
     identity,
     models,
+    precision,
     prefetched,
     records,
     storage,
@@ -90,6 +91,7 @@ def _run(config: RunConfig, folder: Path) -> Record:
 
 def _fit(config: RunConfig, folder: Path, record: Record, track: tracking.Log) -> None:
     task, train = config.task, config.train
+    precision.check(train)
 
     transformers_logging.disable_progress_bar()  # of loading weights; Bar shows the steps
     folder_read = prefetched.open_folder(config)

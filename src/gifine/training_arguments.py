@@ -8,8 +8,9 @@ from pathlib import Path
 import torch
 from transformers import TrainingArguments
 
+from gifine import precision
 from gifine.callbacks import logged_key
-from gifine.config import Device, Evaluate, Precision, TaskConfig, TrainConfig
+from gifine.config import Device, Evaluate, TaskConfig, TrainConfig
 from gifine.errors import ConfigError
 
 _SCHEDULES = {"linear": "linear", "cosine": "cosine", "constant": "constant_with_warmup"}
@@ -60,7 +61,7 @@ def training_arguments(
         logging_nan_inf_filter=False,  # else a NaN loss is shown as the last good one
         report_to=[],
         disable_tqdm=True,  # Bar and Curve say it
-        bf16=_bf16(train),
+        bf16=precision.bf16(train),
         dataloader_pin_memory=torch.cuda.is_available(),
         use_cpu=train.device is Device.cpu,
         # It keeps DDP from laying out gradients anew after a process's first step. From three processes on, the layout
@@ -71,10 +72,3 @@ def training_arguments(
         seed=seed,
         data_seed=seed,
     )
-
-
-def _bf16(train: TrainConfig) -> bool:
-    """bf16 where asked for, or where the device computes in it: without its own units a CPU is many times slower."""
-    if train.precision is Precision.auto:
-        return train.device is Device.auto and torch.cuda.is_available() and torch.cuda.is_bf16_supported()
-    return train.precision is Precision.bf16

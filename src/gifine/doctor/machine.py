@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from gifine import limits
 from gifine.doctor.finding import Finding, ok, one_line, problem, warning
 
 _GB = 1e9
@@ -13,10 +14,10 @@ _LITTLE = 8 * _GB  # weights, gradients and AdamW's two moments of a large model
 
 
 def check() -> Iterator[Finding]:
-    limits = cpu_limits(os.environ, Path("/"))
-    cpus = min(limits.values())
-    yield ok("CPUs", ", ".join(f"{source} {number:g}" for source, number in limits.items()))
-    yield memory(memory_limits(os.environ, Path("/")))
+    granted = limits.cpus(os.environ, Path("/"))
+    cpus = min(granted.values())
+    yield ok("CPUs", ", ".join(f"{source} {number:g}" for source, number in granted.items()))
+    yield memory(limits.memory(os.environ, Path("/")))
     try:
         import torch
     except Exception as error:  # a library that torch is linked to may be missing, or be of another version
@@ -26,32 +27,9 @@ def check() -> Iterator[Finding]:
     yield from devices()
 
 
-def cpu_limits(environment: Mapping[str, str], root: Path) -> dict[str, float]:
-    """How many CPUs each source grants; the smallest holds."""
-    limits: dict[str, float] = {"machine": os.cpu_count() or 1, "affinity": len(os.sched_getaffinity(0))}
-    for quota, period in (text.split() for text in _cgroup(root, "cpu.max")):
-        if quota != "max":
-            limits["cgroup"] = min(limits.get("cgroup", float("inf")), int(quota) / int(period))
-    granted = environment.get("SLURM_CPUS_PER_TASK") or environment.get("SLURM_CPUS_ON_NODE")
-    if granted:
-        limits["SLURM"] = int(granted)
-    return limits
-
-
-def memory_limits(environment: Mapping[str, str], root: Path) -> dict[str, float]:
-    """How many bytes each source grants; the smallest holds."""
-    limits: dict[str, float] = {"machine": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")}
-    granted = [int(text) for text in _cgroup(root, "memory.max") if text != "max"]
-    if granted:
-        limits["cgroup"] = min(granted)
-    if environment.get("SLURM_MEM_PER_NODE", "0") != "0":  # 0: all of it
-        limits["SLURM"] = int(environment["SLURM_MEM_PER_NODE"]) * 2**20
-    return limits
-
-
-def memory(limits: Mapping[str, float]) -> Finding:
-    found = ", ".join(f"{source} {size / _GB:.1f} GB" for source, size in limits.items())
-    if min(limits.values()) < _LITTLE:
+def memory(granted: Mapping[str, float]) -> Finding:
+    found = ", ".join(f"{source} {size / _GB:.1f} GB" for source, size in granted.items())
+    if min(granted.values()) < _LITTLE:
         return warning("memory", found, "a large model takes 8 GB: ask for more (--mem), or take a smaller model.size")
     return ok("memory", found)
 
@@ -95,17 +73,3 @@ def _computes(device: str, found: str) -> Finding:
     if not right:
         return problem(f"device {device}", f"{found}: gives wrong results", "use another machine, and tell its owners")
     return ok(f"device {device}", found)
-
-
-def _cgroup(root: Path, name: str) -> Iterator[str]:
-    """The content of file `name` in this process's control group (v2) and in those around it."""
-    try:
-        lines = (root / "proc/self/cgroup").read_text().splitlines()
-    except OSError:
-        return
-    own = next((Path(line.removeprefix("0::/")) for line in lines if line.startswith("0::")), Path())
-    for group in (own, *own.parents):
-        try:
-            yield (root / "sys/fs/cgroup" / group / name).read_text().strip()
-        except OSError:
-            continue  # the outermost has no limits

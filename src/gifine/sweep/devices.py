@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 
+from gifine import limits
+
 
 def gpus() -> list[str]:
     """What CUDA_VISIBLE_DEVICES may hold: what it holds, or the GPUs that the driver lists."""
@@ -24,8 +26,7 @@ def share(place: int, places: int, devices: list[str]) -> dict[str, str]:
 
     What the user has said of threads stays.
     """
-    cpus = int(os.environ.get("SLURM_CPUS_PER_TASK") or os.cpu_count() or 1)
-    own = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS") or str(max(1, cpus // places))}
+    own = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS") or str(max(1, limits.cores() // places))}
     if devices:
         own["CUDA_VISIBLE_DEVICES"] = devices[place % len(devices)]
     return own

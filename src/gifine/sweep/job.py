@@ -154,8 +154,6 @@ def _run(folder: Path, run: dict[str, str], seat: Seat, position: int, share: di
     command = [sys.executable, "-m", "gifine.sweep.attempt", str(folder / CONFIGS / f"{run['run_id']}.json")]
     command += ["--again"] * (seat.restarts > 0)
     environment = {**os.environ, **seat.environment(position), **share}
-    if "SLURM_CPUS_PER_TASK" in os.environ:
-        environment.setdefault("OMP_NUM_THREADS", os.environ["SLURM_CPUS_PER_TASK"])
     failure = folder / FAILURES / f"{run['run_id']}-{seat.job_id}-{seat.restarts}.json"
     if seat.rank == 0:
         (folder / OUTCOMES / f"{run['run_id']}.json").unlink(missing_ok=True)

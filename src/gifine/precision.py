@@ -1,0 +1,45 @@
+"""The number format that training computes in, by what is asked for and what the device has."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from gifine.config import Device, Precision, TrainConfig
+from gifine.errors import ConfigError
+
+_UNITS = {"avx512_bf16", "amx_bf16", "bf16"}  # the last is ARM's
+
+
+def bf16(train: TrainConfig) -> bool:
+    """bf16 where asked for, else on a GPU that has it; what a CPU computes stays the same on every CPU."""
+    if train.precision is Precision.auto:
+        return _on_gpu(train) and torch.cuda.is_bf16_supported(including_emulation=False)
+    return train.precision is Precision.bf16
+
+
+def check(train: TrainConfig) -> None:
+    """
+    Raises:
+        ConfigError: for training in bf16 on a CPU that has no units for it, where it is tens of times slower than fp32.
+    """
+    flags = cpu_flags()
+    if bf16(train) and not _on_gpu(train) and flags and not flags & _UNITS:
+        raise ConfigError(
+            "train.precision=bf16: this CPU does not compute in bfloat16 (AVX512-BF16 or AMX do), where fp32 is many "
+            "times faster; valid here: auto, fp32"
+        )
+
+
+def cpu_flags() -> set[str]:
+    """What Linux says that this CPU has; empty where nobody says."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return set()
+    return {flag for line in lines if line.lower().startswith(("flags", "features")) for flag in line.split()}
+
+
+def _on_gpu(train: TrainConfig) -> bool:
+    return train.device is Device.auto and torch.cuda.is_available()
