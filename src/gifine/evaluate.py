@@ -19,6 +19,7 @@ from typing import Any
 
 from gifine import commands, records, runs
 from gifine.errors import DataError, ExitCode, RunError
+from gifine.imports import uncollected
 from gifine.records import Record, Status
 from gifine.runs import Run
 
@@ -85,7 +86,8 @@ def _evaluate(run: Run, *, invariance: bool) -> ExitCode:
 
 def _again(run: Run, *, invariance: bool) -> Record:
     """A record of the same run, but for metrics, invariance and status, which are those of now."""
-    from gifine import data, evaluation, restoration  # torch: seconds
+    with uncollected():
+        from gifine import data, evaluation, restoration  # torch: seconds
 
     config = replace(
         run.config,

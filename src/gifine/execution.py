@@ -11,6 +11,7 @@ from contextlib import suppress
 from gifine import limits, signals
 from gifine.config import RunConfig
 from gifine.errors import ExitCode, UserError, tell
+from gifine.imports import uncollected
 
 
 def execute(config: RunConfig, *, wants_traceback: bool = False) -> ExitCode:
@@ -27,7 +28,8 @@ def execute(config: RunConfig, *, wants_traceback: bool = False) -> ExitCode:
             os.environ["HF_HUB_OFFLINE"] = "1"
         limits.limit_threads()
         with signals.raised():
-            from gifine import train  # torch and transformers: seconds of start-up that a config error should not cost
+            with uncollected():
+                from gifine import train  # torch and transformers: seconds that a config error should not cost
 
             return train.run(config)
     except UserError as error:

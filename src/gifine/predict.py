@@ -20,6 +20,7 @@ import numpy as np
 
 from gifine import commands, records, runs, submission
 from gifine.errors import ArgumentError, DataError, ExitCode, ModelError, OutputError, RunError
+from gifine.imports import uncollected
 from gifine.runs import Run
 
 log = logging.getLogger(__name__)
@@ -120,7 +121,8 @@ def _make(folder: Path) -> None:
 
 def _predict(run: Run, names: dict[str, str], out: Path) -> dict[str, Path]:
     """Write the files of one run; each by its name."""
-    from gifine import data, evaluation, restoration  # torch: seconds
+    with uncollected():
+        from gifine import data, evaluation, restoration  # torch: seconds
 
     task, written = run.config.task, {}
     with TemporaryDirectory() as scratch:
