@@ -78,6 +78,11 @@ def tell(error: UserError) -> ExitCode:
     return error.code
 
 
+def first_line(error: BaseException) -> str:
+    """What an exception of another library says, as far as its first line; its class where it says nothing."""
+    return next(iter(str(error).splitlines()), type(error).__name__)
+
+
 def did_you_mean(word: str, valid: Iterable[str]) -> str:
     """` (did you mean 'x'?)` for the nearest of `valid`, or an empty string."""
     near = difflib.get_close_matches(word, list(valid), n=1)

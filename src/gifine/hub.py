@@ -19,7 +19,7 @@ from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError, R
 from huggingface_hub.utils import httpx
 from transformers.safetensors_conversion import get_conversion_pr_reference
 
-from gifine.errors import DataError, ModelError, OutputError, PrefetchError, UserError
+from gifine.errors import DataError, ModelError, OutputError, PrefetchError, UserError, first_line
 from gifine.needs import HubSplit, Repository
 from gifine.prefetched import HUB, Snapshot
 from gifine.tokenization import FILES
@@ -110,7 +110,7 @@ def _add_converted(repository: Repository, place: Path, cache: Path) -> None:
         reference = get_conversion_pr_reference(HfApi(), repository.name)
         files = snapshot_download(repository.name, revision=reference, cache_dir=cache, allow_patterns=_WEIGHT_FILES)
     except (OSError, httpx.HTTPError, KeyError, ValueError) as error:  # also of the converting service's answers
-        raise ModelError(f"{problem}; the Hub gave no conversion ({_first_line(error)})") from error
+        raise ModelError(f"{problem}; the Hub gave no conversion ({first_line(error)})") from error
     for path in Path(files).iterdir():
         if path.match("model*.safetensors*"):
             target = place / path.name
@@ -140,12 +140,12 @@ def _one_line_errors(what: str) -> Generator[None]:
         ):
             raise PrefetchError(f"{what}: the Hub has no such repository or revision, or it needs a login") from error
         if any(isinstance(cause, HFValidationError) for cause in causes):
-            raise PrefetchError(f"{what}: no folder, and not of the form of a Hub id: {_first_line(error)}") from error
+            raise PrefetchError(f"{what}: no folder, and not of the form of a Hub id: {first_line(error)}") from error
         if constants.HF_HUB_OFFLINE:
             raise PrefetchError(f"{what}: HF_HUB_OFFLINE is set: no fetching without the Hub") from error
         if any(isinstance(cause, OSError | httpx.HTTPError) for cause in causes) and not _is_ours(error):
             network = [cause for cause in causes if isinstance(cause, ConnectionError | httpx.HTTPError)]
-            raise PrefetchError(f"{what}: Hub not reachable: {_first_line([*causes, *network][-1])}") from error
+            raise PrefetchError(f"{what}: Hub not reachable: {first_line([*causes, *network][-1])}") from error
         raise
 
 
@@ -157,7 +157,3 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)

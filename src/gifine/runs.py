@@ -12,7 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from gifine import identity, prefetched, records
 from gifine.config import DataSource, RunConfig
-from gifine.errors import RunError, UserError
+from gifine.errors import RunError, UserError, first_line
 from gifine.prefetched import GLUE, Folder
 from gifine.records import Record, Status
 
@@ -76,8 +76,9 @@ def _read(folder: Path, data_dir: Path | None) -> Run:
     try:
         config = identity.from_dict(record.config)
     except (OmegaConfBaseException, ValueError, TypeError, AssertionError) as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise RunError(f"{folder}: its record's config is not one that this gifine knows ({reason})") from error
+        raise RunError(
+            f"{folder}: its record's config is not one that this gifine knows ({first_line(error)})"
+        ) from error
     if record.status not in _EVALUATED:
         raise RunError(f"{folder}: the run is {record.status}; only those that are done or degenerate have a result")
     if not (folder / MODEL / WEIGHTS).is_file():

@@ -41,7 +41,7 @@ from transformers import (
 from gifine import demo
 from gifine.checkpoints import locate, source
 from gifine.config import DEMO, ModelConfig
-from gifine.errors import ModelError
+from gifine.errors import ModelError, first_line
 
 _SPM = "spm.model"
 _JSON = "tokenizer.json"
@@ -108,7 +108,7 @@ def load(source: str, family: str | None = None, revision: str | None = None) ->
     except ModelError:
         raise
     except Exception as error:  # what a damaged file raises depends on its reader; `tokenizers` has bare Exceptions
-        raise ModelError(f"{source}: its tokenizer files cannot be read ({_first_line(error)})") from error
+        raise ModelError(f"{source}: its tokenizer files cannot be read ({first_line(error)})") from error
     _check_special_tokens(source, tokenizer)
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer.backend_tokenizer,
@@ -130,7 +130,7 @@ def _folder(source: str, revision: str | None) -> Path:
     except (OSError, ValueError) as error:  # no network, not in the cache, no such repository; not a Hub id
         at = f" at revision {revision}" if revision else ""
         raise ModelError(
-            f"tokenizer {source}{at}: not in the Hub's local cache, and not got from the Hub ({_first_line(error)}); "
+            f"tokenizer {source}{at}: not in the Hub's local cache, and not got from the Hub ({first_line(error)}); "
             f"{_ELSEWHERE}"
         ) from error
 
@@ -209,7 +209,3 @@ def _mend_sentencepiece(tokenizer: DebertaV2Tokenizer, folder: Path) -> None:
         ]
     )
     backend.decoder = decoders.Sequence([decoders.ByteFallback(), backend.decoder])
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)

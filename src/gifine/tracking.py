@@ -18,6 +18,7 @@ import psutil
 
 from gifine import identity, wandb_server
 from gifine.config import RunConfig, Tracker, TrackingMode
+from gifine.errors import first_line
 from gifine.records import Record
 
 if TYPE_CHECKING:
@@ -62,7 +63,8 @@ class _View(threading.Thread):
                 run.log(point)
             _finish(run, self.record)
         except Exception as error:  # whatever wandb, its process and its server raise
-            log.warning("tracking: wandb failed (%s); the run goes on without it", _one_line(error))
+            reason = f"{type(error).__name__}: {first_line(error)}"
+            log.warning("tracking: wandb failed (%s); the run goes on without it", reason)
             self._note()
             _forget()
 
@@ -99,7 +101,7 @@ def _open(config: RunConfig, folder: Path, record: Record) -> wandb.Run:
     except Exception as error:  # no key, a server that does not answer
         if mode is not TrackingMode.online:
             raise
-        reason = f"not taken by {wandb_server.address()} ({_one_line(error)})"
+        reason = f"not taken by {wandb_server.address()} ({type(error).__name__}: {first_line(error)})"
         log.warning("tracking: %s; offline, for `python -m gifine.sync`", reason)
         _forget()  # else the run's id counts as in use
         return _init(config, folder, record, TrackingMode.offline)
@@ -167,7 +169,3 @@ def _settings(config: RunConfig) -> dict[str, Any]:
     for key in ("dir", "cache_dir"):
         del entries["data"][key]
     return entries
-
-
-def _one_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"

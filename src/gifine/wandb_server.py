@@ -8,7 +8,7 @@ import sys
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from gifine.errors import TrackingError
+from gifine.errors import TrackingError, first_line
 from gifine.network import reach
 
 if TYPE_CHECKING:
@@ -51,8 +51,9 @@ def log_in() -> wandb.Api:
         wandb.setup(wandb.Settings(silent=True))  # else its libraries tell what they do
         return wandb.Api()
     except wandb.errors.AuthenticationError as error:
-        said = next(iter(str(error).splitlines()), "not accepted")
-        raise TrackingError(f"the key for {address()}: {said}; run `wandb login`, or set WANDB_API_KEY") from error
+        raise TrackingError(
+            f"the key for {address()}: {first_line(error)}; run `wandb login`, or set WANDB_API_KEY"
+        ) from error
     except wandb.errors.UsageError as error:
         raise TrackingError(f"no key for {address()}: run `wandb login`, or set WANDB_API_KEY") from error
     finally:

@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from wandb_workspaces._graphql import execute_graphql, get_app_url
 
 from gifine import records, wandb_server
-from gifine.errors import ArgumentError, TrackingError, UserError
+from gifine.errors import ArgumentError, TrackingError, UserError, first_line
 
 # wandb's libraries find a workspace by its name only if they can read all that the app has put into it since.
 _VIEWS = """
@@ -101,7 +101,7 @@ def server() -> Generator[Server]:
     except UserError:
         raise
     except Exception as error:  # whatever wandb, its process and its server raise
-        raise TrackingError(f"wandb did not take it ({type(error).__name__}: {_one_line(error)})") from error
+        raise TrackingError(f"wandb did not take it ({type(error).__name__}: {first_line(error)})") from error
     finally:
         wandb.teardown()  # its process
 
@@ -146,7 +146,3 @@ def _sent(spec: BaseModel) -> dict[str, Any]:
     text = spec.model_dump_json(by_alias=True, exclude_none=True)
     type(spec).model_validate_json(text)
     return json.loads(text)
-
-
-def _one_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), "")

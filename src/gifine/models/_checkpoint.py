@@ -17,7 +17,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.utils import extract_commit_hash
 
 from gifine.checkpoints import locate
-from gifine.errors import ModelError
+from gifine.errors import ModelError, first_line
 
 log = logging.getLogger(__name__)
 
@@ -152,7 +152,7 @@ def _one_line_errors(checkpoint: str) -> Generator[None]:
                 f"'{checkpoint}': Hub not reachable and not in the cache: prefetch on a machine with internet, "
                 "or give a local folder"
             ) from error
-        raise ModelError(f"'{checkpoint}': {str(error).splitlines()[0]}") from error
+        raise ModelError(f"'{checkpoint}': {first_line(error)}") from error
 
 
 @contextmanager
