@@ -6,8 +6,8 @@
     gate ⊙ p                               p: the projection of x that is gated
 
 For training, `gated` keeps little of this chain: two tensors of x's size (the first projection, s) beside x and the
-product, which the projections and attention keep anyhow. The rest is elementwise and cheap next to the matrix products
-around it, so the backward pass computes it again.
+product, which other projections and fused attention kernels keep anyhow. The rest is elementwise and cheap next to the
+matrix products around it, so the backward pass computes it again.
 
 Shapes: B examples, T positions, D features of x, I features between the two projections, K features that are gated,
 R rows (B·T), M maxima (1 of a batch, B of examples, B·T of positions).
