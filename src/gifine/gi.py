@@ -7,7 +7,8 @@
 
 For training, `gated` keeps little of this chain: two tensors of x's size (the first projection, s) beside x and the
 product, which other projections and fused attention kernels keep anyhow. The rest is elementwise and cheap next to the
-matrix products around it, so the backward pass computes it again.
+matrix products around it, so the backward pass computes it again. It does so in place where it can: for small batches
+on a CPU the page faults of a fresh tensor cost more than its values.
 
 Shapes: B examples, T positions, D features of x, I features between the two projections, K features that are gated,
 R rows (B·T), M maxima (1 of a batch, B of examples, B·T of positions).
@@ -62,7 +63,7 @@ def gated(
     if level != 0:
         threshold = level * _maximum(signal_BTK, over, real_BT)
         signal_BTK.sub_(threshold)
-    return _gate(signal_BTK, threshold, watch) * projected_BTK
+    return _times(_gate(signal_BTK, threshold, watch, in_place=True), projected_BTK)
 
 
 class _Gated(torch.autograd.Function):
@@ -87,7 +88,8 @@ class _Gated(torch.autograd.Function):
         signal_BTK = _linear(F.gelu(inner_BTI), select_weight_KI, select_bias_K, dtype)
         threshold = None if level == 0 else level * _maximum(signal_BTK, over, real_BT)
         shifted_BTK = signal_BTK if threshold is None else signal_BTK - threshold
-        product_BTK = _gate(shifted_BTK, threshold, watch) * projected_BTK
+        gate_BTK = _gate(shifted_BTK, threshold, watch, in_place=threshold is not None)
+        product_BTK = _times(gate_BTK, projected_BTK)
         # Not the projection, which nothing else keeps: a gate is at least 0.83, so the product can be divided by it.
         ctx.save_for_backward(
             hidden_BTD, inhibition_weight_ID, select_weight_KI, inner_BTI, signal_BTK, threshold, real_BT, product_BTK
@@ -107,13 +109,14 @@ class _Gated(torch.autograd.Function):
         found: list[Tensor | None] = [None] * len(wanted)
 
         shifted_BTK = signal_BTK if threshold is None else signal_BTK - threshold
-        gate_BTK = _gate(shifted_BTK)
+        gate_BTK = F.gelu(shifted_BTK).add_(1)
+        grad_signal_BTK = (product_BTK / gate_BTK).mul_(grad_BTK).to(signal_BTK.dtype)  # so far that of the gate
         if wanted[0]:
-            found[0] = grad_BTK * gate_BTK
+            found[0] = _times(gate_BTK, grad_BTK)
         if not any(wanted[1:6]):
             return tuple(found)
-        grad_gate_BTK = ((product_BTK / gate_BTK) * grad_BTK).to(signal_BTK.dtype)
-        grad_signal_BTK = torch.ops.aten.gelu_backward(grad_gate_BTK, shifted_BTK)
+        _through_gelu(grad_signal_BTK, shifted_BTK)
+        del shifted_BTK, gate_BTK
         if threshold is not None:
             _through_maximum(grad_signal_BTK, signal_BTK, ctx.level, ctx.over, real_BT)
 
@@ -124,12 +127,12 @@ class _Gated(torch.autograd.Function):
             found[5] = grad_signal_RK.sum(dim=0)
         if not any(wanted[1:4]):
             return tuple(found)
-        inner_RI = inner_BTI.flatten(0, 1)
-        grad_inner_RI = torch.ops.aten.gelu_backward(grad_signal_RK @ select_weight_KI.to(signal_BTK.dtype), inner_RI)
+        grad_inner_RI = grad_signal_RK @ select_weight_KI.to(signal_BTK.dtype)
+        _through_gelu(grad_inner_RI, inner_BTI.flatten(0, 1))
         if wanted[1]:
-            found[1] = (grad_inner_RI @ inhibition_weight_ID.to(inner_RI.dtype)).view(hidden_BTD.shape)
+            found[1] = (grad_inner_RI @ inhibition_weight_ID.to(inner_BTI.dtype)).view(hidden_BTD.shape)
         if wanted[2]:
-            found[2] = grad_inner_RI.T @ hidden_BTD.flatten(0, 1).to(inner_RI.dtype)
+            found[2] = grad_inner_RI.T @ hidden_BTD.flatten(0, 1).to(inner_BTI.dtype)
         if wanted[3]:
             found[3] = grad_inner_RI.sum(dim=0)
         return tuple(found)
@@ -149,12 +152,26 @@ def _linear(x: Tensor, weight: Tensor, bias: Tensor, dtype: torch.dtype) -> Tens
 
 
 def _gate(
-    shifted_BTK: Tensor, threshold: Tensor | None = None, watch: Callable[[Statistics], None] | None = None
+    shifted_BTK: Tensor, threshold: Tensor | None, watch: Callable[[Statistics], None] | None, *, in_place: bool
 ) -> Tensor:
+    if watch is None and in_place:
+        return torch.ops.aten.gelu_(shifted_BTK).add_(1)
     gate_BTK = F.gelu(shifted_BTK).add_(1)
     if watch is not None:
         watch(statistics(gate_BTK, shifted_BTK, threshold))
     return gate_BTK
+
+
+def _times(gate_BTK: Tensor, factor_BTK: Tensor) -> Tensor:
+    """The product, in the gate's place unless it is of another dtype (autocast, and a projection in float32)."""
+    if torch.result_type(gate_BTK, factor_BTK) == gate_BTK.dtype:
+        return gate_BTK.mul_(factor_BTK)
+    return gate_BTK * factor_BTK
+
+
+def _through_gelu(grad: Tensor, before: Tensor) -> None:
+    """Make of the gradient by gelu's result, in place, that by what it was computed of."""
+    torch.ops.aten.gelu_backward.grad_input(grad, before, grad_input=grad)
 
 
 def _maximum(signal_BTK: Tensor, over: Over, real_BT: Tensor | None) -> Tensor:
