@@ -250,6 +250,31 @@ def test_a_weight_that_autocast_has_seen_still_learns() -> None:
     assert leaves[0].grad is not None
 
 
+@pytest.mark.parametrize("over", gi.OVER)
+def test_strided_projection_under_autocast(over: gi.Over) -> None:
+    """DeBERTa v1 adds a bias in float32 to a part of its fused projection; the gate is in bfloat16."""
+    torch.manual_seed(10)
+    hidden, weights = torch.randn(2, 3, 8), [torch.randn(8, 8), torch.randn(8), torch.randn(8, 8), torch.randn(8)]
+    strided = torch.randn(8, 3, 2).permute(2, 1, 0)
+
+    def gradient(projected: Tensor) -> Tensor:
+        leaf = weights[2].clone().requires_grad_()
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            product = gi.gated(projected, hidden, *(*weights[:2], leaf, weights[3]), level=0.3, over=over)
+        assert product.dtype == torch.float32
+        return torch.autograd.grad(product.square().sum(), leaf)[0]
+
+    assert torch.equal(gradient(strided), gradient(strided.contiguous()))
+
+
+def test_second_derivatives_are_refused() -> None:
+    hidden, weights = tensors(11)
+    product = gi.gated(hidden.requires_grad_(), hidden, *weights, level=0.3)
+    (first,) = torch.autograd.grad(product.square().sum(), hidden, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        first.sum().backward()
+
+
 def test_float64_stays_under_autocast() -> None:
     hidden, weights = tensors(9)
     expected = gi.gated(hidden, hidden, *weights, level=0.3)
