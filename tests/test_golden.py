@@ -95,13 +95,13 @@ def test_gates(shared: Path, family: str, variant: str, name: str, monkeypatch: 
     model = golden.model(family, variant, torch.float64)
     paths = {id(weight): path.removesuffix(".weight") for path, weight in model.named_parameters()}
     seen: dict[str, dict[str, float]] = {}
-    gate, maximum = gi.gate, gi.maximum
+    gated = gi.gated
 
-    def watched(hidden: Tensor, *weights: Tensor, **settings: Any) -> Tensor:
+    def watched(projected: Tensor, hidden: Tensor, *weights: Tensor, **settings: Any) -> Tensor:
         inhibition, select = weights[:2], weights[2:]
         signal = F.linear(F.gelu(F.linear(hidden, *inhibition)), *select)
-        output = gate(hidden, *weights, **settings)
-        peak = maximum(signal, settings["over"]).item()
+        output = gated(torch.ones_like(projected), hidden, *weights, **settings)
+        peak = signal.max().item()
         seen[paths[id(select[0])]] = {
             "select_max": peak,
             "threshold": settings["level"] * peak,
@@ -109,9 +109,9 @@ def test_gates(shared: Path, family: str, variant: str, name: str, monkeypatch: 
             "gate_min": output.min().item(),
             "gate_max": output.max().item(),
         }
-        return output
+        return gated(projected, hidden, *weights, **settings)
 
-    monkeypatch.setattr(gi, "gate", watched)
+    monkeypatch.setattr(gi, "gated", watched)
     model(**golden.batch(name))
 
     expected = golden.summary[variant][name]["gates_f64"]

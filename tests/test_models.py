@@ -26,7 +26,7 @@ from transformers import (
 
 from gifine.config import GateInit, GateSide, GateThreshold, GiConfig, ModelConfig, SizeConfig, families
 from gifine.errors import ModelError
-from gifine.gi import gate
+from gifine.gi import gated
 from gifine.models import LayerCountWarning, build, count_parameters, family_classes, from_pretrained
 
 VOCAB, DEPTH, D, HEADS = 97, 3, 32, 4
@@ -196,7 +196,8 @@ def test_deberta_v1_gates_its_parts_of_the_fused_projection() -> None:
 
 def gate_of(attention: Any, side: str, hidden: Tensor) -> Tensor:
     inhibition, select = getattr(attention, f"inhibition_{side}"), getattr(attention, f"select_{side}")
-    return gate(hidden, inhibition.weight, inhibition.bias, select.weight, select.bias, level=0.3)
+    weights = (inhibition.weight, inhibition.bias, select.weight, select.bias)
+    return gated(torch.ones_like(hidden), hidden, *weights, level=0.3)
 
 
 @pytest.mark.parametrize("side", ["key", "query", "both"])

@@ -130,7 +130,8 @@ class GatedAttention(nn.Module):
         inhibition, select = self.get_submodule(f"inhibition_{side}"), self.get_submodule(f"select_{side}")
         assert isinstance(inhibition, GateLinear)
         assert isinstance(select, GateLinear)
-        gate_BTK = gi.gate(
+        return gi.gated(
+            projected_BTK,
             hidden_BTD,
             inhibition.weight,
             inhibition.bias,
@@ -141,7 +142,6 @@ class GatedAttention(nn.Module):
             real_BT=real_BT if self.gate_mask_padding else None,
             watch=None if self.watched is None else partial(self.watched.__setitem__, side),
         )
-        return gate_BTK * projected_BTK
 
 
 class GatedBackbone(PreTrainedModel):
