@@ -58,6 +58,8 @@ def attention(
         if bias_BHTT is None:
             bias_BHTT = torch.zeros(mask_BTT.shape, dtype=dtype, device=mask_BTT.device)[:, None]
         bias_BHTT = bias_BHTT.masked_fill(~mask_BTT[:, None], lowest)
+        # A query that may look nowhere looks at all keys alike, and its scores have no gradient: it is 0.
+        query_BHTE = query_BHTE.masked_fill(~mask_BTT.any(dim=-1)[:, None, :, None], 0.0)
     context_BHTE = F.scaled_dot_product_attention(
         query_BHTE, key_BHTE, value_BHTE, attn_mask=bias_BHTT, dropout_p=dropout, scale=1 / scale
     )
