@@ -333,7 +333,7 @@ def test_fifty_steps_are_those_of_transformers(family: str, overrides: dict[str,
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-            losses[-1].append(float(loss))
+            losses[-1].append(loss.item())
     assert losses[0] == pytest.approx(losses[1], rel=1e-4, abs=1e-4)
     assert losses[0][-1] < losses[0][0]
 
