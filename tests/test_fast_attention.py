@@ -14,7 +14,9 @@ from transformers import AutoModelForSequenceClassification, set_seed
 from transformers.models.deberta import modeling_deberta as v1
 from transformers.models.deberta_v2 import modeling_deberta_v2 as v2
 
+from gifine import evaluate, records, runs
 from gifine.config import Attention, GateSide, GiConfig
+from gifine.errors import ExitCode
 from gifine.models import (
     _disentangled,
     _disentangled_sdpa,
@@ -26,6 +28,8 @@ from gifine.models import (
     from_pretrained,
 )
 from gifine.models._positions import positions
+from gifine.restoration import restore
+from test_distributed import ACCELERATE, RUN, differences, finish, start
 from test_models import BOTH, LABELS, NONE, make, make_batch, model_config
 
 DEBERTAS = ["deberta", "deberta_v2"]
@@ -410,3 +414,32 @@ def test_saved_tensors_are_a_fifth() -> None:
             module(hidden, mask_of(case), relative_pos=relative_pos, rel_embeddings=relative)
         sizes.append(sum(tensor.untyped_storage().nbytes() for tensor in held.values()))
     assert sizes[1] < sizes[0] / 5
+
+
+# Runs
+
+DEBERTA_RUN = [word.replace("model=bert", "model=debertav3") for word in RUN]
+DEBERTA_RUN.append("model.config_overrides.initializer_range=0.2")  # at RUN's 0.5 rounding shows in the fourth digit
+
+
+@pytest.mark.parametrize("attention", ["fast", "hf"])
+def test_a_run_is_evaluated_with_its_own(train, tmp_path, attention: str) -> None:
+    result = train(*DEBERTA_RUN, f"model.attention={attention}")
+    (run,) = runs.read([result.folder])
+    trainer, _ = restore(run, tmp_path / "scratch")
+    assert trainer.model is not None
+    assert any(kind.startswith("Fast") for kind in kinds(trainer.model)) == (attention == "fast")
+    assert evaluate.main([str(result.folder)]) == ExitCode.DONE, "to the last digit"
+    del result.record.config["model"]["attention"]  # a run of before there was a choice
+    records.write(result.folder, result.record)
+    (run,) = runs.read([result.folder])
+    assert run.config.model.attention is Attention.hf
+
+
+@pytest.mark.integration
+def test_ddp_and_fsdp_with_gradient_checkpointing_are_one_process(train, tmp_path) -> None:
+    words = [*DEBERTA_RUN, "gi.threshold=sequence"]
+    one = train(*words, "train.batch_size=16", "model.attention=hf")
+    for name, more in (("ddp", []), ("fsdp", ["train.fsdp=true", "train.gradient_checkpointing=true"])):
+        finish(start(ACCELERATE, *words, *more, f"output_dir={tmp_path / name}", f"data.cache_dir={tmp_path}"))
+        assert max(differences(one.folder, tmp_path / name)) < 1e-4, name
