@@ -21,6 +21,7 @@ from gifine.models import (
     _disentangled,
     _disentangled_sdpa,
     _distances,
+    _dropout,
     build,
     deberta,
     deberta_v2,
@@ -215,7 +216,7 @@ def test_the_path_for_gpus_is_transformers(monkeypatch: pytest.MonkeyPatch, case
 def test_dropout_keeps_as_many_as_it_should(dropout: float) -> None:
     set_seed(0)
     keep = torch.empty(401, 1003, dtype=torch.bool)
-    rescale = _disentangled.draw(keep, dropout)
+    rescale = _dropout.draw(keep, dropout)
     chance, count = float(keep.double().mean()), keep.numel()
     assert abs(chance - (1 - dropout)) < 2**-16 + 4 * (dropout * (1 - dropout) / count) ** 0.5
     assert rescale == (0 if dropout == 1 else pytest.approx(1 / (1 - dropout), rel=1e-4))
@@ -270,6 +271,22 @@ def test_dropout_of_everything_leaves_zeros() -> None:
     assert not expected["context"].any()
     for name, value in found.items():
         assert not value.any(), name
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.3, 1.0])
+def test_dropout_of_hidden_states_is_torchs_but_for_the_numbers_drawn(dropout: float) -> None:
+    set_seed(0)
+    module = _dropout.FastDropout(dropout)
+    states = torch.rand(200, 301).add(1).requires_grad_()
+    dropped = module(states)
+    dropped.backward(torch.ones_like(dropped))
+    kept = dropped != 0
+    assert states.grad is not None
+    assert float(kept.double().mean()) == pytest.approx(1 - dropout, abs=0.01)
+    torch.testing.assert_close(dropped, states * states.grad)
+    rescale = 1 / (1 - dropout) if dropout < 1 else 0
+    torch.testing.assert_close(states.grad, kept * rescale, rtol=1e-4, atol=0, check_dtype=False)
+    assert module.eval()(states) is states
 
 
 # Models

@@ -23,6 +23,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from gifine.models._distances import add_gradients, gradient_of_rows, products
+from gifine.models._dropout import draw
 
 PART = 1 << 18  # scores at a time on a CPU: 1 MB in float32
 
@@ -162,24 +163,6 @@ class _Attention(torch.autograd.Function):
             None,
             None,
         )
-
-
-def draw(keep: Tensor, dropout: float) -> float:
-    """Fill the boolean `keep` with True where dropout leaves a number; what to multiply these with.
-
-    On a CPU a chance is a multiple of 2⁻¹⁶, 0.10000610 for 0.1: four numbers share one of 64 random bits, a fifth of
-    the time that `bernoulli_` takes. What is kept is rescaled by the chance that it really has.
-    """
-    if keep.device.type != "cpu":
-        keep.bernoulli_(1 - dropout)
-        return 0.0 if dropout == 1 else 1 / (1 - dropout)
-    dropped = round(dropout * 2**16)
-    if dropped in (0, 2**16):
-        keep.fill_(dropped == 0)
-        return float(dropped == 0)
-    bits = torch.empty(-(-keep.numel() // 4), dtype=torch.int64).random_(-(2**63), None).view(torch.int16)
-    torch.ge(bits[: keep.numel()].view(keep.shape), dropped - 2**15, out=keep)
-    return 2**16 / (2**16 - dropped)
 
 
 def _terms(

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - torch's own name for it
 from transformers import DebertaConfig, DebertaForSequenceClassification, DebertaModel
 from transformers.models.deberta.modeling_deberta import (
@@ -24,6 +24,7 @@ from transformers.models.deberta.modeling_deberta import (
 
 from gifine.errors import ModelError
 from gifine.models._deberta import add_head, attend, fast_context, real_tokens
+from gifine.models._dropout import FastDropout
 from gifine.models._gates import Family, GatedAttention, GatedBackbone, GatedConfig, Side
 from gifine.models._positions import positions_v1
 
@@ -188,6 +189,7 @@ FAMILY = Family(
     classifier_dropout="cls_dropout",
     undeclared=("cls_dropout", "embedding_size", "talking_head"),
     fast={
+        nn.Dropout: FastDropout,
         DisentangledSelfAttention: FastDebertaSelfAttention,
         GiDebertaSelfAttention: FastGiDebertaSelfAttention,
         DebertaLayerNorm: FastDebertaLayerNorm,

@@ -21,6 +21,7 @@ from transformers.models.deberta_v2.modeling_deberta_v2 import (
 )
 
 from gifine.models._deberta import add_head, attend, fast_context, real_tokens
+from gifine.models._dropout import FastDropout
 from gifine.models._gates import Family, GatedAttention, GatedBackbone, GatedConfig, Side
 from gifine.models._positions import positions
 
@@ -193,6 +194,7 @@ FAMILY = Family(
         "share_att_key",
     ),
     fast={
+        nn.Dropout: FastDropout,
         DisentangledSelfAttention: FastDebertaV2SelfAttention,
         GiDebertaV2SelfAttention: FastGiDebertaV2SelfAttention,
     },
