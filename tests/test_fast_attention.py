@@ -98,9 +98,9 @@ def results(module: nn.Module, case: Case, relative_pos: Tensor) -> dict[str, Te
     generator = torch.Generator().manual_seed(1)
     size = case.heads * case.head_size
     rows = 2 * (case.buckets if case.family == "deberta_v2" and case.buckets > 0 else case.maximum)
-    hidden = torch.randn(case.batch, case.length, size, dtype=case.dtype, generator=generator).requires_grad_()
-    relative = torch.randn(rows, size, dtype=case.dtype, generator=generator).requires_grad_()
-    grad = torch.randn(case.batch, case.length, size, dtype=case.dtype, generator=generator)
+    hidden = torch.randn(case.batch, case.length, size, generator=generator).to(case.dtype).requires_grad_()
+    relative = torch.randn(rows, size, generator=generator).to(case.dtype).requires_grad_()
+    grad = torch.randn(case.batch, case.length, size, generator=generator).to(case.dtype)
     context, _ = module(hidden, mask_of(case), relative_pos=relative_pos, rel_embeddings=relative)
     context.backward(grad)
     found = {"context": context.detach(), "hidden": hidden.grad, "relative": relative.grad}
@@ -392,6 +392,17 @@ def test_autocast_is_near_float32(family: str, gi: GiConfig) -> None:
     assert float((loss.logits.float() - expected).detach().abs().max() / expected.detach().abs().max()) < 0.1
     for name, parameter in model.named_parameters():
         assert parameter.grad is None or parameter.grad.isfinite().all(), name
+
+
+@pytest.mark.parametrize("family", DEBERTAS)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_small_floats_keep_the_mask(family: str, dtype: torch.dtype) -> None:
+    case = Case(family, 9, padding=3, dtype=torch.float32)
+    _, ours, relative_pos = modules(case)
+    expected = results(ours, case, relative_pos)["context"]
+    found = results(ours.to(dtype), case._replace(dtype=dtype), relative_pos)
+    assert all(value.isfinite().all() for value in found.values())
+    assert float((found["context"].float() - expected).abs().max() / expected.abs().max()) < 0.1
 
 
 @pytest.mark.parametrize("family", DEBERTAS)

@@ -65,11 +65,12 @@ def attention(
     `mask_BTT` is True where a query may look at a key; None: everywhere. A query that may look nowhere looks at all
     keys alike, as in transformers, and nothing is learned from its scores.
     """
-    dtype = query_BTHE.dtype
+    # Float16's lowest number is one that scores come near to, so that a mask made of it would not hold.
+    dtype = torch.float32 if query_BTHE.dtype == torch.float16 else query_BTHE.dtype
     pos_key_RK = None if pos_key_RK is None else pos_key_RK.to(dtype)
     pos_query_RK = None if pos_query_RK is None else pos_query_RK.to(dtype)
-    inputs = (query_BTHE, key_BTHE.to(dtype), value_BTHE.to(dtype), pos_key_RK, pos_query_RK)
-    return _Attention.apply(*inputs, row_L, mask_BTT, scale, dropout)
+    content = (query_BTHE.to(dtype), key_BTHE.to(dtype), value_BTHE.to(dtype))
+    return _Attention.apply(*content, pos_key_RK, pos_query_RK, row_L, mask_BTT, scale, dropout).to(query_BTHE.dtype)
 
 
 class _Attention(torch.autograd.Function):
