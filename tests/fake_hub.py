@@ -45,7 +45,7 @@ class Hub:
             def do_GET(self) -> None:
                 hub.answer(self)
 
-            do_HEAD = do_POST = do_GET  # noqa: N815 - the base class's names
+            do_HEAD = do_POST = do_GET
 
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
                 pass

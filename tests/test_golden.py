@@ -15,13 +15,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - torch's own name for it
 
 from gifine import gi
-from gifine.models import family_classes
+from gifine.config import Attention
+from gifine.models import family_classes, with_attention
 
 pytestmark = pytest.mark.shared
 
 VARIANTS = ("key-l0.3-n3", "query-l0.3-n3", "both-l0-n3", "both-l0.3-n3", "none-l0.3-n3")
 INPUTS = ("padded", "full", "short")
 SIDES = {(True, True): "both", (True, False): "key", (False, True): "query", (False, False): "none"}
+KERNELS = [("bert", Attention.hf), ("deberta_v2", Attention.hf), ("deberta_v2", Attention.fast)]
 F64 = {"bert": 1e-10, "deberta_v2": 1e-6}  # DeBERTa computes its scale in float32
 
 
@@ -33,7 +35,7 @@ class Golden:
     inputs: dict[str, Tensor]
     outputs: dict[str, Tensor]
 
-    def model(self, family: str, variant: str, dtype: torch.dtype) -> Any:
+    def model(self, family: str, variant: str, dtype: torch.dtype, attention: Attention = Attention.hf) -> Any:
         entries = {key: value for key, value in self.config.items() if not key.startswith(("gi_", "inhibition"))}
         says = self.summary[variant]
         classes = family_classes(family)
@@ -46,7 +48,7 @@ class Golden:
         assert list(config.gated_layers) == says["gated_layers"]
         model = classes.classifier(config)
         model.load_state_dict({name: self.state[name] for name in model.state_dict()})
-        return nn.Module.to(model, dtype).eval()
+        return nn.Module.to(with_attention(model, attention), dtype).eval()
 
     def batch(self, name: str) -> dict[str, Tensor]:
         return {key.split(".")[1]: value for key, value in self.inputs.items() if key.startswith(f"{name}.")}
@@ -62,12 +64,12 @@ def read(folder: Path) -> Golden:
 
 @pytest.mark.parametrize("name", INPUTS)
 @pytest.mark.parametrize("variant", VARIANTS)
-@pytest.mark.parametrize("family", ["bert", "deberta_v2"])
-def test_outputs_and_gradients(shared: Path, family: str, variant: str, name: str) -> None:
+@pytest.mark.parametrize(("family", "attention"), KERNELS)
+def test_outputs_and_gradients(shared: Path, family: str, attention: Attention, variant: str, name: str) -> None:
     golden = read(shared / "golden" / family)
     expected = golden.summary[variant][name]
     batch = golden.batch(name)
-    model = golden.model(family, variant, torch.float64)
+    model = golden.model(family, variant, torch.float64, attention)
     states: list[Tensor] = []
     model.base_model.register_forward_hook(lambda _module, _args, output: states.append(output[0]))
 
@@ -123,10 +125,10 @@ def test_gates(shared: Path, family: str, variant: str, name: str, monkeypatch: 
 
 @pytest.mark.parametrize("name", INPUTS)
 @pytest.mark.parametrize("variant", VARIANTS)
-@pytest.mark.parametrize("family", ["bert", "deberta_v2"])
-def test_float32(shared: Path, family: str, variant: str, name: str) -> None:
+@pytest.mark.parametrize(("family", "attention"), KERNELS)
+def test_float32(shared: Path, family: str, attention: Attention, variant: str, name: str) -> None:
     golden = read(shared / "golden" / family)
-    output = golden.model(family, variant, torch.float32)(**golden.batch(name))
+    output = golden.model(family, variant, torch.float32, attention)(**golden.batch(name))
     expected = golden.summary[variant][name]
     torch.testing.assert_close(output.logits, torch.tensor(expected["logits_f64"]), rtol=0.0, atol=5e-6)
     assert output.loss.item() == pytest.approx(expected["loss_f32"], abs=5e-6)

@@ -28,6 +28,7 @@ def config(*overrides: str) -> RunConfig:
         ["train.log_steps=1"],
         ["evaluate.invariance=true"],
         ["deterministic=true"],
+        ["model.attention=hf"],
         ["model=bert-large"],
         ["data.demo_seed=3"],
     ],

@@ -24,7 +24,7 @@ from transformers import (
     set_seed,
 )
 
-from gifine.config import GateInit, GateSide, GateThreshold, GiConfig, ModelConfig, SizeConfig, families
+from gifine.config import Attention, GateInit, GateSide, GateThreshold, GiConfig, ModelConfig, SizeConfig, families
 from gifine.errors import ModelError
 from gifine.gi import gated
 from gifine.models import LayerCountWarning, build, count_parameters, family_classes, from_pretrained
@@ -361,7 +361,7 @@ def gates(model: PreTrainedModel) -> dict[str, Tensor]:
 
 def test_saved_and_loaded_again(family: str, tmp_path: Path) -> None:
     gi = GiConfig(GateSide.both, 0.3, 2, GateThreshold.sequence, True, GateInit.identity)
-    model = make(family, gi)
+    model = build(model_config(family, attention=Attention.hf), gi, labels=LABELS).eval()  # as it is when it is loaded
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.01 * torch.randn_like(parameter))

@@ -37,6 +37,13 @@ class GateInit(Enum):
     identity = "identity"  # `select` starts at zero, so the gate starts at exactly 1
 
 
+class Attention(Enum):
+    """Of DeBERTas; the other families have one."""
+
+    fast = "fast"  # the same results to rounding, in less time and memory
+    hf = "hf"  # transformers' own
+
+
 class EmbeddingRows(Enum):
     occurring = "occurring"  # in the task's data: others are left out of training, which changes nothing
     all = "all"
@@ -108,6 +115,7 @@ class ModelConfig:
     init_from: str | None = None  # another run's folder, or a model's: its weights, without the head if labels differ
     tokenizer: str | None = None  # folder or Hub id; null: the checkpoint's; `demo`: the demo data's own
     classifier_dropout: float | None = None  # before the classification layer; null: as config.json says
+    attention: Attention = Attention.fast  # of DeBERTas: how it is computed
     random_init: bool = False  # random weights: nothing is fetched
     config_overrides: dict[str, Any] = field(default_factory=dict)  # entries of the model's config.json
 

@@ -28,7 +28,7 @@ def restore(run: Run, scratch: Path) -> tuple[transformers.Trainer, PreTrainedTo
     transformers_logging.disable_progress_bar()  # of loading weights
     determinism.choose(config)
     tokenizer = tokenization.load(str(run.model))
-    model = models.from_pretrained(run.model)
+    model = models.with_attention(models.from_pretrained(run.model), config.model.attention)
     with safe_open(run.model / WEIGHTS, "pt") as file:
         lacking = sorted(model.state_dict().keys() - set(file.keys()))  # these were drawn at random
     if lacking:

@@ -11,7 +11,7 @@ from pathlib import Path
 from omegaconf.errors import OmegaConfBaseException
 
 from gifine import identity, prefetched, records
-from gifine.config import DataSource, RunConfig
+from gifine.config import Attention, DataSource, RunConfig
 from gifine.errors import RunError, UserError, first_line
 from gifine.prefetched import GLUE, Folder
 from gifine.records import Record, Status
@@ -74,8 +74,10 @@ def _read(folder: Path, data_dir: Path | None) -> Run:
         what = f"no {records.RECORD} there, so no run's folder" if folder.is_dir() else "no such folder"
         raise RunError(f"{folder}: {what}")
     try:
-        config = identity.from_dict(record.config)
-    except (OmegaConfBaseException, ValueError, TypeError, AssertionError) as error:
+        # Older records do not say how attention was computed: transformers did it.
+        own = {"attention": Attention.hf.value} | record.config["model"]
+        config = identity.from_dict(record.config | {"model": own})
+    except (OmegaConfBaseException, LookupError, ValueError, TypeError, AssertionError) as error:
         raise RunError(
             f"{folder}: its record's config is not one that this gifine knows ({first_line(error)})"
         ) from error

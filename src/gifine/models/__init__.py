@@ -18,7 +18,7 @@ from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, PreTrainedConfig, PreTrainedModel
 
 from gifine import checkpoints
-from gifine.config import GiConfig, ModelConfig, families
+from gifine.config import Attention, GiConfig, ModelConfig, families
 from gifine.errors import ModelError, did_you_mean
 from gifine.models import _checkpoint
 from gifine.models._checkpoint import is_gate, load, read_config
@@ -74,12 +74,26 @@ def build(
         entries |= tokeniser
     config, model_class = _resolve(entries, _gate_entries(gi), checkpoint)
     if model.random_init:
-        return model_class(config)
+        return with_attention(model_class(config), model.attention)
     if (vocab_size or 0) > config.vocab_size:
         raise ModelError(f"'{checkpoint}' knows {config.vocab_size} tokens, its tokenizer has {vocab_size}")
     if pad_token_id not in (None, config.pad_token_id):
         raise ModelError(f"'{checkpoint}' pads with token {config.pad_token_id}, its tokenizer with {pad_token_id}")
-    return load(model_class, config, checkpoint, model.revision, without_head=without_head)
+    loaded = load(model_class, config, checkpoint, model.revision, without_head=without_head)
+    return with_attention(loaded, model.attention)
+
+
+def with_attention(model: PreTrainedModel, attention: Attention) -> PreTrainedModel:
+    """The model itself, with modules of its family that compute the same faster, if there are such and they are wanted.
+
+    Parameters, their names and what is saved stay as they are, so that nothing has to know of it afterwards.
+    """
+    if attention is Attention.fast:
+        fast = _family_of({"model_type": model.config.model_type}, "").fast
+        for module in model.modules():
+            # As torch's fully_shard does it: subclasses without fields of their own, so that only methods change.
+            module.__class__ = fast.get(type(module), type(module))
+    return model
 
 
 def from_pretrained(checkpoint: str | Path, gi: GiConfig | None = None, **kwargs: Any) -> PreTrainedModel:

@@ -1,13 +1,19 @@
-"""What both DeBERTas share: what becomes of attention scores, and the classifier around the backbone.
+"""What both DeBERTas share: what becomes of attention scores, fast attention, the classifier around the backbone.
 
-Shapes: B examples, T positions, H heads, E features of a head, K = H·E.
+Shapes: B examples, T positions, H heads, E features of a head, K = H·E, R relative embeddings that occur.
 """
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor, nn
 from transformers import DebertaForSequenceClassification, DebertaV2ForSequenceClassification
+from transformers.models.deberta_v2.modeling_deberta_v2 import scaled_size_sqrt
+
+from gifine.models import _disentangled, _disentangled_sdpa
+from gifine.models._positions import Positions
 
 
 def real_tokens(mask_B1TT: Tensor) -> Tensor:
@@ -27,6 +33,44 @@ def attend(
     weights_BHTT = dropout(scores_BHTT.softmax(dim=-1))
     context_BTK = (weights_BHTT @ value_BHTE).transpose(1, 2).flatten(2)
     return context_BTK.masked_fill(~real_BT[:, :, None], 0.0), weights_BHTT
+
+
+def fast_context(
+    query_BTHE: Tensor,
+    key_BTHE: Tensor,
+    value_BTHE: Tensor,
+    pos_key_RK: Tensor | None,
+    pos_query_RK: Tensor | None,
+    positions: Positions | None,
+    mask_B1TT: Tensor,
+    *,
+    terms: int,
+    dropout: nn.Dropout,
+) -> Tensor:
+    """`context_BTK` as transformers computes it, of projections that are not scaled yet; `terms` of a score."""
+    B, T, _, E = query_BTHE.shape
+    mask_BTT = mask_B1TT[:, 0].bool().expand(B, T, T)
+    if mask_BTT.device.type == "cpu" and mask_BTT.all():  # elsewhere looking would wait for the device
+        mask_BTT = None
+    fused = _disentangled_sdpa.serves(query_BTHE)
+    attention = _disentangled_sdpa.attention if fused else _disentangled.attention
+    return attention(
+        query_BTHE,
+        key_BTHE,
+        value_BTHE,
+        pos_key_RK,
+        pos_query_RK,
+        None if positions is None else positions.row_L,
+        mask_BTT,
+        scale=_scale(E, terms),
+        dropout=dropout.p if dropout.training else 0.0,
+    )
+
+
+@lru_cache
+def _scale(features: int, terms: int) -> float:
+    """What scores are divided by: transformers' number, a square root in float32 whatever the model's dtype."""
+    return float(scaled_size_sqrt(torch.empty(0, features), terms))
 
 
 def add_head(classifier: DebertaForSequenceClassification | DebertaV2ForSequenceClassification) -> None:

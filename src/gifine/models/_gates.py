@@ -8,7 +8,8 @@ Shapes: B examples, T positions, D features of the hidden states, K features of 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, ClassVar, Literal
 
@@ -37,6 +38,7 @@ class Family:
     plain_classifier: type[PreTrainedModel]
     classifier_dropout: str = "classifier_dropout"  # its name in config.json
     undeclared: tuple[str, ...] = ()  # entries of config.json that the model reads and its config class does not name
+    fast: Mapping[type[nn.Module], type[nn.Module]] = field(default_factory=dict)  # same parameters and results
 
 
 class GatedConfig(PreTrainedConfig):

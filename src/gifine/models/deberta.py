@@ -4,18 +4,29 @@ The original published no code for it. Here a gate multiplies what the formula c
 `in_proj`, for queries with `q_bias` (keys have none), its features head by head.
 
 Shapes: B examples, T positions, D features of the hidden states, K features of a projection, H heads, E = K/H,
-R relative positions.
+R relative positions (of the fast attention: those that occur).
 """
 
 from __future__ import annotations
 
-from torch import Tensor
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812 - torch's own name for it
 from transformers import DebertaConfig, DebertaForSequenceClassification, DebertaModel
-from transformers.models.deberta.modeling_deberta import ContextPooler, DisentangledSelfAttention, scaled_size_sqrt
+from transformers.models.deberta.modeling_deberta import (
+    ContextPooler,
+    DebertaLayerNorm,
+    DisentangledSelfAttention,
+    scaled_size_sqrt,
+)
 
 from gifine.errors import ModelError
-from gifine.models._deberta import add_head, attend, real_tokens
-from gifine.models._gates import Family, GatedAttention, GatedBackbone, GatedConfig
+from gifine.models._deberta import add_head, attend, fast_context, real_tokens
+from gifine.models._dropout import FastDropout
+from gifine.models._gates import Family, GatedAttention, GatedBackbone, GatedConfig, Side
+from gifine.models._positions import positions_v1
 
 
 class GiDebertaConfig(GatedConfig, DebertaConfig):
@@ -64,6 +75,95 @@ class GiDebertaSelfAttention(GatedAttention, DisentangledSelfAttention):
         return context_BTK, weights_BHTT if output_attentions else None
 
 
+class FastDebertaSelfAttention(DisentangledSelfAttention):
+    """transformers' results for `relative_pos` as its encoder makes it, in less time and memory."""
+
+    def forward(
+        self,
+        hidden_states: Tensor,
+        attention_mask: Tensor,
+        output_attentions: bool = False,
+        query_states: Tensor | None = None,
+        relative_pos: Tensor | None = None,
+        rel_embeddings: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor | None]:
+        other = output_attentions or self.talking_head or query_states is not None or relative_pos is None
+        if other or attention_mask.shape[1] != 1:
+            return super().forward(
+                hidden_states, attention_mask, output_attentions, query_states, relative_pos, rel_embeddings
+            )
+        return _fast_context(self, hidden_states, attention_mask, rel_embeddings), None
+
+
+class FastGiDebertaSelfAttention(GiDebertaSelfAttention):
+    def forward(
+        self,
+        hidden_states: Tensor,
+        attention_mask: Tensor,
+        output_attentions: bool = False,
+        query_states: Tensor | None = None,
+        relative_pos: Tensor | None = None,
+        rel_embeddings: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor | None]:
+        if output_attentions or relative_pos is None or attention_mask.shape[1] != 1:
+            return super().forward(
+                hidden_states, attention_mask, output_attentions, query_states, relative_pos, rel_embeddings
+            )
+        real_BT = real_tokens(attention_mask)
+
+        def gated(side: Side, projected_BTK: Tensor) -> Tensor:
+            return self.gated(side, projected_BTK, hidden_states, real_BT)
+
+        context_BTK = _fast_context(self, hidden_states, attention_mask, rel_embeddings, gated)
+        return context_BTK.masked_fill(~real_BT[:, :, None], 0.0), None
+
+
+def _fast_context(
+    attention: DisentangledSelfAttention,
+    hidden_BTD: Tensor,
+    mask_B1TT: Tensor,
+    rel_embeddings_RD: Tensor | None,
+    gated: Callable[[Side, Tensor], Tensor] | None = None,
+) -> Tensor:
+    c2p, p2c = ("c2p" in attention.pos_att_type, "p2c" in attention.pos_att_type)
+    occurring = pos_key_RK = pos_query_RK = None
+    if attention.relative_attention and rel_embeddings_RD is not None and (c2p or p2c):
+        occurring = positions_v1(hidden_BTD.shape[1], attention.max_relative_positions, hidden_BTD.device)
+        rel_RD = attention.pos_dropout(rel_embeddings_RD[occurring.first : occurring.last])
+        pos_key_RK = attention.pos_proj(rel_RD) if c2p else None
+        pos_query_RK = attention.pos_q_proj(rel_RD) if p2c else None
+    # The biases of queries and values where in_proj has its rows for these: it adds them for nothing.
+    query_bias_HE, value_bias_HE = (
+        bias_K.unflatten(0, (attention.num_attention_heads, -1)) for bias_K in (attention.q_bias, attention.v_bias)
+    )
+    bias_H3E = torch.stack((query_bias_HE, torch.zeros_like(query_bias_HE), value_bias_HE), dim=1)
+    projected = F.linear(hidden_BTD, attention.in_proj.weight, bias_H3E.flatten())
+    query_BTHE, key_BTHE, value_BTHE = projected.unflatten(-1, bias_H3E.shape).unbind(-2)
+    if gated is not None:
+        query_BTHE = gated("q", query_BTHE.flatten(2)).view_as(query_BTHE)
+        key_BTHE = gated("k", key_BTHE.flatten(2)).view_as(key_BTHE)
+    return fast_context(
+        query_BTHE,
+        key_BTHE,
+        value_BTHE,
+        pos_key_RK,
+        pos_query_RK,
+        occurring,
+        mask_B1TT,
+        terms=1 + len(attention.pos_att_type),
+        dropout=attention.dropout,
+    )
+
+
+class FastDebertaLayerNorm(DebertaLayerNorm):
+    """torch's: transformers' is written out, and computes in float32 whatever it is given."""
+
+    def forward(self, hidden_states: Tensor) -> Tensor:
+        if hidden_states.dtype != torch.float32:
+            return super().forward(hidden_states)
+        return F.layer_norm(hidden_states, self.weight.shape, self.weight, self.bias, self.variance_epsilon)
+
+
 class GiDebertaModel(GatedBackbone, DebertaModel):
     config_class = GiDebertaConfig
     attention_class = GiDebertaSelfAttention
@@ -88,4 +188,10 @@ FAMILY = Family(
     DebertaForSequenceClassification,
     classifier_dropout="cls_dropout",
     undeclared=("cls_dropout", "embedding_size", "talking_head"),
+    fast={
+        nn.Dropout: FastDropout,
+        DisentangledSelfAttention: FastDebertaSelfAttention,
+        GiDebertaSelfAttention: FastGiDebertaSelfAttention,
+        DebertaLayerNorm: FastDebertaLayerNorm,
+    },
 )

@@ -4,12 +4,15 @@ Gated queries and keys enter all three score terms. With `share_att_key` the sam
 positions, and there they are not gated: `disentangled_attention_bias`, which does that, is transformers' own.
 
 Shapes: B examples, T positions, D features of the hidden states, K features of a projection, H heads, N = B·H,
-E = K/H, R relative positions.
+E = K/H, R relative positions (of the fast attention: those that occur).
 """
 
 from __future__ import annotations
 
-from torch import Tensor
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
 from transformers import DebertaV2Config, DebertaV2ForSequenceClassification, DebertaV2Model
 from transformers.models.deberta_v2.modeling_deberta_v2 import (
     ContextPooler,
@@ -17,8 +20,10 @@ from transformers.models.deberta_v2.modeling_deberta_v2 import (
     scaled_size_sqrt,
 )
 
-from gifine.models._deberta import add_head, attend, real_tokens
-from gifine.models._gates import Family, GatedAttention, GatedBackbone, GatedConfig
+from gifine.models._deberta import add_head, attend, fast_context, real_tokens
+from gifine.models._dropout import FastDropout
+from gifine.models._gates import Family, GatedAttention, GatedBackbone, GatedConfig, Side
+from gifine.models._positions import positions
 
 
 class GiDebertaV2Config(GatedConfig, DebertaV2Config):
@@ -66,6 +71,94 @@ class GiDebertaV2SelfAttention(GatedAttention, DisentangledSelfAttention):
         return context_BTK, weights_BHTT if output_attentions else None
 
 
+class FastDebertaV2SelfAttention(DisentangledSelfAttention):
+    """transformers' results for `relative_pos` as its encoder makes it, in a fraction of the time and memory."""
+
+    def forward(
+        self,
+        hidden_states: Tensor,
+        attention_mask: Tensor,
+        output_attentions: bool = False,
+        query_states: Tensor | None = None,
+        relative_pos: Tensor | None = None,
+        rel_embeddings: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor | None]:
+        if output_attentions or query_states is not None or attention_mask.shape[1] != 1:
+            return super().forward(
+                hidden_states, attention_mask, output_attentions, query_states, relative_pos, rel_embeddings
+            )
+        return _fast_context(self, hidden_states, attention_mask, rel_embeddings), None
+
+
+class FastGiDebertaV2SelfAttention(GiDebertaV2SelfAttention):
+    def forward(
+        self,
+        hidden_states: Tensor,
+        attention_mask: Tensor,
+        output_attentions: bool = False,
+        query_states: Tensor | None = None,
+        relative_pos: Tensor | None = None,
+        rel_embeddings: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor | None]:
+        if output_attentions or attention_mask.shape[1] != 1:
+            return super().forward(
+                hidden_states, attention_mask, output_attentions, query_states, relative_pos, rel_embeddings
+            )
+        real_BT = real_tokens(attention_mask)
+
+        def gated(side: Side, projected_BTK: Tensor) -> Tensor:
+            return self.gated(side, projected_BTK, hidden_states, real_BT)
+
+        context_BTK = _fast_context(self, hidden_states, attention_mask, rel_embeddings, gated)
+        return context_BTK.masked_fill(~real_BT[:, :, None], 0.0), None
+
+
+def _fast_context(
+    attention: DisentangledSelfAttention,
+    hidden_BTD: Tensor,
+    mask_B1TT: Tensor,
+    rel_embeddings_RD: Tensor | None,
+    gated: Callable[[Side, Tensor], Tensor] = lambda _, projected_BTK: projected_BTK,
+) -> Tensor:
+    c2p, p2c = ("c2p" in attention.pos_att_type, "p2c" in attention.pos_att_type)
+    shared, length = attention.share_att_key, hidden_BTD.shape[1]
+    occurring = rel_RD = both_MD = None
+    if attention.relative_attention and (c2p or p2c):
+        assert rel_embeddings_RD is not None
+        buckets, maximum = attention.position_buckets, attention.max_relative_positions
+        occurring = positions(length, attention.pos_ebd_size, buckets, maximum, hidden_BTD.device)
+        rel_RD = attention.pos_dropout(rel_embeddings_RD[occurring.first : occurring.last])
+        if shared:
+            # One product for both: two would give gradients of the size of the weights, to be added up.
+            both_MD = torch.cat((hidden_BTD.flatten(0, 1), rel_RD))
+    query_BTK, pos_query_RK = _project(attention.query_proj, hidden_BTD, both_MD if p2c else None)
+    key_BTK, pos_key_RK = _project(attention.key_proj, hidden_BTD, both_MD if c2p else None)
+    if rel_RD is not None and not shared:
+        pos_key_RK = attention.pos_key_proj(rel_RD) if c2p else None
+        pos_query_RK = attention.pos_query_proj(rel_RD) if p2c else None
+    heads = (attention.num_attention_heads, -1)
+    return fast_context(
+        gated("q", query_BTK).unflatten(-1, heads),
+        gated("k", key_BTK).unflatten(-1, heads),
+        attention.value_proj(hidden_BTD).unflatten(-1, heads),
+        pos_key_RK,
+        pos_query_RK,
+        occurring,
+        mask_B1TT,
+        terms=1 + c2p + p2c,
+        dropout=attention.dropout,
+    )
+
+
+def _project(projection: nn.Linear, hidden_BTD: Tensor, both_MD: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """`projected_BTK`, and `pos_RK` where `both_MD` has the B·T hidden states and R relative embeddings."""
+    if both_MD is None:
+        return projection(hidden_BTD), None
+    content = hidden_BTD.shape[:2]
+    projected_MK, pos_RK = projection(both_MD).tensor_split([content.numel()])
+    return projected_MK.unflatten(0, content), pos_RK
+
+
 class GiDebertaV2Model(GatedBackbone, DebertaV2Model):
     config_class = GiDebertaV2Config
     attention_class = GiDebertaV2SelfAttention
@@ -100,4 +193,9 @@ FAMILY = Family(
         "position_buckets",
         "share_att_key",
     ),
+    fast={
+        nn.Dropout: FastDropout,
+        DisentangledSelfAttention: FastDebertaV2SelfAttention,
+        GiDebertaV2SelfAttention: FastGiDebertaV2SelfAttention,
+    },
 )
