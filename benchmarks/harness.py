@@ -67,6 +67,12 @@ def row(name: str, peer: Sequence[float], ours: Sequence[float], note: str = "",
     return found | more
 
 
+def figure(name: str, value: float, unit: str = "s", note: str = "") -> Row:
+    """A number that is compared with nothing."""
+    nothing = dict.fromkeys(("peer", "ratio", "low", "high"))
+    return {"name": name, **nothing, "ours": value, "unit": unit, "note": note}
+
+
 def child(command: Sequence[str], **environment: str) -> float:
     """CPU seconds of a process and all of its own; what it prints on stderr is shown if it fails."""
     before = os.times()
@@ -78,7 +84,7 @@ def child(command: Sequence[str], **environment: str) -> float:
 
 
 def gemm_peak(threads: int = 1, device: str = "cpu", sizes: Sequence[int] = (1024, 2048, 4096)) -> dict[int, float]:
-    """GFLOP/s (on the clock) of the fastest of three products of float32 matrices, by their size."""
+    """GFLOP/s of the fastest of three products of float32 matrices, by their size; of one thread, by its CPU time."""
     import torch
 
     before, peak = torch.get_num_threads(), {}
@@ -86,7 +92,7 @@ def gemm_peak(threads: int = 1, device: str = "cpu", sizes: Sequence[int] = (102
     try:
         for size in sizes:
             left, right = (torch.randn(size, size, device=device) for _ in range(2))
-            seconds = in_turn({"": lambda a=left, b=right: a @ b}, 3, clock(device, wall=True))[""]
+            seconds = in_turn({"": lambda a=left, b=right: a @ b}, 3, clock(device, wall=threads > 1))[""]
             peak[size] = 2 * size**3 / min(seconds) / 1e9
     finally:
         torch.set_num_threads(before)
