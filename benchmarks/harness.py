@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
+import math
 import os
 import platform
 import statistics
@@ -147,7 +148,7 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def _number(value: float | None, unit: str) -> str:
-    if value is None:
+    if value is None or math.isnan(value):
         return "–"
     if unit == "s" and value < 0.1:
         return f"{value * 1e3:.3g} ms"
