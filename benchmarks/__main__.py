@@ -24,6 +24,7 @@ from benchmarks import harness
 HERE = Path(__file__).parent
 ORDER = ("attention", "gates", "step", "epoch", "evaluation", "memory", "startup", "scale")
 CLAIMS = ("peak", *(claim for claim in ORDER if (HERE / f"{claim}.py").is_file()))
+SMALL = {"shapes": ((12, 2),), "layers": (1,), "repetitions": 1}  # shapes: tokens, examples
 RESULTS = HERE / "results.json"
 
 
@@ -86,9 +87,9 @@ def _measure(claim: str, device: str, *, quick: bool) -> list[harness.Row]:
 
 
 def _quick(module: ModuleType) -> dict[str, Any]:
-    """The module's own arguments for a smoke run, else one repetition."""
-    once = {"repetitions": 1} if "repetitions" in inspect.signature(module.measure).parameters else {}
-    return getattr(module, "QUICK", once)
+    """The module's own arguments for a smoke run, else the smallest of those that it takes."""
+    known = inspect.signature(module.measure).parameters
+    return getattr(module, "QUICK", {name: value for name, value in SMALL.items() if name in known})
 
 
 def _peak(device: str, sizes: tuple[int, ...]) -> list[harness.Row]:

@@ -9,6 +9,7 @@ import json
 import math
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from benchmarks import __main__ as bench
@@ -18,6 +19,7 @@ QUICK = [claim for claim in bench.CLAIMS if claim not in ("peak", "memory", "sta
 STAND_IN = """
 import csv, json, sys
 from pathlib import Path
+from types import SimpleNamespace
 words = sys.argv[1:]
 values = dict(zip(words, words[1:]))
 rows = list(csv.DictReader(open(values["--train_file"], encoding="utf-8")))
@@ -30,7 +32,7 @@ sum(range(3_000_000))
 @pytest.mark.parametrize("claim", QUICK)
 def test_each_claim_is_measured(claim):
     module = importlib.import_module(f"benchmarks.{claim}")
-    rows = module.measure(**module.QUICK)
+    rows = module.measure(**bench._quick(module))
     assert rows
     for row in rows:
         assert {"name", "peer", "ours", "ratio", "low", "high", "note"} <= row.keys()
@@ -51,6 +53,13 @@ def test_a_contestant_of_a_real_step_is_measured_alone():
     found = step.one(step.OURS_GATED, 2, [4, 12], 2, step.TINY, "cpu")
     assert [len(seconds) for seconds in found["seconds"].values()] == [2, 2]
     assert found["flops"][12] > 2 * found["flops"][4] > 0
+
+
+def test_a_real_step_is_left_out_where_memory_is_short(monkeypatch):
+    monkeypatch.setattr(step.psutil, "virtual_memory", lambda: SimpleNamespace(available=5e9))
+    (row,) = step._real(24, [16], 1, None, "cpu", peak=1.0)
+    assert row["note"] == "not measured: 5 GB of memory are free, it takes about 11"
+    assert "| – | – | – |" in harness.table([row])
 
 
 @pytest.mark.integration
