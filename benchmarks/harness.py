@@ -12,6 +12,7 @@ import json
 import math
 import os
 import platform
+import resource
 import statistics
 import subprocess
 import time
@@ -76,12 +77,12 @@ def figure(name: str, value: float, unit: str = "s", note: str = "") -> Row:
 
 def child(command: Sequence[str], **environment: str) -> float:
     """CPU seconds of a process and all of its own; what it prints on stderr is shown if it fails."""
-    before = os.times()
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, check=False)
-    after = os.times()
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr[-4000:]}")
-    return after.children_user - before.children_user + after.children_system - before.children_system
+    return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
 
 
 def gemm_peak(threads: int = 1, device: str = "cpu", sizes: Sequence[int] = (1024, 2048, 4096)) -> dict[int, float]:
