@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
-import math
 import os
 import platform
 import resource
@@ -69,8 +68,8 @@ def row(name: str, peer: Sequence[float], ours: Sequence[float], note: str = "",
     return found | more
 
 
-def figure(name: str, value: float, unit: str = "s", note: str = "") -> Row:
-    """A number that is compared with nothing."""
+def figure(name: str, value: float | None, unit: str = "s", note: str = "") -> Row:
+    """A number that is compared with nothing; None where it could not be measured."""
     nothing = dict.fromkeys(("peer", "ratio", "low", "high"))
     return {"name": name, **nothing, "ours": value, "unit": unit, "note": note}
 
@@ -149,7 +148,7 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def _number(value: float | None, unit: str) -> str:
-    if value is None or math.isnan(value):
+    if value is None:
         return "–"
     if unit == "s" and value < 0.1:
         return f"{value * 1e3:.3g} ms"

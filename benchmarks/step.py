@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import gc
 import json
-import math
 import statistics
 import subprocess
 import sys
@@ -146,7 +145,7 @@ def _real(
     needed, free = _gigabytes(depth, size), psutil.virtual_memory().available / 1e9
     if device == "cpu" and free < needed:  # others' processes would pay for it
         note = f"not measured: {free:.0f} GB of memory are free, it takes about {needed:.0f}"
-        return [harness.figure(f"step of {depth} layers", math.nan, "s", note)]
+        return [harness.figure(f"step of {depth} layers", None, note=note)]
     for who in (PEER, OURS, OURS_GATED, PEER_GATED):
         words = [sys.executable, "-m", "benchmarks.step", "--one", who, json.dumps([depth, some, repetitions, size])]
         words += ["--device", device]
