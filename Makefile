@@ -38,7 +38,7 @@ chaos: export GIFINE_CHAOS_KILLS ?= 60
 chaos: install ## kill training at 60 random moments, harm its checkpoints, and compare what comes out
 	$(BIN)/python -m pytest tests/test_chaos.py -m chaos -s
 
-bench: install ## our claims of speed, measured in half an hour: one table; BENCH=step,epoch for some, BENCH=--quick to try
+bench: install ## measure our claims of speed beside their peers: one table; BENCH=step,epoch for some, BENCH=--quick to try
 	$(BIN)/python -m benchmarks $(BENCH)
 
 lint: install ## ruff: style, imports, likely bugs, format
