@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test chaos lint format type check clean
+.PHONY: help install demo test chaos bench lint format type check clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
@@ -37,6 +37,9 @@ test: install ## the whole test suite
 chaos: export GIFINE_CHAOS_KILLS ?= 60
 chaos: install ## kill training at 60 random moments, harm its checkpoints, and compare what comes out
 	$(BIN)/python -m pytest tests/test_chaos.py -m chaos -s
+
+bench: install ## measure our claims of speed beside their peers: one table; BENCH=step,epoch for some, BENCH=--quick to try
+	$(BIN)/python -m benchmarks $(BENCH)
 
 lint: install ## ruff: style, imports, likely bugs, format
 	$(BIN)/ruff check .

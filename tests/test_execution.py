@@ -10,7 +10,6 @@ import pytest
 
 from gifine import execution
 
-
 PROGRAM = """
 import resource, sys
 from gifine import execution
