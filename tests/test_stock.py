@@ -11,7 +11,7 @@ from benchmarks import stock
 from transformers import BertConfig, DebertaV2Config, set_seed
 
 from conftest import TINY_DEMO
-from gifine import data, models, tokenization
+from gifine import data, gi, models, tokenization
 from gifine.cli import compose, config_from
 from gifine.errors import ExitCode
 from gifine.sampling import EpochSampler
@@ -90,12 +90,10 @@ def test_select_is_computed_twice_and_the_gate_is_that_of_the_formula():
     gated, calls = stock.GatedProjection(linear, 0.3), []
     gated.select.register_forward_hook(lambda *_: calls.append(1))
     hidden_BTD = torch.randn(2, 3, 4)
-    from gifine import gi
-
     found = gated(hidden_BTD)
     assert len(calls) == 2
     parts = (gated.inhibition.weight, gated.inhibition.bias, gated.select.weight, gated.select.bias)
-    torch.testing.assert_close(found, gi.gate(hidden_BTD, *parts, level=0.3) * linear(hidden_BTD))
+    torch.testing.assert_close(found, gi.gated(linear(hidden_BTD), hidden_BTD, *parts, level=0.3))
     gated.gating = False
     assert torch.equal(gated(hidden_BTD), linear(hidden_BTD))
 
