@@ -52,7 +52,10 @@ marks = [time.process_time()]
 def mark(): marks.append(time.process_time())
 from gifine.cli import compose, config_from
 config = config_from(compose(sys.argv[1:])); mark()
-from gifine import data, models, tokenization, train; mark()
+from gifine.imports import uncollected
+with uncollected():
+    from gifine import data, models, tokenization, train
+mark()
 tokenizer = tokenization.load_for(config.model)
 data.load(config.task, config.data, tokenizer, config.train.max_length); mark()
 models.build(config.model, config.gi, labels=config.task.labels, vocab_size=len(tokenizer)); mark()
