@@ -28,7 +28,7 @@ import psutil
 import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import DebertaV2Config, PreTrainedModel, set_seed
+from transformers import PreTrainedModel, set_seed
 
 from benchmarks import harness, stock
 from gifine import execution, models
@@ -97,22 +97,25 @@ def _seconds(
     return found
 
 
-def build(who: str, depth: int, size: dict[str, int] | None = None, device: str = "cpu") -> PreTrainedModel:
-    """A contestant's model in training mode; ours has the embedding rows that `batch` draws from."""
+def build(
+    who: str, depth: int, size: dict[str, int] | None = None, device: str = "cpu", model: str = "deberta-v3-large"
+) -> PreTrainedModel:
+    """A contestant in training mode, in the shape of `model`; ours has the embedding rows that `batch` draws from."""
     set_seed(0)
     if who in (PEER, PEER_GATED):
-        entries = config_from(compose(["model=deberta-v3-large"])).model.sizes["large"].config
-        config = DebertaV2Config.from_dict(entries | (size or {}) | {"num_hidden_layers": depth, "num_labels": 2})
-        model = stock.build(config, gated=who == PEER_GATED)
+        shape = config_from(compose([f"model={model}"])).model
+        entries = shape.sizes["large"].config | (size or {}) | {"num_hidden_layers": depth, "num_labels": 2}
+        plain = models.family_classes(shape.family).plain_config
+        built = stock.build(plain.from_dict(entries), gated=who == PEER_GATED)
     else:
         changed = "".join(f", {key}: {value}" for key, value in (size or {}).items())
-        words = ["model=deberta-v3-large", f"gi={'both' if who == OURS_GATED else 'none'}", "model.random_init=true"]
+        words = [f"model={model}", f"gi={'both' if who == OURS_GATED else 'none'}", "model.random_init=true"]
         ours = config_from(compose([*words, f"model.config_overrides={{num_hidden_layers: {depth}{changed}}}"]))
-        model = models.build(ours.model, ours.gi, labels=["no", "yes"])
-        _embedding_rows.keep(model, word_pieces().tolist())
-        _last_layer.first_token(model)
-    torch.nn.Module.to(model, device)
-    return model.train()
+        built = models.build(ours.model, ours.gi, labels=["no", "yes"])
+        _embedding_rows.keep(built, word_pieces().tolist())
+        _last_layer.first_token(built)
+    torch.nn.Module.to(built, device)
+    return built.train()
 
 
 def word_pieces() -> Tensor:
@@ -121,8 +124,8 @@ def word_pieces() -> Tensor:
 
 
 def batch(n: int, device: str = "cpu") -> tuple[Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(n)
-    ids = torch.randint(1, WORD_PIECES, (BATCH, n), generator=generator)
+    generator = torch.Generator().manual_seed(n)  # from 5 on: before it some are padding
+    ids = torch.randint(5, WORD_PIECES, (BATCH, n), generator=generator)
     return ids.to(device), (ids[:, 0] % 2).to(device)
 
 

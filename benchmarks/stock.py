@@ -32,6 +32,7 @@ from transformers import (
 )
 from transformers.models.bert.modeling_bert import BertSelfAttention
 from transformers.models.deberta_v2.modeling_deberta_v2 import DisentangledSelfAttention
+from transformers.models.roberta.modeling_roberta import RobertaSelfAttention
 
 from benchmarks.harness import Clock
 
@@ -79,7 +80,7 @@ def build(config: PreTrainedConfig, *, gated: bool, level: float = 0.3) -> PreTr
     model = AutoModelForSequenceClassification.from_config(config, attn_implementation="eager")
     if gated:
         for name, module in list(model.named_modules()):
-            if isinstance(module, BertSelfAttention):
+            if isinstance(module, BertSelfAttention | RobertaSelfAttention):
                 names = ("query", "key")
             elif isinstance(module, DisentangledSelfAttention):
                 module.__class__ = PublishedDisentangledAttention  # same parameters, another forward
