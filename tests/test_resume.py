@@ -184,7 +184,7 @@ def test_two_processes_stop_together_when_one_is_signalled(tmp_path):
 
     def start(name: str, processes: int = 2) -> subprocess.Popen[str]:
         launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-        words = [f"output_root={tmp_path / name}", f"data.cache_dir={tmp_path}", "data.demo_train_rows=1600"]
+        words = [f"output_root={tmp_path / name}", f"data.cache_dir={tmp_path}", "data.demo_train_rows=4800"]
         command = [*launcher, "-m", "gifine", *RUN, *words, "train.gradient_accumulation=1"]
         return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 

@@ -89,6 +89,12 @@ def test_attempts_become_one_run(train, server, monkeypatch):
     assert there.exits == [1, 0], "in their order"
 
 
+def test_attempts_of_one_second_are_in_their_order():
+    names = ["offline-run-20261126_031512-0a", "run-20261126_031512-0a-1", "offline-run-20261126_031513-0a"]
+    first, second, third = (sync._started(Path(name, "run-0a.wandb")) for name in names)
+    assert first < second < third
+
+
 def as_if_online(path: Path) -> Path:
     """Name what an offline attempt has left as an online one would: a real one depends on wandb's time limits."""
     folder = path.parent.rename(path.parent.with_name(path.parent.name.removeprefix("offline-")))

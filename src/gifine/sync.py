@@ -117,9 +117,12 @@ def _files(folder: Path) -> list[Path]:
     return sorted(found, key=_started)
 
 
-def _started(path: Path) -> str:
-    """When its attempt started, from the name of its folder: `[offline-]run-<date>_<time>-<id>`."""
-    return path.parent.name.removeprefix("offline-").split("-")[1]
+def _started(path: Path) -> list[str]:
+    """When its attempt started, from the name of its folder: `[offline-]run-<date>_<time>-<id>[-<n>]`.
+
+    wandb adds the number where one second has several.
+    """
+    return path.parent.name.removeprefix("offline-").split("-")[1:]
 
 
 def _mark(path: Path) -> Path:
