@@ -415,7 +415,7 @@ def test_nothing_is_kept_without_gradients(family: str) -> None:
         with torch.no_grad():
             again = model(**batch).logits
         assert not kept
-        model(**batch).loss  # noqa: B018
+        model(**batch).loss  # noqa: B018 - for what the forward pass does
         assert kept
     assert torch.equal(first, again)
     model(**batch, labels=torch.tensor([0, 1, 2])).loss.backward()  # what inference has cached serves training
