@@ -1,4 +1,4 @@
-"""DeBERTa's attention by length, ours and transformers': `python benchmarks/attention.py`.
+"""DeBERTa's attention by length, ours and transformers': `python -m benchmarks.attention`.
 
 Forward and backward of one module with dropout, in turn in one process, one thread, process time (with
 `--device cuda`: what passes until the GPU is done); and the bytes that the forward keeps for the backward, parameters
@@ -9,10 +9,8 @@ another peer.
 
 from __future__ import annotations
 
-import argparse
-import statistics
-import time
-from collections.abc import Callable
+from collections.abc import Sequence
+from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, NamedTuple
@@ -22,6 +20,7 @@ from torch import Tensor, nn
 from transformers.models.deberta import modeling_deberta as v1
 from transformers.models.deberta_v2 import modeling_deberta_v2 as v2
 
+from benchmarks import harness
 from gifine.config import Attention
 from gifine.models import family_classes, with_attention
 
@@ -38,59 +37,47 @@ LARGE: dict[str, Any] = {
     "type_vocab_size": 0,
 }
 SHAPES = ((16, 16), (32, 16), (64, 8), (128, 8), (256, 4), (512, 2))  # length, batch
+OURS = "ours"
 MEASURED = (("deberta_v2", "DeBERTa-v3-large attention", 512), ("deberta", "DeBERTa v1 layer", 256))  # up to a length
 
 
-def measure(
-    shapes: tuple[tuple[int, int], ...] = SHAPES, repetitions: int = 9, device: str = "cpu"
-) -> list[dict[str, Any]]:
+def measure(shapes: Sequence[tuple[int, int]] = SHAPES, repetitions: int = 9, device: str = "cpu") -> list[harness.Row]:
     """One row for each shape of DeBERTa-v3-large's attention and each peer, and of DeBERTa v1's layer up to 256."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
     rows = []
     for family, what, longest in MEASURED:
-        ours, peers = _modules(family, device)
+        modules = _modules(family, device)
         for length, batch in shapes:
             if length > longest:
                 continue
             inputs = _inputs(family, length, batch, device)
-            steps = [_step(module, inputs, device) for module in (ours, *peers.values())]
-            for step in steps:
-                step()
-            seconds = [[step() for step in steps] for _ in range(repetitions)]
-            held, *others_held = (_held(module, inputs) for module in (ours, *peers.values()))
-            for index, (peer, peer_held) in enumerate(zip(peers, others_held, strict=True), start=1):
-                ratios = [row[index] / row[0] for row in seconds]
-                rows.append(
-                    {
-                        "name": f"{what}, N={length}, batch {batch}, vs {peer}",
-                        "peer": statistics.median(row[index] for row in seconds),
-                        "ours": statistics.median(row[0] for row in seconds),
-                        "ratio": statistics.median(ratios),
-                        "low": min(ratios),
-                        "high": max(ratios),
-                        "note": f"saved tensors {held / peer_held:.3f} of {peer_held / 2**20:.1f} MB",
-                    }
-                )
+            grad_BTD = torch.randn_like(inputs.hidden_BTD)
+            calls = {name: partial(_step, module, inputs, grad_BTD) for name, module in modules.items()}
+            seconds = harness.in_turn(calls, repetitions, harness.clock(device))
+            held = {name: _held(module, inputs) for name, module in modules.items()}
+            for peer in [name for name in modules if name != OURS]:
+                title = f"{what}, N={length}, batch {batch}, vs {peer}"
+                note = f"saved tensors {held[OURS] / held[peer]:.3f} of {held[peer] / 2**20:.1f} MB"
+                rows.append(harness.row(title, seconds[peer], seconds[OURS], note))
     return rows
 
 
-def _modules(family: str, device: str) -> tuple[Any, dict[str, Any]]:
-    """Ours and, by name, its peers with the same weights, out of whole models as runs have them."""
+def _modules(family: str, device: str) -> dict[str, nn.Module]:
+    """Ours and its peers, with the same weights, out of whole models as runs have them."""
     v3: dict[str, Any] = {"share_att_key": True, "position_buckets": 256, "norm_rel_ebd": "layer_norm"}
     classes = family_classes(family)
     config = classes.plain_config(**LARGE, **(v3 if family == "deberta_v2" else {}))
-    models = {"ours": classes.plain_classifier(config), "transformers": classes.plain_classifier(config)}
-    with_attention(models["ours"], Attention.fast)
+    models = {OURS: classes.plain_classifier(config), "transformers": classes.plain_classifier(config)}
+    with_attention(models[OURS], Attention.fast)
     if family == "deberta_v2" and find_spec("disentangled_flash") is not None:
         optimize: Any = import_module("disentangled_flash").optimize_deberta_training
         models["disentangled-flash"] = classes.plain_classifier(config)
         optimize(models["disentangled-flash"].base_model, backend="torch")
     for model in models.values():
-        model.load_state_dict(models["ours"].state_dict())
+        model.load_state_dict(models[OURS].state_dict())
     place = "deberta.encoder.layer.0" + (".attention.self" if family == "deberta_v2" else "")
-    modules = {name: model.get_submodule(place).to(device).train() for name, model in models.items()}
-    return modules.pop("ours"), modules
+    return {name: model.get_submodule(place).to(device).train() for name, model in models.items()}
 
 
 class Inputs(NamedTuple):
@@ -118,55 +105,25 @@ def _inputs(family: str, length: int, batch: int, device: str) -> Inputs:
     return Inputs(hidden_BTD, rel_embeddings_RD, mask_B1TT, v1.build_relative_position(hidden_BTD, hidden_BTD))
 
 
-def _step(module: nn.Module, inputs: Inputs, device: str) -> Callable[[], float]:
-    grad_BTD = torch.randn_like(inputs.hidden_BTD)
-    clock = time.perf_counter if device == "cuda" else time.process_time
-
-    def seconds() -> float:
-        if device == "cuda":
-            torch.cuda.synchronize()
-        start = clock()
-        inputs.forward(module).backward(grad_BTD)
-        if device == "cuda":
-            torch.cuda.synchronize()
-        taken = clock() - start
-        inputs.hidden_BTD.grad = inputs.rel_embeddings_RD.grad = None
-        module.zero_grad()
-        return taken
-
-    return seconds
+def _step(module: nn.Module, inputs: Inputs, grad_BTD: Tensor) -> None:
+    inputs.forward(module).backward(grad_BTD)
+    inputs.hidden_BTD.grad = inputs.rel_embeddings_RD.grad = None
+    module.zero_grad()
 
 
 def _held(module: nn.Module, inputs: Inputs) -> int:
-    """Bytes that the forward keeps, once each; its input and the parameters are there in any case."""
-    given = (*module.parameters(), inputs.hidden_BTD, inputs.rel_embeddings_RD)
-    there = {tensor.untyped_storage().data_ptr() for tensor in given}
-    held: dict[int, Tensor] = {}  # the tensors themselves, so that none has the place of one that is gone
-
-    def keep(tensor: Tensor) -> Tensor:
-        if (place := tensor.untyped_storage().data_ptr()) not in there:
-            held[place] = tensor
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        inputs.forward(module)
-    return sum(tensor.untyped_storage().nbytes() for tensor in held.values())
+    given = (*module.parameters(), inputs.hidden_BTD, inputs.rel_embeddings_RD)  # there in any case
+    return harness.saved(partial(inputs.forward, module), given)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser = harness.parser(__doc__)
     parser.add_argument("--repetitions", type=int, default=9)
     parser.add_argument("--lengths", type=int, nargs="+", default=[length for length, _ in SHAPES])
     args = parser.parse_args()
-    shapes = tuple((length, batch) for length, batch in SHAPES if length in args.lengths)
-    print(f"torch {torch.__version__}, {args.device}, the peer's seconds / ours, {args.repetitions} repetitions")
-    for row in measure(shapes, args.repetitions, args.device):
-        print(
-            f"{row['name']:<70} {row['peer']:.4f} s  {row['ours']:.4f} s  "
-            f"{row['ratio']:.2f} ({row['low']:.2f} … {row['high']:.2f})  {row['note']}",
-            flush=True,
-        )
+    lengths = vars(args).pop("lengths")
+    args.shapes = [shape for shape in SHAPES if shape[0] in lengths]
+    harness.report(measure, args)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """What the benchmarks share: clocks, measuring in turn, rows of the table, and what the machine is.
 
 A row is a dict of JSON types: `name` (what was measured), `peer` and `ours` (medians, in `unit`, seconds if absent),
-`ratio` of them (`meaning` says which; peer / ours if absent) with its range `low` … `high` over repetitions, `note`.
+`ratio` of them (peer / ours, or what `meaning` says) with its range `low` … `high` over repetitions, `note`.
 """
 
 from __future__ import annotations
@@ -15,10 +15,13 @@ import resource
 import statistics
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Row = dict[str, Any]
 Clock = Callable[[], float]
@@ -52,10 +55,17 @@ def in_turn(
     return seconds
 
 
-def row(name: str, peer: Sequence[float], ours: Sequence[float], note: str = "", **more: Any) -> Row:
-    """Of measurements made in turn: the ratio's range is over the pairs; of unequal counts, over all combinations."""
+def row(
+    name: str, peer: Sequence[float], ours: Sequence[float], note: str = "", *, is_cost: bool = False, **more: Any
+) -> Row:
+    """Of measurements made in turn: the ratio's range is over the pairs; of unequal counts, over all combinations.
+
+    Where ours does more than the peer, the ratio `is_cost`: ours / peer.
+    """
     pairs = list(zip(peer, ours, strict=True)) if len(peer) == len(ours) else [(p, o) for p in peer for o in ours]
-    ratios = [p / o for p, o in pairs]
+    ratios = [o / p if is_cost else p / o for p, o in pairs]
+    if is_cost:
+        more["meaning"] = "ours / peer, lower is better"
     found = {
         "name": name,
         "peer": statistics.median(peer),
@@ -82,6 +92,23 @@ def child(command: Sequence[str], **environment: str) -> float:
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr[-4000:]}")
     return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
+
+
+def saved(forward: Callable[[], object], there: Iterable[Tensor]) -> int:
+    """Bytes that a forward pass keeps for the backward pass: whole storages, once each, without those of `there`."""
+    from torch.autograd.graph import saved_tensors_hooks
+
+    given = {tensor.untyped_storage().data_ptr() for tensor in there}
+    kept: dict[int, Tensor] = {}  # the tensors themselves, so that none gets the place of one that is gone
+
+    def pack(tensor: Tensor) -> Tensor:
+        if (place := tensor.untyped_storage().data_ptr()) not in given:
+            kept[place] = tensor
+        return tensor
+
+    with saved_tensors_hooks(pack, lambda tensor: tensor):
+        forward()
+    return sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
 
 
 def gemm_peak(threads: int = 1, device: str = "cpu", sizes: Sequence[int] = (1024, 2048, 4096)) -> dict[int, float]:

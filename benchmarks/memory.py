@@ -12,11 +12,11 @@ import json
 import re
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from benchmarks import harness, step
 
@@ -51,7 +51,9 @@ def one(
     for _ in range(2):
         call(*inputs)
     peak = torch.cuda.max_memory_allocated() if device != "cpu" else _peak()
-    return {"peak": peak / 1e6, "saved": _saved(model, inputs) / 1e6}
+    ids_BT, labels_B = inputs
+    forward = partial(model, input_ids=ids_BT, attention_mask=torch.ones_like(ids_BT), labels=labels_B)
+    return {"peak": peak / 1e6, "saved": harness.saved(forward, [*model.parameters(), *model.buffers()]) / 1e6}
 
 
 def _peak() -> int:
@@ -60,25 +62,6 @@ def _peak() -> int:
     found = re.search(r"VmHWM:\s+(\d+)", status)
     assert found is not None
     return int(found[1]) * 1024
-
-
-def _saved(model: torch.nn.Module, inputs: tuple[Tensor, Tensor]) -> int:
-    """Bytes of all storages that a forward keeps for the backward, once each, without parameters and buffers."""
-    own = {tensor.untyped_storage().data_ptr() for tensor in [*model.parameters(), *model.buffers()]}
-    kept: dict[int, tuple[int, Tensor]] = {}  # the tensors themselves, so that no address is used twice
-
-    def pack(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
-            kept[storage.data_ptr()] = storage.nbytes(), tensor
-        return tensor
-
-    ids_BT, labels_B = inputs
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        loss = model(input_ids=ids_BT, attention_mask=torch.ones_like(ids_BT), labels=labels_B).loss
-    total = sum(size for size, _ in kept.values())
-    loss.backward()  # frees them
-    return total
 
 
 def main() -> None:

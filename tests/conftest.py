@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import shutil
@@ -51,6 +52,26 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f"needs the developers' shared folder ({SHARED}); GIFINE_SHARED names another place")
     return SHARED
+
+
+# For modules that use wandb. It leaves the handle of its process to the garbage collector, which complains.
+WANDB = [
+    pytest.mark.usefixtures("fresh_wandb"),
+    pytest.mark.filterwarnings(
+        "ignore:.*subprocess .* is still running", "ignore:Exception ignored in. <function Popen"
+    ),
+]
+
+
+@pytest.fixture
+def fresh_wandb():
+    """wandb keeps the settings, key and process that it once had: none of another test's here, none of ours there."""
+    import wandb
+
+    wandb.teardown()
+    yield
+    wandb.teardown()
+    gc.collect()
 
 
 @pytest.fixture

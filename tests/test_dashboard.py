@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import gc
 import json
 import os
 import re
@@ -18,6 +17,7 @@ from typing import Any
 import pytest
 
 import fake_wandb_api
+from conftest import WANDB
 from gifine import callbacks, cli, gi, tracking
 from gifine.config import DEMO
 from gifine.dashboard import __main__ as dashboard
@@ -29,10 +29,7 @@ with warnings.catch_warnings():
     warnings.filterwarnings("ignore", "Pydantic V1 style", DeprecationWarning)  # what wandb-workspaces is written in
     pytest.importorskip("wandb_workspaces.workspaces", reason="needs the extra `wandb`")
 
-# wandb leaves the handle of its process to the garbage collector, which complains.
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:.*subprocess .* is still running", "ignore:Exception ignored in. <function Popen"
-)
+pytestmark = WANDB
 KEY = "0123456789abcdef0123456789abcdef01234567"
 GLUE = ["cola", "mnli", "mrpc", "qnli", "qqp", "rte", "sst2", "stsb", "wnli"]
 ODD = "lr=0.1, it's <3"  # a group as people may call it
@@ -76,7 +73,6 @@ def server(monkeypatch, tmp_path):
     with fake_wandb_api.Server("me", KEY, {"gi": []}).running() as server:
         monkeypatch.setenv("WANDB_BASE_URL", server.url)
         yield server
-    gc.collect()  # here, and not in somebody else's test
 
 
 def chosen(*names: str, **given: Any) -> Selection:

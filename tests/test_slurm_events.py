@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -73,8 +74,8 @@ class Grid:
         self.names: dict[str, str] = {}  # run_id: name
         self.told: dict[str, set[str]] = {}  # name: each state that `status` has told
 
-    def name(self, nodes: tuple[str, str], *names: tuple[str, ...]) -> None:
-        """Name the runs that each node has, in the order of its jobs."""
+    def name(self, names: dict[str, tuple[str, ...]], anywhere: tuple[str, ...]) -> None:
+        """Name the runs: the first ones of each node, in the order of its jobs, and the rest wherever they are."""
         lines: dict[str, str] = {}
 
         def all_run() -> bool:
@@ -83,9 +84,11 @@ class Grid:
             return len(lines) == len(self.book.runs)
 
         wait_for(all_run, "all jobs run")
-        for node, chosen in zip(nodes, names, strict=True):
+        rest = iter(anywhere)
+        for node, chosen in names.items():
             here = [run_id for run_id, job in self.jobs.items() if lines[job] == node]
-            self.names |= dict(zip(here, chosen, strict=True))
+            assert len(here) >= len(chosen), f"{node} has {len(here)} of the jobs, {len(chosen)} are needed there"
+            self.names |= dict(zip(here, [*chosen, *islice(rest, len(here) - len(chosen))], strict=True))
         self.told = {name: set() for name in self.names.values()}
 
     def entry(self, name: str) -> ledger.Entry:
@@ -140,14 +143,16 @@ def test_a_disturbed_grid_ends_as_an_undisturbed_one(tmp_path, nodes, real, caps
     undisturbed = subprocess.Popen(
         command(calm, *words[:3], launcher="basic", base=real), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
+    request.addfinalizer(undisturbed.wait)
     request.addfinalizer(undisturbed.kill)
 
     grid = Grid(folder, capsys)
     first, second = nodes
-    on_first = ("raises", "cancelled", "killed", "limited", "signalled", "requeued", "drained", "down")
-    grid.name(nodes, on_first, ("preempted", "cancelled too", "calm", "calm too"))
+    on_first = ("raises", "killed", "limited", "signalled", "requeued", "drained", "down")
+    calm_ones = ("calm", "calm too")
+    grid.name({first: on_first, second: ("preempted",)}, ("cancelled", "cancelled too", *calm_ones))
     assert Path(grid.entry("raises").folder) == obstacle.parent
-    steps = dict.fromkeys((*on_first[1:], "preempted", "cancelled too"), 3) | {"killed": 21}
+    steps = dict.fromkeys(grid.told.keys() - {"raises", *calm_ones}, 3) | {"killed": 21}
     process = grid.pause(**steps)
     now = dict.fromkeys(steps, "running") | {"raises": "failed"}
     grid.settle(now)
@@ -193,7 +198,7 @@ def test_a_disturbed_grid_ends_as_an_undisturbed_one(tmp_path, nodes, real, caps
     assert "12 runs" in said
     assert "5 to submit" in said
     grid.settle({})
-    counted = dict.fromkeys(grid.told, 2) | dict.fromkeys(("drained", "calm", "calm too"), 1) | {"signalled": 3}
+    counted = dict.fromkeys(grid.told, 2) | dict.fromkeys(("drained", *calm_ones), 1) | {"signalled": 3}
     assert {name: grid.record(name)["attempts"] for name in grid.told} == counted
     assert "0 to submit" in submit(folder, *words, launcher="slurm", base=real)
     ends = {"raises": "failed", "cancelled": "cancelled", "cancelled too": "cancelled", "killed": "killed"}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import os
 import signal
@@ -13,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import fake_wandb_server
-from conftest import TINY_DEMO
+from conftest import TINY_DEMO, WANDB
 from gifine import callbacks, records, sync, tracking
 from gifine.errors import ExitCode
 from gifine.records import Status
@@ -22,25 +21,14 @@ wandb = pytest.importorskip("wandb", reason="needs the extra `wandb`")
 
 OFFLINE = [*TINY_DEMO, "tracking=wandb", "tracking.mode=offline", "tracking.group=trial"]
 KEY = "0123456789abcdef0123456789abcdef01234567"
-# wandb leaves the handle of its process to the garbage collector, which complains.
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:.*subprocess .* is still running", "ignore:Exception ignored in. <function Popen"
-)
-
-
-@pytest.fixture(autouse=True)
-def collect_garbage():
-    """Here, and not in somebody else's test."""
-    yield
-    wandb.teardown()
-    gc.collect()
+pytestmark = WANDB
 
 
 @pytest.fixture
-def server(monkeypatch):
-    with fake_wandb_server.serve() as server:
-        monkeypatch.setenv("WANDB_BASE_URL", server.url)
-        monkeypatch.setenv("WANDB_API_KEY", KEY)
+def server():
+    with fake_wandb_server.serve() as server, pytest.MonkeyPatch.context() as environment:
+        environment.setenv("WANDB_BASE_URL", server.url)
+        environment.setenv("WANDB_API_KEY", KEY)
         yield server
         wandb.teardown()
 
@@ -79,8 +67,6 @@ def test_attempts_become_one_run(train, server, monkeypatch):
     stop_at(2, monkeypatch)
     assert train(*OFFLINE).record.status is Status.INTERRUPTED
     monkeypatch.undo()
-    monkeypatch.setenv("WANDB_BASE_URL", server.url)
-    monkeypatch.setenv("WANDB_API_KEY", KEY)
     run = train(*OFFLINE)
     assert sync.main([str(run.folder)]) == ExitCode.DONE
     (there,) = server.runs.values()
@@ -105,8 +91,6 @@ def test_an_early_offline_attempt_does_not_replace_the_summary_of_a_later_one(tr
     stop_at(2, monkeypatch)
     train(*OFFLINE)
     monkeypatch.undo()
-    monkeypatch.setenv("WANDB_BASE_URL", server.url)
-    monkeypatch.setenv("WANDB_API_KEY", KEY)
     run = train(*OFFLINE)
     _, later = sorted(run.folder.glob("wandb/offline-run-*/run-*.wandb"))
     as_if_online(later)
@@ -175,8 +159,6 @@ def test_what_an_online_run_could_not_finish_is_uploaded(train, server, monkeypa
     (path,) = run.folder.glob("wandb/offline-run-*/run-*.wandb")
     as_if_online(path)
     monkeypatch.undo()
-    monkeypatch.setenv("WANDB_BASE_URL", server.url)
-    monkeypatch.setenv("WANDB_API_KEY", KEY)
     assert sync.main([str(run.folder)]) == ExitCode.DONE
     assert not (run.folder / tracking.UNSENT).exists()
     (there,) = server.runs.values()
@@ -195,8 +177,6 @@ def test_a_summary_that_could_not_be_set_is_set_by_the_next_call(train, server, 
     assert sync.main([str(run.folder)]) == ExitCode.FAILED
     assert "ConnectionError: gone" in caplog.text
     monkeypatch.undo()
-    monkeypatch.setenv("WANDB_BASE_URL", server.url)
-    monkeypatch.setenv("WANDB_API_KEY", KEY)
     assert sync.main([str(run.folder)]) == ExitCode.DONE
     assert not (run.folder / tracking.UNSENT).exists()
     (there,) = server.runs.values()

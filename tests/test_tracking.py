@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import os
 import signal
@@ -15,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from conftest import TINY_DEMO
+from conftest import TINY_DEMO, WANDB
 from gifine import callbacks, cli, identity, tracking
 from gifine.records import Status
 
@@ -23,19 +22,8 @@ wandb = pytest.importorskip("wandb", reason="needs the extra `wandb`")
 
 OFFLINE = [*TINY_DEMO, "tracking=wandb", "tracking.mode=offline", "tracking.group=trial", "tracking.tags=[mine]"]
 OFFLINE += ["tracking.gate_steps=3"]
-# wandb leaves the handle of its process to the garbage collector, which complains.
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:.*subprocess .* is still running", "ignore:Exception ignored in. <function Popen"
-)
+pytestmark = WANDB
 KEY = "0123456789abcdef0123456789abcdef01234567"
-
-
-@pytest.fixture(autouse=True)
-def collect_garbage():
-    """Here, and not in somebody else's test."""
-    yield
-    wandb.teardown()
-    gc.collect()
 
 
 def inspect(folder: Path) -> list[dict]:

@@ -5,6 +5,7 @@ Shapes: B examples, T positions, H heads, E features of a head, K = H·E, R rela
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 
 import torch
@@ -13,7 +14,11 @@ from transformers import DebertaForSequenceClassification, DebertaV2ForSequenceC
 from transformers.models.deberta_v2.modeling_deberta_v2 import scaled_size_sqrt
 
 from gifine.models import _disentangled, _disentangled_sdpa
+from gifine.models._gates import GatedAttention, Side
 from gifine.models._positions import Positions
+
+# Takes "q" or "k" and a projection; gives it gated.
+Gates = Callable[[Side, Tensor], Tensor]
 
 
 def real_tokens(mask_B1TT: Tensor) -> Tensor:
@@ -65,6 +70,23 @@ def fast_context(
         scale=_scale(E, terms),
         dropout=dropout.p if dropout.training else 0.0,
     )
+
+
+def with_gates(
+    context: Callable[..., Tensor],
+    attention: GatedAttention,
+    hidden_BTD: Tensor,
+    mask_B1TT: Tensor,
+    rel_embeddings_RD: Tensor | None,
+) -> Tensor:
+    """`context_BTK` of `context` (a family's fast attention) with gates; zero for padding, as in `attend`."""
+    real_BT = real_tokens(mask_B1TT)
+
+    def gated(side: Side, projected_BTK: Tensor) -> Tensor:
+        return attention.gated(side, projected_BTK, hidden_BTD, real_BT)
+
+    context_BTK = context(attention, hidden_BTD, mask_B1TT, rel_embeddings_RD, gated)
+    return context_BTK.masked_fill(~real_BT[:, :, None], 0.0)
 
 
 @lru_cache

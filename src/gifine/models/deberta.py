@@ -9,8 +9,6 @@ R relative positions (of the fast attention: those that occur).
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - torch's own name for it
@@ -23,9 +21,9 @@ from transformers.models.deberta.modeling_deberta import (
 )
 
 from gifine.errors import ModelError
-from gifine.models._deberta import add_head, attend, fast_context, real_tokens
+from gifine.models._deberta import Gates, add_head, attend, fast_context, real_tokens, with_gates
 from gifine.models._dropout import FastDropout
-from gifine.models._gates import Family, GatedAttention, GatedBackbone, GatedConfig, Side
+from gifine.models._gates import Family, GatedAttention, GatedBackbone, GatedConfig
 from gifine.models._positions import positions_v1
 
 
@@ -109,13 +107,7 @@ class FastGiDebertaSelfAttention(GiDebertaSelfAttention):
             return super().forward(
                 hidden_states, attention_mask, output_attentions, query_states, relative_pos, rel_embeddings
             )
-        real_BT = real_tokens(attention_mask)
-
-        def gated(side: Side, projected_BTK: Tensor) -> Tensor:
-            return self.gated(side, projected_BTK, hidden_states, real_BT)
-
-        context_BTK = _fast_context(self, hidden_states, attention_mask, rel_embeddings, gated)
-        return context_BTK.masked_fill(~real_BT[:, :, None], 0.0), None
+        return with_gates(_fast_context, self, hidden_states, attention_mask, rel_embeddings), None
 
 
 def _fast_context(
@@ -123,7 +115,7 @@ def _fast_context(
     hidden_BTD: Tensor,
     mask_B1TT: Tensor,
     rel_embeddings_RD: Tensor | None,
-    gated: Callable[[Side, Tensor], Tensor] | None = None,
+    gated: Gates | None = None,
 ) -> Tensor:
     c2p, p2c = ("c2p" in attention.pos_att_type, "p2c" in attention.pos_att_type)
     occurring = pos_key_RK = pos_query_RK = None

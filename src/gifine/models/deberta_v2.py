@@ -9,8 +9,6 @@ E = K/H, R relative positions (of the fast attention: those that occur).
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 from transformers import DebertaV2Config, DebertaV2ForSequenceClassification, DebertaV2Model
@@ -20,9 +18,9 @@ from transformers.models.deberta_v2.modeling_deberta_v2 import (
     scaled_size_sqrt,
 )
 
-from gifine.models._deberta import add_head, attend, fast_context, real_tokens
+from gifine.models._deberta import Gates, add_head, attend, fast_context, real_tokens, with_gates
 from gifine.models._dropout import FastDropout
-from gifine.models._gates import Family, GatedAttention, GatedBackbone, GatedConfig, Side
+from gifine.models._gates import Family, GatedAttention, GatedBackbone, GatedConfig
 from gifine.models._positions import positions
 
 
@@ -104,13 +102,7 @@ class FastGiDebertaV2SelfAttention(GiDebertaV2SelfAttention):
             return super().forward(
                 hidden_states, attention_mask, output_attentions, query_states, relative_pos, rel_embeddings
             )
-        real_BT = real_tokens(attention_mask)
-
-        def gated(side: Side, projected_BTK: Tensor) -> Tensor:
-            return self.gated(side, projected_BTK, hidden_states, real_BT)
-
-        context_BTK = _fast_context(self, hidden_states, attention_mask, rel_embeddings, gated)
-        return context_BTK.masked_fill(~real_BT[:, :, None], 0.0), None
+        return with_gates(_fast_context, self, hidden_states, attention_mask, rel_embeddings), None
 
 
 def _fast_context(
@@ -118,7 +110,7 @@ def _fast_context(
     hidden_BTD: Tensor,
     mask_B1TT: Tensor,
     rel_embeddings_RD: Tensor | None,
-    gated: Callable[[Side, Tensor], Tensor] = lambda _, projected_BTK: projected_BTK,
+    gated: Gates = lambda _, projected_BTK: projected_BTK,
 ) -> Tensor:
     c2p, p2c = ("c2p" in attention.pos_att_type, "p2c" in attention.pos_att_type)
     shared, length = attention.share_att_key, hidden_BTD.shape[1]
