@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+from collections import Counter
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -74,22 +75,27 @@ class Grid:
         self.names: dict[str, str] = {}  # run_id: name
         self.told: dict[str, set[str]] = {}  # name: each state that `status` has told
 
-    def name(self, names: dict[str, tuple[str, ...]], anywhere: tuple[str, ...]) -> None:
-        """Name the runs: the first ones of each node, in the order of its jobs, and the rest wherever they are."""
-        lines: dict[str, str] = {}
+    def name(self, on_fuller: tuple[str, ...], on_other: tuple[str, ...], anywhere: tuple[str, ...]) -> tuple[str, str]:
+        """Name the runs that have no name yet: the first ones of each node, and the rest wherever they are.
+
+        Which node SLURM fills first is its own affair; the fuller one and the other are returned.
+        """
+        places: dict[str, str] = {}
 
         def all_run() -> bool:
             jobs = ["squeue", "--noheader", "--array", f"--name={NAME}", "--states=running", "--format=%F_%K %N"]
-            lines.update(dict([line.split() for line in run(*jobs).splitlines()]))
-            return len(lines) == len(self.book.runs)
+            places.update(dict([line.split() for line in run(*jobs).splitlines()]))
+            return len(places) == len(self.book.runs)
 
         wait_for(all_run, "all jobs run")
+        (fuller, _), (other, _) = Counter(places.values()).most_common()
         rest = iter(anywhere)
-        for node, chosen in names.items():
-            here = [run_id for run_id, job in self.jobs.items() if lines[job] == node]
+        for node, chosen in ((fuller, on_fuller), (other, on_other)):
+            here = [run_id for run_id, job in self.jobs.items() if places[job] == node and run_id not in self.names]
             assert len(here) >= len(chosen), f"{node} has {len(here)} of the jobs, {len(chosen)} are needed there"
             self.names |= dict(zip(here, [*chosen, *islice(rest, len(here) - len(chosen))], strict=True))
         self.told = {name: set() for name in self.names.values()}
+        return fuller, other
 
     def entry(self, name: str) -> ledger.Entry:
         return next(entry for run_id, entry in self.book.runs.items() if self.names[run_id] == name)
@@ -147,11 +153,10 @@ def test_a_disturbed_grid_ends_as_an_undisturbed_one(tmp_path, nodes, real, caps
     request.addfinalizer(undisturbed.kill)
 
     grid = Grid(folder, capsys)
-    first, second = nodes
-    on_first = ("raises", "killed", "limited", "signalled", "requeued", "drained", "down")
+    grid.names = {run_id: "raises" for run_id, entry in grid.book.runs.items() if Path(entry.folder) == obstacle.parent}
+    on_first = ("killed", "limited", "signalled", "requeued", "drained", "down")
     calm_ones = ("calm", "calm too")
-    grid.name({first: on_first, second: ("preempted",)}, ("cancelled", "cancelled too", *calm_ones))
-    assert Path(grid.entry("raises").folder) == obstacle.parent
+    first, second = grid.name(on_first, ("preempted",), ("cancelled", "cancelled too", *calm_ones))
     steps = dict.fromkeys(grid.told.keys() - {"raises", *calm_ones}, 3) | {"killed": 21}
     process = grid.pause(**steps)
     now = dict.fromkeys(steps, "running") | {"raises": "failed"}
