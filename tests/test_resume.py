@@ -9,6 +9,8 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -176,6 +178,29 @@ def test_sigkill_loses_nothing(tmp_path, undisturbed):
     (folder,) = tmp_path.glob("demo_*")
     assert json.loads((folder / "record.json").read_text())["attempts"] >= 2
     assert result(folder) == undisturbed
+
+
+def test_a_signal_that_comes_while_processes_ask_each_other_is_heard_a_step_later(monkeypatch):
+    """At that step nobody stops, since the others have not heard of it; nor is it forgotten."""
+    import torch.distributed
+    from transformers import TrainerControl, TrainerState
+
+    from gifine.trainer import Interruption
+
+    def all_reduce(votes):
+        if not interruption.signalled:
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(torch.distributed, "all_reduce", all_reduce)
+    interruption = Interruption(save_steps=None)
+    two_processes: Any = SimpleNamespace(world_size=2, device="cpu")
+    stops = []
+    with interruption.listening():
+        for step in (1, 2):
+            control = TrainerControl()
+            interruption.on_step_end(two_processes, TrainerState(epoch=step / 10, global_step=step), control)
+            stops.append(control.should_training_stop)
+    assert stops == [False, True]
 
 
 @pytest.mark.integration

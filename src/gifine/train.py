@@ -161,7 +161,7 @@ def _fit(config: RunConfig, folder: Path, record: Record, track: tracking.Log) -
     if alarm.reason is not None:
         record.status, record.error = Status.DIVERGED, alarm.reason
         return
-    if state.global_step < state.max_steps or interruption.signalled:  # train() returns normally after a signal
+    if state.global_step < state.max_steps or interruption.agreed(arguments):  # train() returns normally after a signal
         record.status = Status.INTERRUPTED
         record.error = f"stopped at step {state.global_step} of {state.max_steps}"
         return

@@ -106,15 +106,22 @@ class Interruption(TrainerCallback):
 
         return signals.handled(note)
 
+    def agreed(self, args: TrainingArguments) -> bool:
+        """Whether any process was signalled: all have to ask, and get the same answer.
+
+        A signal that comes while they ask is not in it, but stays in `signalled`, and is in the next one.
+        """
+        if args.world_size == 1:
+            return self.signalled
+        votes = torch.tensor(float(self.signalled), device=args.device)
+        torch.distributed.all_reduce(votes)
+        return bool(votes.item())
+
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         mid_epoch = bool(float(state.epoch or 0) % 1)
         if mid_epoch and self.save_steps is not None and state.global_step % self.save_steps == 0:
             control.should_save = True  # the last step of an epoch is saved with its evaluation
-        if args.world_size > 1:  # a signal may have reached one process only, or a step earlier
-            votes = torch.tensor(float(self.signalled), device=args.device)
-            torch.distributed.all_reduce(votes)
-            self.signalled = bool(votes.item())
-        if self.signalled and mid_epoch:
+        if mid_epoch and self.agreed(args):
             self.in_mid_epoch = True
             control.should_save = control.should_training_stop = True
 
@@ -123,5 +130,5 @@ class Interruption(TrainerCallback):
     ) -> None:
         if self.in_mid_epoch:
             control.should_evaluate = control.should_save = False
-        elif self.signalled:
+        elif self.agreed(args):
             control.should_save = control.should_training_stop = True
