@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -51,11 +52,20 @@ def attempts(folder: Path) -> list[int]:
     return [json.loads(path.read_text())["attempts"] for path in sorted(folder.glob("*/record.json"))]
 
 
-def wait_for(condition: Callable[[], object], what: str | Callable[[], str], seconds: float = 60.0) -> None:
+def wait_for(condition: Callable[[], object], what: str | Callable[[], str], seconds: float = 180.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"not in time: {what if isinstance(what, str) else what()}"
         time.sleep(0.05)
+
+
+def circumstances(folder: Path) -> str:
+    """What `status`, SLURM and the jobs' logs say of the sweep: why something has not come about."""
+    commands = [[sys.executable, "-m", "gifine.sweep", "status", str(folder)]]
+    if shutil.which("squeue") is not None:
+        commands += [["squeue", "--array", "--format=%i %j %T %r %N"], ["sinfo", "--Node", "--long"]]
+    said = [subprocess.run(words, capture_output=True, text=True, check=False).stdout for words in commands]
+    return "\n".join([*said, *(f"{log.name}: {log.read_text()[-2000:]}" for log in sorted(folder.rglob("*.log")))])
 
 
 def job_of(book: Ledger, run: Entry) -> str:
@@ -103,7 +113,7 @@ def pause(folder: Path, steps: dict[str, int], book: Ledger, seconds: float = 18
             paused[run_id] = process
         return paused.keys() == steps.keys()
 
-    wait_for(all_paused, f"steps {steps}", seconds)
+    wait_for(all_paused, lambda: f"steps {steps}\n{circumstances(folder)}", seconds)
     for run_id in steps:
         record = record_of(Path(book.runs[run_id].folder))
         assert record is not None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import pytest
 
 from conftest import ROOT
 from gifine.sweep import ledger
-from sweeps import SLURM, attempts, command, job_of, status, submit, wait_for
+from sweeps import SLURM, attempts, command, job_of, pause, status, submit
 
 pytestmark = [pytest.mark.slurm, pytest.mark.xdist_group("slurm"), pytest.mark.usefixtures("cluster")]
 
@@ -28,9 +30,11 @@ def test_a_signal_to_a_pack_is_for_all_its_runs_and_they_go_on(tmp_path, capsys)
     submit(folder, *SLURM, *words, "hydra.launcher.wait=false", launcher="slurm")
     book = ledger.read(folder)
     first, second, _ = book.runs.values()
-    wait_for(lambda: all(Path(run.folder, "metrics.jsonl").exists() for run in (first, second)), "two at a time")
+    paused = pause(folder, {first.run_id: 3, second.run_id: 3}, book)
     assert list(status(folder, capsys).values()) == ["running", "running", "queued"]
     subprocess.run(["scancel", "--signal=USR2", job_of(book, first)], check=True)
+    for process in paused.values():
+        os.kill(process, signal.SIGCONT)
     submit(folder, *SLURM, *words, launcher="slurm")
     assert sorted(attempts(folder)) == [1, 2, 2]
     assert all(record["resumed_at"] > 0 for record in read(folder) if record["attempts"] == 2)

@@ -16,7 +16,7 @@ from gifine import cli, identity, limits
 from gifine.errors import ArgumentError, RunError
 from gifine.sweep import __main__ as sweep
 from gifine.sweep import devices, ledger, snapshot
-from sweeps import attempts, command, status, submit, wait_for
+from sweeps import attempts, command, pause, status, submit, wait_for
 
 pytestmark = pytest.mark.integration
 
@@ -73,7 +73,10 @@ def test_runs_that_are_killed_or_cancelled_go_on_and_ctrl_c_leaves_them(tmp_path
     folder = tmp_path / "sweep"
     words = [*LONG, "seed=1,2,3", "hydra.launcher.parallelism=2"]
     submitting = subprocess.Popen(command(folder, *words), stderr=subprocess.PIPE, text=True)
-    wait_for(lambda: len(list(folder.glob("*/metrics.jsonl"))) == 2, "two runs")
+    wait_for((folder / ledger.FOLDER / ledger.LEDGER).exists, "the ledger")
+    book = ledger.read(folder)
+    first, second, third = book.runs.values()
+    paused = pause(folder, {first.run_id: 3, second.run_id: 3}, book)
     submitting.send_signal(signal.SIGINT)
     _, said = submitting.communicate(timeout=60)
     assert submitting.returncode == 75
@@ -81,13 +84,9 @@ def test_runs_that_are_killed_or_cancelled_go_on_and_ctrl_c_leaves_them(tmp_path
     assert sorted(status(folder, capsys).values()) == ["queued", "running", "running"]
     assert "1 queued, 2 running, 0 to submit" in submit(folder, *words, "hydra.launcher.wait=false")
 
-    book = ledger.read(folder)
-    (batch,) = book.batches.values()
-    first, second, third = book.runs.values()
-    for child in Path("/proc").glob("[0-9]*/cmdline"):  # the run's own process, not the one beside it
-        if f"gifine.sweep.attempt\0{ledger.batch_folder(folder, batch.name)}/runs/{first.run_id}" in child.read_text():
-            os.kill(int(child.parent.name), signal.SIGKILL)
+    os.kill(paused[second.run_id], signal.SIGCONT)
     assert sweep.main(["cancel", str(folder), second.run_id, third.run_id]) == 0
+    os.kill(paused[first.run_id], signal.SIGKILL)
     slugs = [entry.slug for entry in (first, second, third)]
     expected = dict(zip(slugs, ["killed", "cancelled", "cancelled"]))
     wait_for(lambda: status(folder, capsys) == expected, str(expected))
