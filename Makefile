@@ -6,10 +6,10 @@ BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test chaos bench lint format type check clean
+.PHONY: help install demo test chaos bench gpu-pack lint format type check clean
 
 help: ## this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
 
 install: $(VENV)/.installed ## make .venv with everything that the other targets need
 
@@ -40,6 +40,9 @@ chaos: install ## kill training at 60 random moments, harm its checkpoints, and 
 
 bench: install ## measure our claims of speed beside their peers: one table; BENCH=step,epoch for some, BENCH=--quick to try
 	$(BIN)/python -m benchmarks $(BENCH)
+
+gpu-pack: install ## collect in .gpu what a GPU machine without network needs to run `python -m benchmarks.gpu`
+	$(BIN)/python -m benchmarks.gpu.pack
 
 lint: install ## ruff: style, imports, likely bugs, format
 	$(BIN)/ruff check .

@@ -2,64 +2,22 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
-from torch import Tensor, nn
+from benchmarks.gpu.golden import FAMILIES, INPUTS, VARIANTS, read
+from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - torch's own name for it
 
 from gifine import gi
 from gifine.config import Attention
-from gifine.models import family_classes, with_attention
 
 pytestmark = pytest.mark.shared
 
-VARIANTS = ("key-l0.3-n3", "query-l0.3-n3", "both-l0-n3", "both-l0.3-n3", "none-l0.3-n3")
-INPUTS = ("padded", "full", "short")
-SIDES = {(True, True): "both", (True, False): "key", (False, True): "query", (False, False): "none"}
 KERNELS = [("bert", Attention.hf), ("deberta_v2", Attention.hf), ("deberta_v2", Attention.fast)]
 F64 = {"bert": 1e-10, "deberta_v2": 1e-6}  # DeBERTa computes its scale in float32
-
-
-@dataclass(frozen=True)
-class Golden:
-    config: dict[str, Any]
-    summary: dict[str, Any]
-    state: dict[str, Tensor]
-    inputs: dict[str, Tensor]
-    outputs: dict[str, Tensor]
-
-    def model(self, family: str, variant: str, dtype: torch.dtype, attention: Attention = Attention.hf) -> Any:
-        entries = {key: value for key, value in self.config.items() if not key.startswith(("gi_", "inhibition"))}
-        says = self.summary[variant]
-        classes = family_classes(family)
-        config = classes.config(
-            **entries,
-            gi_side=SIDES[says["gi_key_side"], says["gi_query_side"]],
-            gi_level=says["inhibition_level"],
-            gi_layers=says["gi_layer_num"] - 1,  # the original gates one layer less than it says
-        )
-        assert list(config.gated_layers) == says["gated_layers"]
-        model = classes.classifier(config)
-        model.load_state_dict({name: self.state[name] for name in model.state_dict()})
-        return nn.Module.to(with_attention(model, attention), dtype).eval()
-
-    def batch(self, name: str) -> dict[str, Tensor]:
-        return {key.split(".")[1]: value for key, value in self.inputs.items() if key.startswith(f"{name}.")}
-
-
-@cache
-def read(folder: Path) -> Golden:
-    config, summary = (json.loads((folder / name).read_text()) for name in ("config.json", "summary.json"))
-    return Golden(
-        config, summary, *(load_file(folder / f"{name}.safetensors") for name in ("state", "inputs", "outputs"))
-    )
 
 
 @pytest.mark.parametrize("name", INPUTS)
@@ -91,7 +49,7 @@ def test_outputs_and_gradients(shared: Path, family: str, attention: Attention, 
 
 @pytest.mark.parametrize("name", INPUTS)
 @pytest.mark.parametrize("variant", VARIANTS)
-@pytest.mark.parametrize("family", ["bert", "deberta_v2"])
+@pytest.mark.parametrize("family", FAMILIES)
 def test_gates(shared: Path, family: str, variant: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     golden = read(shared / "golden" / family)
     model = golden.model(family, variant, torch.float64)
@@ -135,7 +93,7 @@ def test_float32(shared: Path, family: str, attention: Attention, variant: str, 
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-@pytest.mark.parametrize("family", ["bert", "deberta_v2"])
+@pytest.mark.parametrize("family", FAMILIES)
 def test_rows_alone_without_padding(shared: Path, family: str, variant: str) -> None:
     golden = read(shared / "golden" / family)
     model = golden.model(family, variant, torch.float64)
