@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 SIZE = 2.0**-40  # in place of u: far above float64's own, and so small that what it does is in proportion
-SAMPLES = 16
+SAMPLES = 8
 FACTOR = 10  # from what rounding does on average to what it may do, to both of two computations
 HUGE = 1e30  # what masks are made of stays what it is
 

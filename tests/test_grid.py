@@ -9,7 +9,7 @@ import sys
 import time
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from conftest import TINY_DEMO
@@ -17,11 +17,7 @@ from gifine import cli, composition, grid
 from gifine.config import GateSide
 from gifine.errors import ConfigError
 
-FEW = settings(
-    max_examples=int(os.environ.get("GIFINE_FUZZ_EXAMPLES", "100")) // 8,
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow],
-)
+FEW = settings(max_examples=settings.default.max_examples // 8)
 AXES = {  # each with values that are fine, that only Hydra can place, and that are wrong
     "model": ["bert", "debertav3", "minilm", "deberta-large", "bret"],
     "gi": ["none", "both", "{side: key}"],
