@@ -56,6 +56,25 @@ TINY_DEMO = [
 ]
 
 
+# What these fixtures are for is what their tests need.
+MARKERS = {"shared": "shared", "cluster": "slurm", "disk": "machine"}
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m chooses
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        for name in MARKERS.keys() & set(getattr(item, "fixturenames", ())):
+            item.add_marker(MARKERS[name])
+
+
+def needs(*programs: str) -> str:
+    """Where the first of these programs is; the test is skipped where there is none. It is marked `machine`."""
+    for name in programs:
+        if (path := shutil.which(name)) is not None:
+            return path
+    pytest.skip(f"needs {' or '.join(programs)}")
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The developers' folder with golden numbers, GLUE files and tokenizers."""

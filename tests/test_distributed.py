@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 
 from conftest import TINY_DEMO
 
-pytestmark = pytest.mark.integration
+pytestmark = pytest.mark.long
 
 # No dropout, which each process draws for itself; the rest is what a run has. 64 rows: no batch is left incomplete.
 RUN = [

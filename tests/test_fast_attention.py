@@ -476,7 +476,7 @@ def test_a_run_is_evaluated_with_its_own(train, tmp_path, attention: str) -> Non
     assert run.config.model.attention is Attention.hf
 
 
-@pytest.mark.integration
+@pytest.mark.long
 def test_ddp_and_fsdp_with_gradient_checkpointing_are_one_process(train, tmp_path) -> None:
     words = [*DEBERTA_RUN, "gi.threshold=sequence"]
     one = train(*words, "train.batch_size=16", "model.attention=hf")

@@ -36,6 +36,7 @@ def overrides(**entries: Any) -> str:
     return f"model.config_overrides={{{', '.join(f'{key}: {value}' for key, value in entries.items())}}}"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("side", ["both", "none"])
 @pytest.mark.parametrize("name", ["bert", "debertav3"])
 def test_losses_of_fifty_steps_are_those_of_the_peer(train, cache, tmp_path, name, side):
