@@ -114,6 +114,16 @@ def cluster():
     subprocess.run(["scancel", f"--name={NAME}"], check=True)
 
 
+@pytest.fixture
+def float64():
+    """Models are built and trained in float64, where rounding is far below whatever a fault would do."""
+    import torch
+
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
 @pytest.fixture(autouse=True)
 def _same_random_numbers():
     """Whichever tests ran before in this process."""
