@@ -15,7 +15,7 @@ from gifine import cli, composition, grid
 from gifine.config import GateSide
 from gifine.errors import ConfigError
 
-FEW = settings(max_examples=settings.default.max_examples // 8)
+FEW = settings(max_examples=settings().max_examples // 8)
 AXES = {  # each with values that are fine, that only Hydra can place, and that are wrong
     "model": ["bert", "debertav3", "minilm", "deberta-large", "bret"],
     "gi": ["none", "both", "{side: key}"],
