@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test chaos bench gpu-pack lint format type check clean
+.PHONY: help install demo test test-all test-more search chaos bench gpu-pack lint format type check clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -31,8 +31,19 @@ demo: export OMP_NUM_THREADS = 2
 demo: install ## the main job, offline, to the end: a small gated model learns our demo task
 	$(BIN)/python -m gifine experiment=demo
 
-test: install ## the whole test suite
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadgroup
+MORE := long or chaos or machine or slurm or shared
+
+test: install ## whether this installation works: needs nothing but .venv, the same result each time
+	$(PYTEST) -m "not ($(MORE))"
+
+test-all: test test-more ## all tests: SLURM, browser, wheel, several processes, chaos too; lists what it lacks here
+
+test-more: install ## what `make test` leaves out
+	$(PYTEST) -m "$(MORE)"
+
+search: install ## look for examples that break what should always hold: ten times as many, others each time
+	$(PYTEST) -m hypothesis --hypothesis-profile=search
 
 chaos: export GIFINE_CHAOS_KILLS ?= 60
 chaos: install ## kill training at 60 random moments, harm its checkpoints, and compare what comes out
@@ -55,7 +66,7 @@ format: install ## ruff: rewrite what lint would complain about
 type: install ## pyrefly: types, warnings as errors
 	$(BIN)/pyrefly check
 
-check: lint type test ## all that CI checks
+check: lint type test ## what every change has to pass
 
 clean: ## remove the environment and what runs left in the checkout
 	rm -rf $(VENV) dist runs .pytest_cache .ruff_cache .hypothesis

@@ -5,13 +5,17 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import random
 import shutil
 import signal
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test may reach for the Hub
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started in a script's background: programs would inherit it
@@ -20,6 +24,12 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started in a script's b
 from gifine import cli, identity, records
 from gifine.errors import ExitCode
 from gifine.records import Record
+
+# The same examples each time, so that a result is one of the code; `make search` looks for others.
+COMMON = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("same", COMMON, derandomize=True, database=None, max_examples=100)
+settings.register_profile("search", COMMON, print_blob=True, max_examples=1000)
+settings.load_profile("same")  # unless --hypothesis-profile says otherwise
 
 ROOT = Path(__file__).parents[1]
 SHARED = Path(os.environ.get("GIFINE_SHARED", ROOT.parent / "shared"))
@@ -44,6 +54,25 @@ TINY_DEMO = [
     "train.max_length=32",
     "train.log_steps=1",
 ]
+
+
+# What these fixtures are for is what their tests need.
+MARKERS = {"shared": "shared", "cluster": "slurm", "disk": "machine"}
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m chooses
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        for name in MARKERS.keys() & set(getattr(item, "fixturenames", ())):
+            item.add_marker(MARKERS[name])
+
+
+def needs(*programs: str) -> str:
+    """Where the first of these programs is; the test is skipped where there is none. It is marked `machine`."""
+    for name in programs:
+        if (path := shutil.which(name)) is not None:
+            return path
+    pytest.skip(f"needs {' or '.join(programs)}")
 
 
 @pytest.fixture(scope="session")
@@ -83,6 +112,25 @@ def cluster():
         pytest.skip("needs a SLURM cluster: tests/slurm/up starts one on this machine")
     yield
     subprocess.run(["scancel", f"--name={NAME}"], check=True)
+
+
+@pytest.fixture
+def float64():
+    """Models are built and trained in float64, where rounding is far below whatever a fault would do."""
+    import torch
+
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+@pytest.fixture(autouse=True)
+def _same_random_numbers():
+    """Whichever tests ran before in this process."""
+    random.seed(0)
+    np.random.seed(0)
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(0)
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,7 @@ import sys
 from dataclasses import fields, is_dataclass
 from unittest import mock
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gifine import cli
@@ -28,7 +28,6 @@ def keys(node: object, prefix: str = "") -> list[str]:
 
 GROUPS = {path.name: [file.stem for file in path.glob("*.yaml")] for path in cli.conf_dir().iterdir() if path.is_dir()}
 NAMES = [name for names in GROUPS.values() for name in names]
-EXAMPLES = int(os.environ.get("GIFINE_FUZZ_EXAMPLES", "100"))
 PLAIN = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=8)
 VALUES = st.one_of(
     st.sampled_from(["", "null", "nan", "inf", "-1", "0", "1e400", "[]", "{}", "[1,2", "${seed}", "${nope}", "???"]),
@@ -51,11 +50,7 @@ OVERRIDES = st.one_of(
 )
 
 
-@settings(
-    max_examples=int(os.environ.get("GIFINE_FUZZ_EXAMPLES", "100")),
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow],
-)
+@settings(max_examples=settings().max_examples // 4)
 @given(st.lists(OVERRIDES.filter(lambda word: not word.startswith("-")), min_size=1, max_size=3))
 def test_one_message_and_exit_code_2_or_a_run(words):
     """In this process: test_cli sees that no torch is imported on the way."""

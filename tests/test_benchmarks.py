@@ -29,6 +29,7 @@ sum(range(3_000_000))
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("claim", QUICK)
 def test_each_claim_is_measured(claim):
     module = importlib.import_module(f"benchmarks.{claim}")
@@ -62,7 +63,7 @@ def test_a_real_step_is_left_out_where_memory_is_short(monkeypatch):
     assert "| – | – | – |" in harness.table([row])
 
 
-@pytest.mark.integration
+@pytest.mark.long
 def test_one_that_fails_is_a_row_and_the_others_go_on(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(bench, "CLAIMS", ("peak", "nothing_of_this_name"))  # here, and not in the claim's process
     path = tmp_path / "results.json"

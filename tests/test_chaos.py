@@ -1,6 +1,6 @@
 """Training that is killed at random moments, its checkpoints harmed between attempts, ends as if nothing had happened.
 
-    make chaos                                             at least 50 kills; `make test` makes a handful
+    make chaos                                             at least 50 kills; `make test-all` makes a handful
     GIFINE_CHAOS_SEED=7 GIFINE_CHAOS_KILLS=200 make chaos  other ones, and more
 
 One seed draws everything: the runs, the events of their work at which they are hit and by what, and the harm.

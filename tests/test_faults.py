@@ -16,7 +16,7 @@ import pytest
 
 import outcomes
 from attempts import Attempt, Blow, Ended, Place, run
-from conftest import TINY_DEMO
+from conftest import TINY_DEMO, needs
 from gifine import checkpointing, demo
 
 pytestmark = pytest.mark.xdist_group("processes")
@@ -89,7 +89,7 @@ def runner(tmp_path, cache) -> Runner:
 
 
 def mount(*words: str | Path) -> None:
-    done = subprocess.run(["mount", *words], capture_output=True, text=True, check=False)
+    done = subprocess.run([needs("mount"), *words], capture_output=True, text=True, check=False)
     if done.returncode:
         pytest.skip(f"cannot mount: {done.stderr.strip()}")
 

@@ -14,7 +14,7 @@ from benchmarks.gpu import __main__ as gpu
 from benchmarks.gpu import check, measure
 from benchmarks.gpu.steps import Step
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.long]
 
 NO_GPU = {"check.synchronisation", "check.out_of_memory", "measure.trials"}
 NO_SHARED = {"check.golden"}

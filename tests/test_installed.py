@@ -38,6 +38,7 @@ def record_named_by(stdout: str, cwd: Path) -> dict:
     return json.loads((cwd / last.removeprefix("record: ")).read_text())
 
 
+@pytest.mark.long
 def test_wheel_runs_the_demo_outside_the_checkout(tmp_path):
     call(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", tmp_path, ROOT, cwd=tmp_path)
     (wheel,) = tmp_path.glob("*.whl")
@@ -55,6 +56,7 @@ def test_wheel_runs_the_demo_outside_the_checkout(tmp_path):
     assert record["rows"] == {"train": 256, "validation": 64}
 
 
+@pytest.mark.long
 def test_two_processes_write_one_record(tmp_path):
     launcher = ["torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "gifine"]
     # An odd number of evaluation examples: the padding of the last shard must not be counted.
@@ -68,6 +70,7 @@ def test_two_processes_write_one_record(tmp_path):
     assert pyarrow.parquet.read_table(table)["idx"].to_pylist() == list(range(47))
 
 
+@pytest.mark.long
 def test_demo_learns(tmp_path):
     record = record_named_by(call(sys.executable, "-m", "gifine", "experiment=demo", cwd=tmp_path), tmp_path)
     assert record["status"] == "done"

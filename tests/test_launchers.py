@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from conftest import ROOT
+from conftest import ROOT, needs
 from gifine import cli
 from gifine.composition import compose
 from gifine.config import TrackingMode
@@ -30,9 +30,10 @@ HEADER = [
 TASKS = ["CoLA", "SST-2", "MRPC", "STS-B", "QQP", "MNLI", "QNLI", "RTE", "WNLI"]
 
 
+@pytest.mark.machine
 @pytest.mark.parametrize("script", sorted(SCRIPT.parent.glob("*.sbatch")), ids=lambda path: path.name)
 def test_scripts_are_bash(script):
-    done = subprocess.run(["bash", "-n", str(script)], capture_output=True, text=True, check=False)
+    done = subprocess.run([needs("bash"), "-n", str(script)], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
 
 
@@ -48,18 +49,19 @@ def run(tmp_path):
     """Run the script; `ml`, its environment and `python`, which notes its words and does `body`, are stand-ins."""
     (tmp_path / "EnvAMD" / "bin").mkdir(parents=True)
     (tmp_path / "EnvAMD" / "bin" / "activate").write_text('PATH="$PWD/EnvAMD/bin:$PATH"\n')
-    python, calls = tmp_path / "EnvAMD" / "bin" / "python", tmp_path / "calls"
+    python, calls, bash = tmp_path / "EnvAMD" / "bin" / "python", tmp_path / "calls", needs("bash")
 
     def call(body: str, ml: str = "true") -> tuple[int, list[str]]:
         python.write_text(f'#!/bin/bash\necho "$@" >> calls\n{body}\n')
         python.chmod(0o755)
         environment = {**os.environ, "BASH_FUNC_ml%%": f"() {{ {ml}; }}"}
-        done = subprocess.run(["bash", str(SCRIPT)], cwd=tmp_path, env=environment, capture_output=True, check=False)
+        done = subprocess.run([bash, str(SCRIPT)], cwd=tmp_path, env=environment, capture_output=True, check=False)
         return done.returncode, calls.read_text().splitlines() if calls.exists() else []
 
     return call
 
 
+@pytest.mark.machine
 def test_the_nine_tasks_compose_into_the_folders_of_the_original(run):
     code, calls = run("exit 0")
     configs = cli.configs([shlex.split(call.removeprefix("-m gifine ")) for call in calls])
@@ -67,16 +69,19 @@ def test_the_nine_tasks_compose_into_the_folders_of_the_original(run):
     assert [config.output_dir for config in configs] == [f"output_final/DeBERTa_30_on_Last6/{task}" for task in TASKS]
 
 
+@pytest.mark.machine
 def test_a_task_that_fails_does_not_cost_the_others(run):
     code, calls = run("[[ $* != *=mrpc ]] || exit 3")
     assert (code, len(calls)) == (3, 9)
 
 
+@pytest.mark.machine
 def test_a_signal_is_meant_for_all_tasks(run):
     code, calls = run("[[ $* != *=mrpc ]] || exit 75")
     assert (code, len(calls)) == (75, 3)
 
 
+@pytest.mark.machine
 def test_nothing_runs_without_the_module(run):
     assert run("exit 0", ml="return 4") == (4, [])
 

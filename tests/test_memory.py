@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 
 import pytest
@@ -38,17 +37,18 @@ def test_the_documents_have_the_table_that_the_command_prints():
     assert memory.table(memory.presets()) in (ROOT / "docs" / "memory.md").read_text()
 
 
-def test_command_prints_a_line_for_each_run_and_refuses_what_is_wrong():
+def test_command_prints_a_line_for_each_run_and_refuses_what_is_wrong(monkeypatch, capsys):
     def call(*words):
-        command = [sys.executable, "-m", "gifine.memory", *words]
-        return subprocess.run(command, capture_output=True, text=True, check=False)
+        monkeypatch.setattr(sys, "argv", ["gifine.memory", *words])
+        return memory.main(), *capsys.readouterr()
 
-    regression = call("model=bert", "task=stsb")
-    assert "giBERT-30-both stsb s42 | 435.9 M" in regression.stdout, regression.stderr
-    done = call("model=debertav3", "gi.layers=6,12")
-    assert done.returncode == 0, done.stderr
-    assert "giDeBERTaV3-30-both-last6 cola s42 | 460.3 M | 25.2 M" in done.stdout
-    assert "giDeBERTaV3-30-both-last12" in done.stdout
-    wrong = call("model=nope")
-    assert (wrong.returncode, wrong.stdout) == (2, "")
-    assert wrong.stderr.startswith("error: model=nope: no such choice")
+    code, out, _ = call("model=bert", "task=stsb")
+    assert code == 0
+    assert "giBERT-30-both stsb s42 | 435.9 M" in out
+    code, out, _ = call("model=debertav3", "gi.layers=6,12")
+    assert code == 0
+    assert "giDeBERTaV3-30-both-last6 cola s42 | 460.3 M | 25.2 M" in out
+    assert "giDeBERTaV3-30-both-last12" in out
+    code, out, err = call("model=nope")
+    assert (code, out) == (2, "")
+    assert err.startswith("error: model=nope: no such choice")

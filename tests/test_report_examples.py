@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hypothesis import given as for_all
-from hypothesis import settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -27,7 +26,6 @@ def test_mcnemar_of_one_pair_is_the_mid_p_of_the_binomial(gained, lost, same):
 
 
 @for_all(st.lists(st.integers(-4, 4), max_size=10).map(lambda net: np.asarray(net, dtype=int)))
-@settings(deadline=None)
 def test_mcnemar_of_several_pairs_is_the_enumeration_of_all_signs(net):
     sums = np.asarray(
         [
@@ -51,7 +49,6 @@ def test_mcnemar_is_quick_and_finite_on_large_splits():
 
 
 @for_all(st.integers(0, 10**6), st.sampled_from(sorted(metrics.METRICS)))
-@settings(max_examples=40, deadline=None)
 def test_drawn_scores_are_those_of_our_metrics(seed, metric):
     """Each example as often as in one draw, given to the real metric, scores what the bootstrap works with."""
     rng = np.random.default_rng(seed)

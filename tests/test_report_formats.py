@@ -13,6 +13,7 @@ import time
 import numpy as np
 import pytest
 
+from conftest import needs
 from gifine.errors import ExitCode
 from gifine.records import Status
 from gifine.report import __main__ as report
@@ -108,9 +109,9 @@ def test_names_are_no_markup_in_latex():
     assert body.count("{") == body.count("}")
 
 
+@pytest.mark.machine
 def test_latex_is_taken_by_latex(tmp_path, found):
-    if shutil.which("pdflatex") is None:
-        pytest.skip("needs pdflatex")
+    pdflatex = needs("pdflatex")
     document = "\n".join(
         [
             r"\documentclass{article}\usepackage{booktabs}\begin{document}",
@@ -119,7 +120,7 @@ def test_latex_is_taken_by_latex(tmp_path, found):
         ]
     )
     (tmp_path / "report.tex").write_text(document)
-    words = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "report.tex"]
+    words = [pdflatex, "-interaction=nonstopmode", "-halt-on-error", "report.tex"]
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-2000:]
 

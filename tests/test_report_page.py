@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
 from collections import Counter
 from html.parser import HTMLParser
@@ -13,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from conftest import needs
 from gifine.config import GateSide
 from gifine.errors import ExitCode
 from gifine.records import RECORD, Status
@@ -216,10 +216,9 @@ def test_names_stay_text(tmp_path):
     assert any(ODD in each for each in parsed.cells)
 
 
+@pytest.mark.machine
 def test_the_script_is_javascript(parsed, tmp_path):
-    node = shutil.which("node")
-    if node is None:
-        pytest.skip("needs node")
+    node = needs("node")
     (tmp_path / "page.js").write_text(parsed.scripts[0])
     done = subprocess.run([node, "--check", tmp_path / "page.js"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -267,11 +266,9 @@ setTimeout(() => {
 </body>"""
 
 
-@pytest.mark.integration
+@pytest.mark.machine
 def test_a_browser_sorts_filters_and_follows_numbers(found, tmp_path):
-    browser = shutil.which("chromium") or shutil.which("google-chrome")
-    if browser is None:
-        pytest.skip("needs chromium or google-chrome")
+    browser = needs("chromium", "google-chrome")
     (tmp_path / "page.html").write_text(text(found).replace("</body>", USE), encoding="utf-8")
     words = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"]
     # A browser's own requests would be noise here, and have no network in CI to go to.

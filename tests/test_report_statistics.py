@@ -54,7 +54,7 @@ def test_one_pair_says_nothing(few):
 
 
 @for_all(st.lists(scores, min_size=2, max_size=9).map(np.asarray))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=settings().max_examples // 2)
 def test_sign_flip_is_scipys_permutation_test(differences):
     exact = stats.permutation_test(
         (differences, np.zeros(len(differences))),

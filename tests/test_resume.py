@@ -159,7 +159,7 @@ def test_handlers_are_given_back(train):
     assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)] == before
 
 
-@pytest.mark.integration
+@pytest.mark.long
 def test_sigkill_loses_nothing(tmp_path, undisturbed):
     """Killed at three arbitrary moments, in the middle of a write as likely as not, since it saves at every step."""
     command = [sys.executable, "-m", "gifine", *RUN, "train.save_steps=1", f"output_root={tmp_path}"]
@@ -203,7 +203,7 @@ def test_a_signal_that_comes_while_processes_ask_each_other_is_heard_a_step_late
     assert stops == [False, True]
 
 
-@pytest.mark.integration
+@pytest.mark.long
 def test_two_processes_stop_together_when_one_is_signalled(tmp_path):
     """And go on, in the middle of an epoch, with the order and dropout that each would have had; one alone does not."""
 

@@ -41,6 +41,7 @@ def test_coinciding_cells_are_one_run_and_finished_runs_are_skipped(tmp_path):
     assert attempts(folder) == [1] * 6
 
 
+@pytest.mark.long
 def test_two_who_start_the_same_sweep_at_once_do_nothing_twice(tmp_path):
     folder = tmp_path / "sweep"
     words = command(folder, "seed=1,2,3", "hydra.launcher.parallelism=2")
@@ -69,6 +70,7 @@ def test_a_failed_run_hurts_nobody_and_is_retried_on_request_only(tmp_path, caps
     assert attempts(folder) == [2, 2]
 
 
+@pytest.mark.long
 def test_runs_that_are_killed_or_cancelled_go_on_and_ctrl_c_leaves_them(tmp_path, capsys):
     folder = tmp_path / "sweep"
     words = [*LONG, "seed=1,2,3", "hydra.launcher.parallelism=2"]

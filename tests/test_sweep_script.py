@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from conftest import TINY_DEMO
+from conftest import TINY_DEMO, needs
 from gifine import cli
 from gifine.errors import ExitCode
 from gifine.sweep import script
@@ -109,12 +109,13 @@ def test_every_other_key_has_its_directive(tmp_path):
     assert "srun --kill-on-bad-exit=1 --cpus-per-task=3 --label python3" in text
 
 
+@pytest.mark.machine
 @pytest.mark.parametrize(("line", "code"), [("false", 1), ("true", 0)])
 def test_a_setup_line_that_fails_ends_the_job(tmp_path, line, code):
     (tmp_path / "srun").write_text("#!/bin/sh\necho started\n")
     (tmp_path / "srun").chmod(0o755)
     text = written(SlurmConfig(setup=[f'export PATH="{tmp_path}:$PATH"', line]), tmp_path)
-    done = subprocess.run(["bash", "-c", text], capture_output=True, text=True, check=False)
+    done = subprocess.run([needs("bash"), "-c", text], capture_output=True, text=True, check=False)
     assert done.returncode == code
     assert done.stdout == ("" if code else "started\n")
 

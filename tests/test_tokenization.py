@@ -197,7 +197,7 @@ TEXTS = st.lists(PLAIN | DECOMPOSED | st.sampled_from([" ", "  ", "the", "\t", "
 )
 
 
-@settings(max_examples=400, deadline=None, derandomize=True)
+@settings(max_examples=4 * settings().max_examples)
 @given(text=TEXTS)
 def test_any_text_has_the_ids_of_sentencepiece(mended, processor, text):
     ours, reference = ids(mended, text), processor.encode(text)

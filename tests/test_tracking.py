@@ -123,7 +123,7 @@ def test_a_server_out_of_reach_costs_seconds_and_leaves_files_to_sync(train, mon
         monkeypatch.setenv("WANDB_API_KEY", KEY)
         clock = time.monotonic()
         result = train(*OFFLINE, "tracking.mode=online")
-    assert time.monotonic() - clock < 20
+    assert time.monotonic() - clock < 60, "20 to start and 20 to finish"
     assert "offline, for `python -m gifine.sync`" in caplog.text
     assert history(inspect(result.folder))
     for path in result.folder.rglob("*"):

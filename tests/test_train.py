@@ -294,6 +294,7 @@ def test_bf16_is_refused_on_a_cpu_without_it(train, flags, valid, monkeypatch):
             train(*words)
 
 
+@pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("side", ["none", "both"])
 def test_accumulated_batches_are_one_large_batch(train, side):
     """Where examples do not depend on each other: without dropout, and with a threshold of their own."""
@@ -303,7 +304,7 @@ def test_accumulated_batches_are_one_large_batch(train, side):
     two = train(*TINY_DEMO, *words, "train.batch_size=4", "train.gradient_accumulation=2", "train.epochs=1")
     for key in ("loss", "grad_norm"):
         ours, theirs = ([line[key] for line in curve(run.folder) if key in line] for run in (one, two))
-        assert ours == pytest.approx(theirs, rel=1e-3)
+        assert ours == pytest.approx(theirs, rel=1e-10)
 
 
 def test_seed_recipe_is_the_original_script(train):
