@@ -140,9 +140,10 @@ def test_hub(tokenizer, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
-        ({"names": ["not_entailment", "entailment"]}, "its labels are .* those of task=rte are"),
+        ({"names": ["not_entailment", "entailment"]}, "its labels are .* those of the task are"),
         ({"labels": [1, -1]}, "row 1: label -1 is none of 0 … 1"),
-        ({"column": "premise"}, "no column sentence1; columns: premise, sentence2"),
+        ({"labels": [1, None]}, r"nyu-mll/glue/rte/train, row 1: no label \(null\)"),
+        ({"column": "premise"}, "no column 'sentence1'.*; columns: premise, sentence2"),
     ],
 )
 def test_hub_data_of_another_form_is_refused(tokenizer, tmp_path, monkeypatch, answer, said):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from pathlib import Path
+from typing import Any
 
 import hydra
 from hydra.core.config_store import ConfigStore
@@ -15,11 +17,13 @@ from omegaconf.errors import OmegaConfBaseException
 
 from gifine import checks, recipes
 from gifine.conf_dir import conf_dir
-from gifine.config import RunConfig
+from gifine.config import RunConfig, TaskConfig
 from gifine.errors import ConfigError
 
 ConfigStore.instance().store(name="schema", node=RunConfig)
-
+_QUOTE_IT = (
+    'no text; quote it, as "no" or "1.0": YAML takes yes, no, on and off for truth values, and digits for numbers'
+)
 
 recipes.register(conf_dir())
 
@@ -58,11 +62,37 @@ def typed(cfg: DictConfig) -> RunConfig:
             raise ConfigError(*problems)
         # Anew over the schema: what an interpolation gives has not been held against the types.
         plain = OmegaConf.to_container(cfg, resolve=True)
+        assert isinstance(plain, dict)
+        problems = list(_no_texts(plain["task"]))
+        if problems:
+            raise ConfigError(*problems)
         config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(RunConfig), plain))
     except OmegaConfBaseException as error:
         raise ConfigError(one_line(error)) from error
     assert isinstance(config, RunConfig)
     return config
+
+
+def _no_texts(task: dict[str, Any]) -> Iterator[str]:
+    """Entries of a task's lists that YAML or Hydra takes for something other than text: `[no, yes]` for truth values.
+
+    Of the columns, which may be positions, numbers become the text that they are known as.
+    """
+    for name in (f.name for f in fields(TaskConfig) if f.type == "list[Text]"):
+        other = [_as_yaml(entry) for entry in task[name] if not isinstance(entry, str)]
+        if other:
+            yield f"task.{name}: {', '.join(other)}: {_QUOTE_IT}"
+    for split, place in task["splits"].items():
+        columns = place["columns"]
+        for ours, theirs in columns.items():
+            if isinstance(theirs, int) and not isinstance(theirs, bool):
+                columns[ours] = str(theirs)
+            elif not isinstance(theirs, str):
+                yield f"task.splits.{split}.columns.{ours}={_as_yaml(theirs)}: {_QUOTE_IT}"
+
+
+def _as_yaml(value: object) -> str:
+    return json.dumps(value) if value is None or isinstance(value, bool) else str(value)
 
 
 def opened(word: str) -> str:
