@@ -67,8 +67,9 @@ def rows(examples: datasets.Dataset, columns: Columns, where: HubSplit) -> list[
         DataError: with the number of a row whose texts are none, or whose label does not fit.
     """
     classes = None if columns.label is None else getattr(examples.features[columns.label], "names", None)
-    found = []
-    for idx, cells in enumerate(examples.select_columns(columns.names).to_list()):
+    read, found = examples.select_columns(columns.names), []
+    assert isinstance(read, datasets.Dataset)
+    for idx, cells in enumerate(read.to_list()):
         if classes is not None:
             number = cells[columns.label]
             if number is not None and number not in range(len(classes)):

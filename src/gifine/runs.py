@@ -110,10 +110,11 @@ def _relocated(folder: Path, config: RunConfig, data_dir: Path | None) -> RunCon
     if not data_dir.expanduser().is_dir():
         raise RunError(f"--data-dir {data_dir}: no such folder")
     if files.train is not None:
-        own = {split: getattr(files, split) for split in ("train", "validation", "test")}
-        tails = _tails([path for path in own.values() if path is not None])
-        moved = {split: str(data_dir / tails[path]) for split, path in own.items() if path is not None}
-        return replace(config, task=replace(config.task, files=replace(files, **moved)))
+        own = [path for path in (files.train, files.validation, files.test) if path is not None]
+        moved = {path: str(data_dir / tail) for path, tail in _tails(own).items()}
+        train, validation, test = (moved.get(path or "") for path in (files.train, files.validation, files.test))
+        files = replace(files, train=train, validation=validation, test=test)
+        return replace(config, task=replace(config.task, files=files))
     if data.source is not DataSource.glue_dir:
         raise RunError(f"{folder}: read its data from data={data.source.value}, so --data-dir does not go with it")
     return replace(config, data=replace(config.data, dir=str(data_dir)))
