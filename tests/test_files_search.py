@@ -14,7 +14,7 @@ import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from unittest import mock
 
 import pandas as pd
@@ -36,6 +36,8 @@ letters = st.sampled_from([*'ab1 "",,\t\t\n\n\r\'\\#;|éü', "😀", "\u2028", "
 words = st.sampled_from(["NA", "nan", "null", "None", "", "1", "true", "2020-01-01", '"', '""', '"a"', "a, b", "a\nb"])
 texts = st.one_of(st.text(letters, max_size=8), st.text("ab ", max_size=8), words)
 columns = st.sampled_from(["sentence", "text", "label", "idx", "my text", 'a "b"', "a,b", "a\tb", "ü", "1", "length"])
+
+STYLES: list[Literal[0, 1, 2]] = [csv.QUOTE_MINIMAL, csv.QUOTE_ALL, csv.QUOTE_NONNUMERIC]
 
 # Of a task's labels each value with the id that it stands for, or None where it has to be refused.
 LABELS: dict[tuple[str, ...], list[tuple[Any, float | None]]] = {
@@ -88,7 +90,7 @@ def written_files(draw: st.DrawFn) -> File:
 def delimited(draw: st.DrawFn, cells: dict[str, list[Any]], delimiter: str) -> tuple[str, Quoting]:
     writer = draw(st.sampled_from(["pandas", "pyarrow", "csv", "plain"]))
     end = draw(st.sampled_from(["\n", "\r\n", "\r"]))
-    style = draw(st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL, csv.QUOTE_NONNUMERIC]))
+    style = draw(st.sampled_from(STYLES))
     event(f"{writer} {delimiter!r}")
     rows = list(zip(*cells.values(), strict=True))
     if writer == "plain":
@@ -243,7 +245,7 @@ TASK = {
 }
 
 
-@settings(max_examples=max(settings.default.max_examples // 20, 5), deadline=None)
+@settings(max_examples=max(settings().max_examples // 20, 5), deadline=None)
 @given(
     changes=st.dictionaries(
         st.sampled_from([*TASK, "label", "files", "test_splits", "submission_labels"]), YAML, min_size=1

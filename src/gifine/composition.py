@@ -101,8 +101,11 @@ def opened(word: str) -> str:
 
 
 def one_line(error: BaseException) -> str:
-    wrapped = r"^(In '[^']*': |ConfigError raised while resolving interpolation: )"  # by OmegaConf, around the message
-    return re.sub(wrapped, "", str(error).strip().split("\n")[0])
+    text = re.sub(r"^In '[^']*': ", "", str(error).strip())  # by Hydra and OmegaConf, around the message
+    text = re.sub(
+        r"^(\w+ raised while composing config:\n|ConfigError raised while resolving interpolation: )", "", text
+    )
+    return text.split("\n")[0]
 
 
 def _choices_or_give(key: str) -> str:
