@@ -160,6 +160,7 @@ def folder(tmp_path_factory) -> Path:
     return tmp_path_factory.mktemp("search")
 
 
+@settings(deadline=None)
 @given(file=written_files())
 @pytest.mark.filterwarnings("ignore::pandas.errors.ParserWarning")
 def test_rows_are_those_that_pandas_reads_or_refused_with_their_line(folder, file):
@@ -199,6 +200,7 @@ def broken(draw: st.DrawFn) -> tuple[str, bytes]:
     return draw(st.sampled_from([file.suffix, file.suffix, ".csv", ".tsv", ".json", ".jsonl"])), content
 
 
+@settings(deadline=None)
 @given(
     case=broken(),
     labels=st.sampled_from(list(LABELS)),

@@ -10,6 +10,7 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
+import datasets
 import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
@@ -18,8 +19,10 @@ import gifine.models  # noqa: F401 - registers the gated models
 from conftest import TINY_DEMO, TINY_MODEL
 from gifine import cli, identity, predict, records, submission
 from gifine import train as training
+from gifine.config import DataSource
 from gifine.errors import ExitCode
 from gifine.records import Status
+from gifine.runs import read as read_runs
 
 SENTENCES = ["a dog sleeps", "the boy sees a cat near the house", "the girls run", "a cat", "the man who sleeps runs"]
 SPREAD = ["model.config_overrides.initializer_range=0.5", "train.save_model=true"]  # predictions that differ
@@ -216,7 +219,7 @@ def test_what_needs_no_diagnostic_set_does_without(command, runs, glue, sample, 
     assert command(runs["mnli"], "--data-dir", moved)[0] == ExitCode.DONE
     folder = runs["mnli"] / "submission"
     assert sorted(path.name for path in folder.iterdir()) == ["MNLI-m.tsv", "MNLI-mm.tsv"]
-    assert f"{runs['mnli']}: no AX.tsv without {moved}/diagnostic/diagnostic.tsv" in caplog.text
+    assert f"{runs['mnli']}: no AX.tsv: no file {moved}/diagnostic/diagnostic.tsv" in caplog.text
     code, _, err = command(runs["mnli"], "--data-dir", moved, "--zip", tmp_path / "s.zip")
     assert code == ExitCode.BAD_INPUT, "a zip lacks nothing unasked"
     assert "AX.tsv; --fill SAMPLE takes them" in err
@@ -224,6 +227,20 @@ def test_what_needs_no_diagnostic_set_does_without(command, runs, glue, sample, 
     assert code == ExitCode.DONE
     assert "from the sample, not from a run: " in out
     assert "AX.tsv" in out
+
+
+def test_what_the_hub_lacks_of_several_test_sets_is_left_out(runs, monkeypatch, caplog):
+    def load_dataset(path, name, **_):
+        if name == "ax":
+            raise ConnectionError
+        return datasets.Dataset.from_dict({})
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    (run,) = read_runs([runs["mnli"]])
+    run.config.data.source = DataSource.hub
+    _, names = predict._with_tests(run)
+    assert list(names.values()) == ["MNLI-m.tsv", "MNLI-mm.tsv"]
+    assert "no AX.tsv: nyu-mll/glue (ax, test): Hub not reachable" in caplog.text
 
 
 def test_missing_test_files_are_said_before_anything_is_predicted(command, runs, glue, tmp_path):

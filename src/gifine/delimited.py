@@ -18,7 +18,6 @@ from gifine.rows import Columns, label_id
 
 Record = tuple[str, dict[str, str]]  # where it stands, for error messages; its cells by their columns
 
-_QUOTED_QUOTE = re.compile(r'"(?:[^"]|"")*""(?:[^"]|"")*"')  # nobody writes that without meaning to quote
 _KEY = "task.files.quoting"
 _STANDARD = f"{_KEY}=standard reads it as quoting"
 _NONE = f"{_KEY}=none takes quotes for text"
@@ -86,12 +85,20 @@ class _File:
         return None if found is None else len(re.findall(r"\r\n|\n|\r", self.text[: found.end()])) + 1
 
     def has_quoted_quotes(self) -> bool:
+        """Is there a cell `"a ""b"" c"`, which nobody writes without meaning to quote?"""
         lines = self.text.split("\r" if self.old_mac else "\n")
-        return any(map(_QUOTED_QUOTE.fullmatch, (cell for line in lines for cell in line.rstrip("\r").split("\t"))))
+        inner = (
+            cell[1:-1]
+            for line in lines
+            for cell in line.rstrip("\r").split(self.delimiter)
+            if len(cell) > 1 and cell[0] == cell[-1] == '"'
+        )
+        return any('""' in cell and '"' not in cell.replace('""', "") for cell in inner)
 
     def _rows(self, rows: Iterator[tuple[int, list[str]]]) -> Iterator[Record]:
         """With the names of the header, which is the first row that is not an empty line."""
         header: list[str] = []
+        places: dict[str, int] = {}
         empty = None  # the last empty line, where that could be a row
         for line, cells in rows:
             where = f"{self.path}, line {line}"
@@ -100,13 +107,14 @@ class _File:
             elif not header:
                 header = cells
                 self.columns.check(header, where)
-                self.position = None if self.columns.label is None else header.index(self.columns.label)
+                places = {name: header.index(name) for name in self.columns.names}
+                self.position = None if self.columns.label is None else places[self.columns.label]
             elif empty is not None:
                 raise DataError(f'{empty}: an empty line between rows of one column; an empty text is written ""')
             elif len(cells) != len(header):
                 raise DataError(f"{where}: {len(cells)} columns where {len(header)} are expected")
             else:
-                yield where, dict(zip(header, cells, strict=True))
+                yield where, {name: cells[place] for name, place in places.items()}
 
     def _unquoted_cells(self, *, strictly: bool) -> Iterator[tuple[int, list[str]]]:
         for number, whole in enumerate(self.text.split("\r" if self.old_mac else "\n"), 1):
@@ -124,8 +132,7 @@ class _File:
         width = 0
         try:
             for cells in reader:
-                own, start = (start, lines[start : reader.line_num]), reader.line_num
-                line, spanned = own[0] + 1, own[1]
+                line, spanned, start = start + 1, lines[start : reader.line_num], reader.line_num
                 width = width or len(cells)
                 if strictly and spanned[-1].endswith("\r") and not self.old_mac:
                     raise self._stray_return(line)

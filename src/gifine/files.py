@@ -13,6 +13,7 @@ from gifine.config import Quoting
 from gifine.errors import DataError
 from gifine.rows import Columns, Row, read_text, shown
 
+_LINES = "an object a line is JSON Lines: name the file .jsonl"
 _Record = tuple[str, dict[str, Any]]  # where it stands, for error messages; its cells
 
 
@@ -53,7 +54,9 @@ def _delimited(
 def _json(path: Path, text: str, columns: Columns, _: Quoting) -> Iterator[_Record]:
     objects = _parse(text, path, line=1)
     if not isinstance(objects, list):
-        raise DataError(f"{path}: holds one {type(objects).__name__}, not a list of objects")
+        is_row = isinstance(objects, dict) and objects.keys() >= set(columns.names)
+        advice = f"; {_LINES}" if is_row else ""
+        raise DataError(f"{path}: holds one {type(objects).__name__}, not a list of objects{advice}")
     for number, cells in enumerate(objects, start=1):
         yield _object(cells, f"{path}, object {number}", columns)
 
@@ -92,7 +95,7 @@ def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _other_suffix(text: str, path: Path, error: json.JSONDecodeError) -> str:
     """What the file may be, if its suffix is that of the other kind of JSON."""
     if path.suffix.lower() == ".json" and error.msg == "Extra data" and text.lstrip().startswith("{"):
-        return "; an object a line is JSON Lines: name the file .jsonl"
+        return f"; {_LINES}"
     if path.suffix.lower() == ".jsonl" and text.lstrip().startswith("["):
         return "; a list of objects over several lines is JSON: name the file .json"
     return ""

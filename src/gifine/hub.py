@@ -45,7 +45,7 @@ def load_split(split: HubSplit, cache: Path | None = None) -> datasets.Dataset:
             f"{split.path} ({split.name}, {split.split}): Hub not reachable and not in its cache; prefetch it on a "
             "machine with internet, or give the official files by data=glue_dir data.dir=FOLDER"
         ) from error
-    except (DatasetsError, ValueError) as error:  # no such config, no such split, files of different columns, …
+    except (DatasetsError, ValueError, RuntimeError) as error:  # no such config or split, columns that differ, a script
         cause = error.__cause__ or error  # where reading a file failed, what says why
         raise DataError(f"{split.path} ({split.name}, {split.split}): {first_line(cause)}") from error
     assert isinstance(examples, datasets.Dataset)

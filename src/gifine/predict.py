@@ -93,25 +93,32 @@ def _predict_all(args: Namespace) -> ExitCode:
 def _with_tests(run: Run) -> tuple[Run, dict[str, str]]:
     """A run and the file for each of its test splits; of several, those whose data are there."""
     names = submission.names(run.config.task)
-    absent = {split: path for split in names if (path := _absent(run, split)) is not None}
+    absent = {} if len(names) == 1 else {split: why for split in names if (why := _absent(run, split)) is not None}
     if len(absent) == len(names):
         return run, names  # and reading them says what is wrong
-    for split, path in absent.items():
-        log.warning("%s: no %s without %s", run.folder, names[split], path)
+    for split, why in absent.items():
+        log.warning("%s: no %s: %s", run.folder, names[split], why)
     return run, {split: name for split, name in names.items() if split not in absent}
 
 
 def _absent(run: Run, split: str) -> str | None:
-    """What is not there of a test split, if it is the official file or the copy in a prefetched folder."""
+    """Where a test split was looked for, if it is not there: in the official files, a prefetched folder or the Hub."""
     task, data = run.config.task, run.config.data
-    if task.files.train is not None or data.source is DataSource.demo:
-        return None
     if run.prefetched is not None:
-        return None if run.prefetched.has_split(run.config, split) else f"the test set {split} in {run.prefetched.path}"
-    if data.source is not DataSource.glue_dir or data.dir is None:
+        return None if run.prefetched.has_split(run.config, split) else f"{run.prefetched.path} lacks {split}"
+    if data.source is DataSource.glue_dir and data.dir is not None:
+        places = [Path(data.dir).expanduser() / name for name in needs.tsv_names(task, split, allow_partial=True)]
+        return None if not places or any(place.is_file() for place in places) else f"no file {places[0]}"
+    where = needs.hub_split(task, split) if data.source is DataSource.hub else None
+    if where is None:
         return None
-    places = [Path(data.dir).expanduser() / name for name in needs.tsv_names(task, split, allow_partial=True)]
-    return str(places[0]) if places and not any(place.is_file() for place in places) else None
+    from gifine import hub  # datasets: seconds
+
+    try:
+        hub.load_split(where)
+    except DataError as error:
+        return str(error)
+    return None
 
 
 def _with_file(args: Namespace) -> list[tuple[Run, dict[str, str]]]:

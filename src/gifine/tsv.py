@@ -59,6 +59,7 @@ def read(
     if not lines:
         raise DataError(f"{path} has a header but no rows")
     wanted.check(names, f"{path}, line 1")
+    places = {name: names.index(name) for name in wanted.names}
 
     rows: list[Row] = []
     for idx, line in enumerate(lines):
@@ -68,7 +69,7 @@ def read(
         where = f"{path}, line {idx + 1 + header}"
         if len(cells) != width:
             raise DataError(f"{where}: {len(cells)} columns where {width} are expected")
-        rows.append(wanted.row(dict(zip(names, cells, strict=True)), idx, where))
+        rows.append(wanted.row({name: cells[place] for name, place in places.items()}, idx, where))
     if len(rows) < len(lines):
         log.warning("%s: skipped %d of %d rows, they lack columns", path, len(lines) - len(rows), len(lines))
     return rows
