@@ -228,7 +228,8 @@ YAML = st.recursive(
         st.integers(-2, 5),
         st.floats(),
         st.dates(),
-        st.sampled_from(["bad", "good", "accuracy", "label", "sentence", "no", "${seed}", "${nope}", "???", "", " "]),
+        st.sampled_from(["bad", "good", "accuracy", "label", "sentence", "no", "???", "", " "]),
+        st.sampled_from(["${seed}", "${nope}", "${task.name}", "${task.hub}", "${data}"]),
         st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]), max_size=4),
     ),
     lambda inner: st.one_of(

@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any
 
 import hydra
 from hydra.core.config_store import ConfigStore
@@ -62,31 +61,29 @@ def typed(cfg: DictConfig) -> RunConfig:
             raise ConfigError(*problems)
         # Anew over the schema: what an interpolation gives has not been held against the types.
         plain = OmegaConf.to_container(cfg, resolve=True)
-        assert isinstance(plain, dict)
-        problems = list(_no_texts(plain["task"]))
-        if problems:
-            raise ConfigError(*problems)
         config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(RunConfig), plain))
     except OmegaConfBaseException as error:
         raise ConfigError(one_line(error)) from error
     assert isinstance(config, RunConfig)
+    problems = list(_no_texts(config.task))
+    if problems:
+        raise ConfigError(*problems)
     return config
 
 
-def _no_texts(task: dict[str, Any]) -> Iterator[str]:
+def _no_texts(task: TaskConfig) -> Iterator[str]:
     """Entries of a task's lists that YAML or Hydra takes for something other than text: `[no, yes]` for truth values.
 
     Of the columns, which may be positions, numbers become the text that they are known as.
     """
-    for name in (f.name for f in fields(TaskConfig) if f.type == "list[Text]"):
-        other = [_as_yaml(entry) for entry in task[name] if not isinstance(entry, str)]
+    for name in (f.name for f in fields(task) if f.type == "list[Text]"):
+        other = [_as_yaml(entry) for entry in getattr(task, name) if not isinstance(entry, str)]
         if other:
             yield f"task.{name}: {', '.join(other)}: {_QUOTE_IT}"
-    for split, place in task["splits"].items():
-        columns = place["columns"]
-        for ours, theirs in columns.items():
+    for split, place in task.splits.items():
+        for ours, theirs in place.columns.items():
             if isinstance(theirs, int) and not isinstance(theirs, bool):
-                columns[ours] = str(theirs)
+                place.columns[ours] = str(theirs)
             elif not isinstance(theirs, str):
                 yield f"task.splits.{split}.columns.{ours}={_as_yaml(theirs)}: {_QUOTE_IT}"
 
