@@ -137,13 +137,21 @@ def run_glue_command(script: Path, ours: RunConfig, scratch: Path) -> list[str]:
     files = {}
     for option, split in (("train", ours.task.train_split), ("validation", ours.task.evaluation_splits[0])):
         files[option] = scratch / f"{option}.csv"
-        layout, labels, label = ours.task.splits[split], ours.task.labels, ours.task.label
+        layout, task = ours.task.splits[split], ours.task
         path = tsv.find(Path(str(ours.data.dir)), str(layout.tsv), allow_partial=True)
-        rows = tsv.read(path, layout.columns, labels=labels, label=label, header=layout.header, skip_short_rows=True)
+        rows = tsv.read(
+            path,
+            layout.columns,
+            inputs=task.inputs,
+            labels=task.labels,
+            label=task.label,
+            header=layout.header,
+            skip_short_rows=True,
+        )
         with files[option].open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file)
             writer.writerow([*ours.task.inputs, "label"])
-            writer.writerows([[*(row[name] for name in ours.task.inputs), row[label]] for row in rows])
+            writer.writerows([[*row.texts, row.label] for row in rows])
     options: dict[str, object] = {
         "model_name_or_path": model,
         "train_file": files["train"],

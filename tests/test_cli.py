@@ -123,6 +123,17 @@ def test_config_overrides_take_any_key_in_both_spellings(started, command):
         (["task=stsb", "task.metrics=[accuracy]"], "metric accuracy needs classes; for regression: pearson, spearman"),
         (["task.select_by=f1"], "task.select_by=f1: must be one of task.metrics=['matthews']"),
         (["task.labels=[yes]"], "two or more different names"),
+        (["task.labels=[false,true]"], "task.labels: false, true: no text; quote it"),
+        (["task.labels=[1.0,0.0]"], 'task.labels: 1.0, 0.0: no text; quote it, as "no" or "1.0"'),
+        (["task.labels=['1','1.0']"], "task.labels: '1' and '1.0' are the same number"),
+        (["task.labels=[a,' b']"], "task.labels: ' b': a name is not empty and has no blanks at its ends"),
+        (["task.inputs=[null]"], "task.inputs: null: no text; quote it"),
+        (["task.submission_labels=[0,1]"], "task.submission_labels: 0, 1: no text; quote it"),
+        (["task.splits.train.columns.label=true"], "task.splits.train.columns.label=true: no text; quote it"),
+        (["task.inputs=[label]"], "task.inputs=['label'], task.label=label: 'label' is there twice"),
+        (["task.inputs=[a,a]"], "'a' is there twice"),
+        (["task.files.quoting=maybe"], "expected one of [auto, none, standard]"),
+        (["--multirun", "task.labels=[[false,true],[a,b]]"], "no text; quote it"),
         (["train.learning_rate=nan"], "train.learning_rate=nan: must be above 0"),
         (["train.warmup=10.5"], "train.warmup=10.5: a fraction below 1, or a whole number of steps"),
         (["train.evaluate=steps"], "train.evaluate=steps: needs train.evaluate_steps"),
@@ -133,6 +144,10 @@ def test_config_overrides_take_any_key_in_both_spellings(started, command):
         (["seed=-1"], "seed=-1: must be in 0"),
         (["model.name=${nope}"], "Interpolation key 'nope' not found"),
         (["train.epochs=${task.name}"], "Value 'cola' of type 'str' could not be"),
+        (["task.labels=${seed}"], "error: "),
+        (["task.splits=${seed}"], "error: "),
+        (["task.splits.train=${task.hub}"], "error: "),
+        (["task.splits.train.columns=${seed}"], "error: "),
         (["model.sizes=${seed}"], "Cannot assign int to Dict[str, SizeConfig]"),
         (["prefetch=/no/such"], "prefetch=/no/such: no such folder; python -m gifine.prefetch makes and fills it"),
         (["--config-dir", "/no/such"], "--config-dir /no/such: no such folder"),
@@ -147,6 +162,53 @@ def test_bad_input_is_one_message_and_exit_code_2(command, started, words, said)
     assert said in err
     assert "Traceback" not in err
     assert not started, "nothing may be trained on bad input"
+
+
+LISTS = """
+name: own
+inputs: [off]
+labels: [no, yes]
+metrics: [1]
+select_by: accuracy
+hub: {path: own/data}
+splits: {train: {hub: train, columns: {'off': 1.5, label: 3}}, validation: {hub: validation}}
+"""
+
+
+def test_yamls_own_truths_are_no_names(command, started, tmp_path):
+    (tmp_path / "task").mkdir()
+    (tmp_path / "task" / "own.yaml").write_text(LISTS)
+    words = ["--config-dir", str(tmp_path), "task=own"]
+    code, err = command(*words)
+    assert code == ExitCode.BAD_INPUT
+    assert [line.strip().split(": no text")[0] for line in err.splitlines()] == [
+        "error:",
+        "task.inputs: false",
+        "task.labels: false, true",
+        "task.metrics: 1",
+        "task.splits.train.columns.off=1.5",
+    ]
+    quoted = LISTS.replace("[no, yes]", '["no", yes ]').replace("[off]", "['off']").replace("[1]", "[accuracy]")
+    quoted = quoted.replace("yes ]", "'yes']").replace("1.5", "1")
+    (tmp_path / "task" / "own.yaml").write_text(quoted)
+    assert command(*words, "--cfg", "job")[0] == ExitCode.DONE
+    assert command(*words)[0] == ExitCode.DONE
+    task = started[0].task
+    assert (task.inputs, task.labels) == (["off"], ["no", "yes"])
+    assert task.splits["train"].columns == {"off": "1", "label": "3"}
+
+
+def test_yamls_own_truths_are_no_columns(command, tmp_path):
+    (tmp_path / "task").mkdir()
+    (tmp_path / "task" / "own.yaml").write_text(LISTS.replace("'off': 1.5", "off: text"))
+    _, err = command("--config-dir", str(tmp_path), "task=own")
+    assert err == "error: task=own: Key False (bool) is incompatible with (str)\n"
+
+
+def test_words_on_the_command_line_are_text(command, started):
+    """Hydra's grammar has no truth values but true and false."""
+    assert command("task.labels=[no,yes]")[0] == ExitCode.DONE
+    assert started[0].task.labels == ["no", "yes"]
 
 
 def test_all_problems_are_reported_at_once(command):

@@ -11,7 +11,7 @@ import datasets
 import pytest
 
 from gifine import cli, data, demo
-from gifine.config import DataConfig, DataSource, TaskConfig
+from gifine.config import DataConfig, DataSource, FilesConfig, Quoting, TaskConfig
 from gifine.errors import DataError, OutputError
 
 
@@ -140,9 +140,10 @@ def test_hub(tokenizer, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
-        ({"names": ["not_entailment", "entailment"]}, "its labels are .* those of task=rte are"),
+        ({"names": ["not_entailment", "entailment"]}, "its labels are .* those of the task are"),
         ({"labels": [1, -1]}, "row 1: label -1 is none of 0 … 1"),
-        ({"column": "premise"}, "no column sentence1; columns: premise, sentence2"),
+        ({"labels": [1, None]}, r"nyu-mll/glue/rte/train, row 1: no label \(null\)"),
+        ({"column": "premise"}, "no column 'sentence1'.*; columns: premise, sentence2"),
     ],
 )
 def test_hub_data_of_another_form_is_refused(tokenizer, tmp_path, monkeypatch, answer, said):
@@ -150,6 +151,60 @@ def test_hub_data_of_another_form_is_refused(tokenizer, tmp_path, monkeypatch, a
     task = cli.config_from(cli.compose(["task=rte"])).task
     with pytest.raises(DataError, match=said):
         data.load(task, DataConfig(source=DataSource.hub, cache_dir=str(tmp_path)), tokenizer, max_length=32)
+
+
+@pytest.mark.parametrize(
+    ("content", "name", "split", "said"),
+    [
+        ("sentence,label\n1,0\n", None, "train", "/default/train, row 0: column 'sentence' holds 1, not text"),
+        ("sentence,label\na,0.5\n", None, "train", "/default/train, row 0: label 0.5 is none of unacceptable, accept"),
+        ("sentence,label\na,\n", None, "train", r"/default/train, row 0: no label \(null\)"),
+        ("text,label\na,0\n", None, "train", "/default/train: no column 'sentence'; columns: text, label"),
+        ("sentence,label\na,0\n", "nope", "train", r" \(nope, train\): BuilderConfig 'nope' not found"),
+        ("sentence,label\na,0\n", None, "dev", r" \(None, dev\): Unknown split \"dev\""),
+        ("", None, "train", r" \(None, train\): "),
+        ('sentence,label\na,b,c\n"', None, "train", r" \(None, train\): .*(tokeniz|pars|columns|EOF)"),
+    ],
+)
+def test_data_set_folders_are_held_against_the_same_rules(tokenizer, tmp_path, content, name, split, said, monkeypatch):
+    """The real library reads them, and guesses the types."""
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "hub")
+    folder = tmp_path / "own"
+    folder.mkdir()
+    (folder / "train.csv").write_text(content)
+    task = cli.config_from(cli.compose(["task=cola"])).task
+    task = replace(task, hub=replace(task.hub, path=str(folder), name=name), train_split=split)
+    task.splits[split] = replace(task.splits["train"], hub=split)
+    with pytest.raises(DataError, match=f"^{folder}{said}") as error:
+        data.load(task, DataConfig(source=DataSource.hub, cache_dir=str(tmp_path)), tokenizer, max_length=32)
+    assert "\n" not in str(error.value)
+
+
+def test_inputs_may_have_the_names_of_our_own_columns(tokenizer, tmp_path, monkeypatch):
+    for name in ("label", "labels", "idx", "length", "input_ids"):
+        answer = datasets.Dataset.from_dict({name: ["a dog", "a cat"], "gold": [1, 0]})
+        monkeypatch.setattr(datasets, "load_dataset", lambda *_, answer=answer, **__: answer)
+        task = replace(cli.config_from(cli.compose(["task=cola"])).task, name=name, inputs=[name], label="gold")
+        source = DataConfig(source=DataSource.hub, cache_dir=str(tmp_path))
+        examples = data.load(task, source, tokenizer, max_length=32)["train"].examples
+        assert examples["labels"][:] == [1, 0]
+        assert examples["input_ids"][:] == tokenizer(["a dog", "a cat"])["input_ids"]
+
+
+def test_empty_texts_are_counted(demo_task, demo_data, tokenizer, tmp_path, caplog):
+    rows = "".join(f'{{"sentence": "{text}", "label": 0}}\n' for text in ("a dog", " ", ""))
+    data.load(own_files(demo_task, tmp_path, rows), demo_data, tokenizer, max_length=32)
+    assert caplog.text.count(": 2 rows have an empty text; the first is row 1, from 0") == 2
+
+
+def test_tokens_do_not_outlive_how_quotes_were_read(demo_task, demo_data, tokenizer, tmp_path):
+    path = tmp_path / "rows.tsv"
+    path.write_text('sentence\tlabel\n"a dog ""sleeps"""\t1\n')
+    found = []
+    for quoting in (Quoting.none, Quoting.standard):
+        task = replace(demo_task, files=FilesConfig(str(path), str(path), quoting=quoting))
+        found.append(data.load(task, demo_data, tokenizer, max_length=32)["train"].examples["input_ids"][0])
+    assert found[0] != found[1]
 
 
 def test_hubs_test_sets_come_without_their_labels(tokenizer, tmp_path, monkeypatch):

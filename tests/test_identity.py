@@ -92,6 +92,15 @@ def test_run_id_knows_a_run_that_weights_come_from_wherever_it_lies(tmp_path):
     assert ids[0] != identity.run_id(config())
 
 
+def test_run_id_knows_how_quotes_were_read_where_that_was_said(tmp_path):
+    (tmp_path / "rows.tsv").touch()
+    files = [f"task.files.{split}={tmp_path}/rows.tsv" for split in ("train", "validation")]
+    ids = [identity.run_id(config(*files, f"task.files.quoting={each}")) for each in ("auto", "none", "standard")]
+    assert ids[0] == identity.run_id(config(*files))
+    assert len(set(ids)) == 3
+    assert identity.run_id(config("task.files.quoting=none")) == identity.run_id(config()), "no file is read"
+
+
 def test_config_comes_back_from_its_record():
     ours = config("gi.layers=6", "model.random_init=true", "++model.config_overrides.hidden_size=64", "train=seed")
     again = identity.from_dict(identity.to_dict(ours))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
+import datasets
 import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
@@ -17,8 +19,10 @@ import gifine.models  # noqa: F401 - registers the gated models
 from conftest import TINY_DEMO, TINY_MODEL
 from gifine import cli, identity, predict, records, submission
 from gifine import train as training
+from gifine.config import DataSource
 from gifine.errors import ExitCode
 from gifine.records import Status
+from gifine.runs import read as read_runs
 
 SENTENCES = ["a dog sleeps", "the boy sees a cat near the house", "the girls run", "a cat", "the man who sleeps runs"]
 SPREAD = ["model.config_overrides.initializer_range=0.5", "train.save_model=true"]  # predictions that differ
@@ -152,6 +156,54 @@ def test_own_files(command, train, tmp_path):
     assert "GLUE takes no mine.tsv, so task=mine goes into no zip" in err
 
 
+def test_own_files_of_one_name_are_not_mixed_up(command, train, tmp_path):
+    """By their folders, in a copy elsewhere, too: dev's rows once were predicted as the test set."""
+    rows = {"train": 8, "dev": 5, "test": 3}
+    for name, number in rows.items():
+        (tmp_path / "rows" / name).mkdir(parents=True)
+        lines = [f"{SENTENCES[n % 5]},{n % 2}" for n in range(number)]
+        (tmp_path / "rows" / name / "data.csv").write_text("\n".join(["sentence,label", *lines]) + "\n")
+    places = zip(("train", "validation", "test"), rows, strict=True)
+    files = [f"task.files.{split}={tmp_path}/rows/{name}/data.csv" for split, name in places]
+    result = train(*TINY_DEMO, *SPREAD, "task=cola", "task.name=mine", "data=hub", *files)
+    (tmp_path / "rows").rename(tmp_path / "moved")
+    assert command(result.folder, "--data-dir", tmp_path / "moved")[0] == ExitCode.DONE
+    assert len(read(result.folder / "submission" / "mine.tsv")) == 3
+
+
+def test_a_new_file_is_predicted(command, runs, tmp_path):
+    """As the official test set is, whose rows it has in another format."""
+    rows = [{"sentence1": left, "sentence2": right} for left, right in PAIRS]
+    path = tmp_path / "new pairs.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert command(runs["rte"])[0] == ExitCode.DONE
+    assert command(runs["rte"], runs["mnli"], "--file", path)[0] == ExitCode.BAD_INPUT, "MNLI's columns are others"
+    code, out, _ = command(runs["rte"], "--file", path)
+    assert (code, out) == (ExitCode.DONE, f"{runs['rte']}/submission/rte-new-pairs.tsv: 50 predictions\n")
+    assert read(runs["rte"] / "submission" / "rte-new-pairs.tsv") == read(runs["rte"] / "submission" / "RTE.tsv")
+
+
+@pytest.mark.parametrize(
+    ("content", "words", "said"),
+    [
+        (None, [], "no file "),
+        ("sentence1\n", [], "no column 'sentence2' (did you mean 'sentence1'?)"),
+        ('sentence1\tsentence2\n"a"\tb\n', [], "line 2: a cell begins with a quote: task.files.quoting=standard"),
+        ('sentence1\tsentence2\n"a"\tb\n', ["--quoting", "maybe"], "invalid choice: 'maybe'"),
+        ("sentence1\tsentence2\n", ["--data-dir", "."], "it goes with neither --zip nor --data-dir"),
+    ],
+)
+def test_a_file_that_cannot_be_predicted_is_one_message(command, finished, tmp_path, content, words, said):
+    path = tmp_path / "new.tsv"
+    if content is not None:
+        path.write_text(content)
+    code, out, err = command(finished["rte"], "--file", path, *words)
+    assert (code, out) == (ExitCode.BAD_INPUT, "")
+    assert err.startswith("error: ")
+    assert said in err
+    assert len(err.splitlines()) == 1
+
+
 def test_a_task_without_a_test_set_is_one_message(command, train):
     result = train(*TINY_DEMO, "train.save_model=true")
     assert command(result.folder) == (
@@ -161,12 +213,42 @@ def test_a_task_without_a_test_set_is_one_message(command, train):
     )
 
 
-def test_a_missing_test_file_is_said_before_anything_is_predicted(command, runs, glue, tmp_path):
+def test_what_needs_no_diagnostic_set_does_without(command, runs, glue, sample, tmp_path, caplog):
     moved = shutil.copytree(glue, tmp_path / "glue")
     (moved / "diagnostic" / "diagnostic.tsv").unlink()
-    code, out, err = command(runs["rte"], runs["mnli"], "--data-dir", moved)
+    assert command(runs["mnli"], "--data-dir", moved)[0] == ExitCode.DONE
+    folder = runs["mnli"] / "submission"
+    assert sorted(path.name for path in folder.iterdir()) == ["MNLI-m.tsv", "MNLI-mm.tsv"]
+    assert f"{runs['mnli']}: no AX.tsv: no file {moved}/diagnostic/diagnostic.tsv" in caplog.text
+    code, _, err = command(runs["mnli"], "--data-dir", moved, "--zip", tmp_path / "s.zip")
+    assert code == ExitCode.BAD_INPUT, "a zip lacks nothing unasked"
+    assert "AX.tsv; --fill SAMPLE takes them" in err
+    code, out, _ = command(runs["mnli"], "--data-dir", moved, "--zip", tmp_path / "s.zip", "--fill", sample)
+    assert code == ExitCode.DONE
+    assert "from the sample, not from a run: " in out
+    assert "AX.tsv" in out
+
+
+def test_what_the_hub_lacks_of_several_test_sets_is_left_out(runs, monkeypatch, caplog):
+    def load_dataset(path, name, **_):
+        if name == "ax":
+            raise ConnectionError
+        return datasets.Dataset.from_dict({})
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    (run,) = read_runs([runs["mnli"]])
+    run.config.data.source = DataSource.hub
+    _, names = predict._with_tests(run)
+    assert list(names.values()) == ["MNLI-m.tsv", "MNLI-mm.tsv"]
+    assert "no AX.tsv: nyu-mll/glue (ax, test): Hub not reachable" in caplog.text
+
+
+def test_missing_test_files_are_said_before_anything_is_predicted(command, runs, glue, tmp_path):
+    moved = shutil.copytree(glue, tmp_path / "glue")
+    (moved / "STS-B" / "test.tsv").unlink()
+    code, out, err = command(runs["rte"], runs["stsb"], "--data-dir", moved)
     assert (code, out) == (ExitCode.BAD_INPUT, "")
-    assert err == f"error: no file {moved}/diagnostic/diagnostic.tsv; {moved}/diagnostic holds: nothing\n"
+    assert err.startswith(f"error: no file {moved}/STS-B/test.tsv; {moved}/STS-B holds: ")
     assert not (runs["rte"] / "submission").exists()
 
 
@@ -236,6 +318,7 @@ def test_two_runs_of_one_task_do_not_share_a_place(command, runs, tmp_path, plac
     [
         (["--incomplete"], "they go with --zip FILE"),
         (["--fill", "sample.zip"], "they go with --zip FILE"),
+        (["--quoting", "none"], "--quoting is that of --file FILE"),
         (["--zip", "a.zip", "--fill", "b.zip", "--incomplete"], "not allowed with argument"),
         (["--zip", "a.zip", "--fill", "/no/such.zip"], "--fill /no/such.zip: no such file or folder"),
         (["--zip", "/"], "--zip /: a folder"),

@@ -323,6 +323,17 @@ def test_what_is_missing_is_said_with_the_command_that_brings_it(command, train,
     train(*TINY_DEMO, *small, f"prefetch={tmp_path / 'pre'}", "train.max_length=24")
 
 
+def test_the_command_says_how_quotes_are_read(tmp_path):
+    """It is part of what the tokens are known by."""
+    prefetched.write(tmp_path, prefetched.Manifest())
+    (tmp_path / "rows.tsv").touch()
+    files = [f"task.files.{split}={tmp_path}/rows.tsv" for split in ("train", "validation")]
+    words = ["task=cola", f"prefetch={tmp_path}", *files, "task.files.quoting=none"]
+    folder = prefetched.open_folder(cli.config_from(cli.compose(words)))
+    assert folder is not None
+    assert "task.files.quoting=none" in str(folder.lacks("tokens"))
+
+
 def test_everything_missing_is_said_at_once(command, tmp_path):
     assert command("prefetch=pre", *TINY_DEMO)[0] == 0
     config = cli.config_from(cli.compose(["prefetch=pre", "task=mnli", "model=debertav3"]))

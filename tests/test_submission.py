@@ -67,7 +67,7 @@ def test_names_of_a_task_that_glue_does_not_have():
     [
         (task("demo"), r"task=demo has no test set: task\.test_splits=\[\], task\.splits has: nothing"),
         (replace(task("rte"), test_splits=["tset"]), r"\['tset'\], task\.splits has: train, validation, test"),
-        (replace(task("rte"), files=FilesConfig("a.csv", "b.csv")), r"no task\.files\.test to predict"),
+        (replace(task("rte"), files=FilesConfig("a.csv", "b.csv")), r"no task\.files\.test; --file FILE"),
     ],
 )
 def test_no_test_set(task, said):

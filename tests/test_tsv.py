@@ -13,9 +13,11 @@ from gifine import tsv
 from gifine.config import TaskConfig
 from gifine.errors import DataError
 from gifine.metrics import CLASSIFICATION_METRICS, REGRESSION_METRICS
+from gifine.rows import Row
 
 TASKS = {path.stem: path for path in (Path(__file__).parents[1] / "conf" / "task").glob("*.yaml")}
 
+INPUTS = ["sentence"]
 COLUMNS = {"sentence": "text", "label": "label"}
 LABELS = ["bad", "good"]
 
@@ -28,13 +30,14 @@ def load_task(name: str) -> TaskConfig:
     return task
 
 
-def read_split(data_dir: Path, task: TaskConfig, split: str, tsv_name: str | None = None) -> list[tsv.Row]:
+def read_split(data_dir: Path, task: TaskConfig, split: str, tsv_name: str | None = None) -> list[Row]:
     place = task.splits[split]
     return tsv.read(
         data_dir / (tsv_name or place.tsv or ""),
         place.columns,
+        inputs=task.inputs,
         labels=task.labels,
-        label=task.label,
+        label=None if split in task.test_splits else task.label,
         header=place.header,
         skip_short_rows=task.skip_short_rows,
     )
@@ -52,42 +55,40 @@ def test_round_trip(tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[s
     path = tmp_path_factory.getbasetemp() / "round_trip.tsv"
     text = newline.join("\t".join(row) for row in [("a", "b", "gold"), *rows])
     path.write_bytes(text.encode("utf-8-sig"))
-    assert tsv.read(path, {"left": "a", "right": "b", "label": "gold"}, labels=LABELS) == [
-        {"left": a, "right": b, "label": LABELS.index(label), "idx": i} for i, (a, b, label) in enumerate(rows)
+    columns = {"label": "gold", "left": "a", "right": "b"}
+    assert tsv.read(path, columns, inputs=["left", "right"], labels=LABELS) == [
+        Row((a, b), i, LABELS.index(label)) for i, (a, b, label) in enumerate(rows)
     ]
 
 
 def test_texts_are_taken_as_they_are(path: Path) -> None:
     texts = ['the " inch sign', '"quoted"', "line\u2028separator", "next\x85line", "lone\rreturn", " spaces ", ""]
     path.write_bytes("".join(f"{text}\t1\n" for text in ["text", *texts]).replace("\t1", "\tlabel", 1).encode())
-    assert [row["sentence"] for row in tsv.read(path, COLUMNS, labels=LABELS)] == texts
+    assert [row.texts[0] for row in tsv.read(path, COLUMNS, inputs=INPUTS, labels=LABELS)] == texts
 
 
 def test_columns_by_position(path: Path) -> None:
     path.write_text("src\t1\t\tIt rains.\nsrc\t0\t*\tRains it it.")
-    rows = tsv.read(path, {"sentence": "3", "label": "1"}, labels=LABELS, header=False)
-    assert rows == [
-        {"sentence": "It rains.", "label": 1, "idx": 0},
-        {"sentence": "Rains it it.", "label": 0, "idx": 1},
-    ]
+    rows = tsv.read(path, {"sentence": "3", "label": "1"}, inputs=INPUTS, labels=LABELS, header=False)
+    assert rows == [Row(("It rains.",), 0, 1), Row(("Rains it it.",), 1, 0)]
 
 
 def test_test_files_have_no_label(path: Path) -> None:
     path.write_bytes(b"index\ttext\r\n0\tIt rains.\r\n1\tIt snows.\r\n")
-    rows = tsv.read(path, {"sentence": "text"}, labels=LABELS)
-    assert rows == [{"sentence": "It rains.", "idx": 0}, {"sentence": "It snows.", "idx": 1}]
+    rows = tsv.read(path, {"sentence": "text"}, inputs=INPUTS, labels=LABELS, label=None)
+    assert rows == [Row(("It rains.",), 0), Row(("It snows.",), 1)]
 
 
 def test_regression_labels_are_floats(path: Path) -> None:
     path.write_text("text\tlabel\nIt rains.\t3.250\n")
-    assert tsv.read(path, COLUMNS, labels=[]) == [{"sentence": "It rains.", "label": 3.25, "idx": 0}]
+    assert tsv.read(path, COLUMNS, inputs=INPUTS, labels=[]) == [Row(("It rains.",), 0, 3.25)]
 
 
 def test_short_rows_are_skipped_and_counted(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path.write_text("text\tlabel\nfirst\t1\ntorn\nthird\t0\n")
     with caplog.at_level(logging.WARNING):
-        rows = tsv.read(path, COLUMNS, labels=LABELS, skip_short_rows=True)
-    assert [(row["sentence"], row["idx"]) for row in rows] == [("first", 0), ("third", 2)]
+        rows = tsv.read(path, COLUMNS, inputs=INPUTS, labels=LABELS, skip_short_rows=True)
+    assert [(row.texts[0], row.idx) for row in rows] == [("first", 0), ("third", 2)]
     assert "skipped 1 of 3 rows" in caplog.text
 
 
@@ -100,25 +101,26 @@ def test_short_rows_are_skipped_and_counted(path: Path, caplog: pytest.LogCaptur
         ("text\tlabel\nfirst\tgod\n", r"line 2: label 'god' is none of bad, good, 0, 1 \(did you mean 'good'\?\)"),
         ("texts\tlabel\nfirst\t1\n", r"line 1: no column 'text' \(did you mean 'texts'\?\); columns: texts, label"),
         ("text\tlabel\n", "has a header but no rows"),
+        ("text\ttext\tlabel\nfirst\tsecond\t1\n", "line 1: two columns have the name 'text'"),
     ],
 )
 def test_errors_name_the_line(path: Path, content: str, message: str) -> None:
     path.write_text(content)
     with pytest.raises(DataError, match=message) as error:
-        tsv.read(path, COLUMNS, labels=LABELS)
+        tsv.read(path, COLUMNS, inputs=INPUTS, labels=LABELS)
     assert str(path) in str(error.value)
 
 
 def test_surplus_columns_are_never_skipped(path: Path) -> None:
     path.write_text("text\tlabel\nstray\ttab\t1\n")
     with pytest.raises(DataError, match="3 columns"):
-        tsv.read(path, COLUMNS, labels=LABELS, skip_short_rows=True)
+        tsv.read(path, COLUMNS, inputs=INPUTS, labels=LABELS, skip_short_rows=True)
 
 
 def test_positions_out_of_range(path: Path) -> None:
     path.write_text("It rains.\t1\n")
     with pytest.raises(DataError, match="no column '3'; columns: 0, 1"):
-        tsv.read(path, {"sentence": "3", "label": "1"}, labels=LABELS, header=False)
+        tsv.read(path, {"sentence": "3", "label": "1"}, inputs=INPUTS, labels=LABELS, header=False)
 
 
 def test_find_prefers_the_full_file(tmp_path: Path) -> None:
@@ -191,16 +193,16 @@ def test_official_files(shared: Path, name: str, split: str) -> None:
         pytest.skip(f"needs {official}")
     rows = read_split(shared / "glue", task, split)
     assert len(rows) == ROWS[name][split]
-    assert [row["idx"] for row in rows] == list(range(len(rows)))
+    assert [row.idx for row in rows] == list(range(len(rows)))
     if split in task.test_splits:
-        assert all("label" not in row for row in rows)
+        assert all(row.label is None for row in rows)
     elif split in task.evaluation_splits and task.labels:
-        count = Counter(row["label"] for row in rows)
+        count = Counter(row.label for row in rows)
         assert [count[i] for i in range(len(task.labels))] == VALIDATION_LABELS[name][
             task.evaluation_splits.index(split)
         ]
     elif not task.labels:
-        scores = [float(row["label"]) for row in rows]
+        scores = [row.label for row in rows if row.label is not None]
         assert min(scores) == 0
         assert max(scores) == 5
 
@@ -210,5 +212,5 @@ def test_official_files(shared: Path, name: str, split: str) -> None:
 def test_official_columns_of_large_tasks(shared: Path, name: str, folder: str) -> None:
     task = load_task(name)
     rows = read_split(shared / "glue", task, "train", f"{folder}/train.official_columns_sample.tsv")
-    assert {row["label"] for row in rows} == set(range(len(task.labels)))
-    assert all(row[column] for row in rows for column in task.inputs)
+    assert {row.label for row in rows} == set(range(len(task.labels)))
+    assert all(text for row in rows for text in row.texts)

@@ -24,6 +24,7 @@ from gifine.config import (
 )
 from gifine.errors import ConfigError, ModelError, PrefetchError, did_you_mean
 from gifine.metrics import METRICS, REGRESSION_METRICS
+from gifine.rows import as_number
 
 SMALLEST_MAX_LENGTH = 8  # [CLS] a [SEP] b [SEP] and a few word pieces
 
@@ -127,6 +128,10 @@ def _task(task: TaskConfig) -> Iterator[str]:
         yield f"{name}: task.inputs={task.inputs}: one or two text columns"
     if len(task.labels) == 1 or len(set(task.labels)) < len(task.labels):
         yield f"{name}: task.labels={task.labels}: two or more different names, or none for regression"
+    columns = [*task.inputs, task.label]
+    if twice := [column for column in dict.fromkeys(columns) if columns.count(column) > 1]:
+        yield f"{name}: task.inputs={task.inputs}, task.label={task.label}: '{twice[0]}' is there twice"
+    yield from _label_names(task.labels)
     for metric in task.metrics:
         if metric not in METRICS:
             yield f"{name}: metric {metric}: no such metric{did_you_mean(metric, METRICS)}; valid: {', '.join(METRICS)}"
@@ -159,6 +164,17 @@ def _task(task: TaskConfig) -> Iterator[str]:
         for split in splits:
             if split not in task.splits:
                 yield f"{name}: task.{key}={split}: no such split; task.splits has: {', '.join(task.splits)}"
+
+
+def _label_names(labels: list[str]) -> Iterator[str]:
+    """Names that the data's labels cannot be told apart by."""
+    seen: dict[float, str] = {}
+    for label in labels:
+        if label != label.strip() or not label:
+            yield f"task.labels: '{label}': a name is not empty and has no blanks at its ends"
+        number = as_number(label)
+        if number is not None and seen.setdefault(number, label) != label:
+            yield f"task.labels: '{seen[number]}' and '{label}' are the same number"
 
 
 def _data(data: DataConfig, task: TaskConfig, *, is_prefetched: bool) -> Iterator[str]:

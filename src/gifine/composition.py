@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
@@ -15,11 +16,13 @@ from omegaconf.errors import OmegaConfBaseException
 
 from gifine import checks, recipes
 from gifine.conf_dir import conf_dir
-from gifine.config import RunConfig
+from gifine.config import RunConfig, TaskConfig
 from gifine.errors import ConfigError
 
 ConfigStore.instance().store(name="schema", node=RunConfig)
-
+_QUOTE_IT = (
+    'no text; quote it, as "no" or "1.0": YAML takes yes, no, on and off for truth values, and digits for numbers'
+)
 
 recipes.register(conf_dir())
 
@@ -62,7 +65,31 @@ def typed(cfg: DictConfig) -> RunConfig:
     except OmegaConfBaseException as error:
         raise ConfigError(one_line(error)) from error
     assert isinstance(config, RunConfig)
+    problems = list(_no_texts(config.task))
+    if problems:
+        raise ConfigError(*problems)
     return config
+
+
+def _no_texts(task: TaskConfig) -> Iterator[str]:
+    """Entries of a task's lists that YAML or Hydra takes for something other than text: `[no, yes]` for truth values.
+
+    Of the columns, which may be positions, numbers become the text that they are known as.
+    """
+    for name in (f.name for f in fields(task) if f.type == "list[Text]"):
+        other = [_as_yaml(entry) for entry in getattr(task, name) if not isinstance(entry, str)]
+        if other:
+            yield f"task.{name}: {', '.join(other)}: {_QUOTE_IT}"
+    for split, place in task.splits.items():
+        for ours, theirs in place.columns.items():
+            if isinstance(theirs, int) and not isinstance(theirs, bool):
+                place.columns[ours] = str(theirs)
+            elif not isinstance(theirs, str):
+                yield f"task.splits.{split}.columns.{ours}={_as_yaml(theirs)}: {_QUOTE_IT}"
+
+
+def _as_yaml(value: object) -> str:
+    return json.dumps(value) if value is None or isinstance(value, bool) else str(value)
 
 
 def opened(word: str) -> str:
@@ -71,8 +98,11 @@ def opened(word: str) -> str:
 
 
 def one_line(error: BaseException) -> str:
-    wrapped = r"^(In '[^']*': |ConfigError raised while resolving interpolation: )"  # by OmegaConf, around the message
-    return re.sub(wrapped, "", str(error).strip().split("\n")[0])
+    text = re.sub(r"^In '[^']*': ", "", str(error).strip())  # by Hydra and OmegaConf, around the message
+    text = re.sub(
+        r"^(\w+ raised while composing config:\n|ConfigError raised while resolving interpolation: )", "", text
+    )
+    return text.split("\n")[0]
 
 
 def _choices_or_give(key: str) -> str:

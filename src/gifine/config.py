@@ -10,9 +10,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import MISSING
+
+if TYPE_CHECKING:
+    Text = str
+else:  # OmegaConf would turn YAML's `no` and `1.0` into text; composition.py refuses them
+    Text = Any
 
 DEMO = "demo"  # the task, the data and the tokenizer that gifine generates itself
 
@@ -53,6 +58,14 @@ class DataSource(Enum):
     hub = "hub"
     glue_dir = "glue_dir"
     demo = "demo"
+
+
+class Quoting(Enum):
+    """What a quote at the start of a cell is, in csv and tsv files of one's own."""
+
+    auto = "auto"  # what the file alone allows; where it allows both, it is refused
+    none = "none"  # text: cells are what stands between delimiters, as in GLUE's own files
+    standard = "standard"  # it opens a cell that ends with a quote, in which quotes are written twice
 
 
 class Padding(Enum):
@@ -135,7 +148,7 @@ class SplitConfig:
     hub_name: str | None = None  # the Hub's config where it is not task.hub.name
     header: bool = True
     submission: str | None = None  # the file that GLUE's server takes this test split's predictions in
-    columns: dict[str, str] = field(default_factory=dict)  # our column: its header, or its 0-based position if none
+    columns: dict[str, Text] = field(default_factory=dict)  # our column: its header, or its 0-based position if none
 
 
 @dataclass
@@ -145,23 +158,24 @@ class FilesConfig:
     train: str | None = None
     validation: str | None = None
     test: str | None = None
+    quoting: Quoting = Quoting.auto  # of csv and tsv
 
 
 @dataclass
 class TaskConfig:
     name: str = MISSING
     title: str | None = None  # as papers write it, for people; null: the name
-    inputs: list[str] = MISSING  # one or two text columns
+    inputs: list[Text] = MISSING  # one or two text columns
     label: str = "label"
-    labels: list[str] = field(default_factory=list)  # in the order of their ids; empty: regression
-    metrics: list[str] = MISSING  # names in metrics.py
+    labels: list[Text] = field(default_factory=list)  # in the order of their ids; empty: regression
+    metrics: list[Text] = MISSING  # names in metrics.py
     select_by: str = MISSING  # the one of `metrics` that chooses the best checkpoint
     hub: HubConfig = field(default_factory=HubConfig)
     splits: dict[str, SplitConfig] = field(default_factory=dict)
     train_split: str = "train"
-    evaluation_splits: list[str] = field(default_factory=lambda: ["validation"])
-    test_splits: list[str] = field(default_factory=lambda: ["test"])
-    submission_labels: list[str] = field(default_factory=list)  # what a submission calls `labels`; empty: their names
+    evaluation_splits: list[Text] = field(default_factory=lambda: ["validation"])
+    test_splits: list[Text] = field(default_factory=lambda: ["test"])
+    submission_labels: list[Text] = field(default_factory=list)  # what a submission calls `labels`; empty: their names
     submission_range: list[float] = field(default_factory=list)  # a regression's lowest and highest; empty: any number
     skip_short_rows: bool = False  # official QQP has rows with missing columns; elsewhere they are an error
     files: FilesConfig = field(default_factory=FilesConfig)

@@ -11,7 +11,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,11 +26,12 @@ from gifine.config import DataConfig, DataSource, TaskConfig
 from gifine.errors import DataError, OutputError
 from gifine.needs import hub_split
 from gifine.prefetched import TOKENISED, Folder
-from gifine.rows import Row, missing_file
+from gifine.rows import Columns, Row, missing_file
 
 log = logging.getLogger(__name__)
 
 _LAYOUT = 1  # raise it when the columns of a tokenised split change: older caches are then left alone
+_READER = 2  # raise it when files.py reads one's own files otherwise
 
 
 @dataclass
@@ -44,7 +45,8 @@ class Split:
 @dataclass
 class _Source:
     fingerprint: str
-    rows: Callable[[], Sequence[Mapping[str, str | int | float]]]
+    rows: Callable[[], Sequence[Row]]
+    reader: tuple[object, ...] = ()  # what else of the reading changes the rows
 
 
 def load(
@@ -140,7 +142,7 @@ def _load(
     datasets.disable_progress_bars()
     source = _source(task, data, split, prefetched, labelled)
     parts = [_LAYOUT, source.fingerprint, task.inputs, limit, max_length, _fingerprint(tokenizer)]
-    parts += [] if labelled else ["unlabelled"]
+    parts += [*source.reader, *([] if labelled else ["unlabelled"])]
     key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
     folder = cache_dir(data) / TOKENISED / f"{task.name}-{split}-{key}"
     if prefetched and not prefetched.filling and not folder.is_dir():
@@ -161,7 +163,7 @@ def _load(
 
 def _prepare(
     folder: Path,
-    rows: Sequence[Mapping[str, Any]],
+    rows: Sequence[Row],
     task: TaskConfig,
     tokenizer: PreTrainedTokenizerFast,
     max_length: int,
@@ -170,19 +172,22 @@ def _prepare(
     """Tokenise and save under another name, then rename: a folder of the right name is always whole."""
     log.info("tokenising %d examples for %s", len(rows), folder.name)
 
+    if empty := [row.idx for row in rows if not all(map(str.strip, row.texts))]:
+        log.warning("%s: %d rows have an empty text; the first is row %d, from 0", folder.name, len(empty), empty[0])
+    texts = {f"text {n}": [row.texts[n] for row in rows] for n in range(len(task.inputs))}  # no names of the user's
+
     def encode(batch: dict[str, list[Any]]) -> dict[str, Any]:
-        encoded = tokenizer(*(batch[column] for column in task.inputs), truncation=True, max_length=max_length)
+        encoded = tokenizer(*(batch[column] for column in texts), truncation=True, max_length=max_length)
         return {**encoded, "length": [len(ids) for ids in encoded["input_ids"]]}
 
-    texts = {column: [row[column] for row in rows] for column in task.inputs}
-    numbers = {"labels": [row["label"] for row in rows]} if labelled else {}
-    numbers["idx"] = [row["idx"] for row in rows]
+    numbers = {"labels": [row.label for row in rows]} if labelled else {}
+    numbers["idx"] = [row.idx for row in rows]
     examples = datasets.Dataset.from_dict(
         texts | numbers
     ).map(
         encode,
         batched=True,  # a thousand at a time: what a tokenizer returns takes far more memory than what is kept of it
-        remove_columns=task.inputs,
+        remove_columns=list(texts),
         keep_in_memory=True,
         new_fingerprint=folder.name[-32:],  # spares the hash of the tokenizer that map would compute
     )
@@ -225,9 +230,10 @@ def _from_file(task: TaskConfig, split: str, labelled: bool) -> _Source:
         raise missing_file(path)
 
     def rows() -> list[Row]:
-        return files.read(path, task.inputs, labels=task.labels, label=task.label, labelled=labelled)
+        quoting = task.files.quoting
+        return files.read(path, task.inputs, labels=task.labels, label=task.label, labelled=labelled, quoting=quoting)
 
-    return _Source(_hash(path, task.label, task.labels), rows)
+    return _Source(_hash(path, task.label, task.labels), rows, (_READER, task.files.quoting.value))
 
 
 def _from_glue_dir(task: TaskConfig, data: DataConfig, split: str, labelled: bool) -> _Source:
@@ -243,8 +249,9 @@ def _from_glue_dir(task: TaskConfig, data: DataConfig, split: str, labelled: boo
         return tsv.read(
             path,
             columns,
+            inputs=task.inputs,
             labels=task.labels,
-            label=task.label,
+            label=task.label if labelled else None,
             header=layout.header,
             skip_short_rows=skip_short_rows,
         )
@@ -254,8 +261,14 @@ def _from_glue_dir(task: TaskConfig, data: DataConfig, split: str, labelled: boo
 
 def _from_demo(task: TaskConfig, data: DataConfig, split: str) -> _Source:
     wanted = data.demo_train_rows if split == task.train_split else data.demo_eval_rows
-    rows = demo.generate(split, wanted, data.demo_seed)
-    return _Source(hashlib.sha256(json.dumps(rows).encode()).hexdigest(), lambda: rows)
+    generated = demo.generate(split, wanted, data.demo_seed)
+    columns = Columns(task.inputs, task.label, task.labels)
+
+    def rows() -> list[Row]:
+        columns.check(list(generated[0]), "demo")
+        return [columns.row(cells, idx, f"demo {split}, row {idx}") for idx, cells in enumerate(generated)]
+
+    return _Source(hashlib.sha256(json.dumps(generated).encode()).hexdigest(), rows)
 
 
 def _from_hub(task: TaskConfig, split: str, prefetched: Folder | None, labelled: bool) -> _Source:
@@ -263,29 +276,12 @@ def _from_hub(task: TaskConfig, split: str, prefetched: Folder | None, labelled:
     if where is None:
         raise DataError(f"task={task.name} names no Hub split for {split} (task.hub.path, task.splits.{split}.hub)")
     examples = hub.read_split(prefetched.dataset(where)) if prefetched else hub.load_split(where)
-    path = where.path
-    for column in [*task.inputs, task.label] if labelled else task.inputs:
-        if column not in examples.column_names:
-            raise DataError(f"{path}: no column {column}; columns: {', '.join(examples.column_names)}")
-    names = getattr(examples.features.get(task.label), "names", None)
-    if task.labels and names is not None and names != task.labels:
-        raise DataError(f"{path}: its labels are {names}, those of task={task.name} are {task.labels}")
-
-    def rows() -> list[Row]:
-        return list(_hub_rows(examples, task, path, labelled))
-
+    columns = Columns(task.inputs, task.label if labelled else None, task.labels)
+    columns.check(examples.column_names, str(where))
+    hub.check_classes(examples, columns, where)
     # the library's own hash covers repository, commit, config and split
-    return _Source(f"{path}/{where.name}/{where.split}/{examples._fingerprint}", rows)
-
-
-def _hub_rows(examples: datasets.Dataset, task: TaskConfig, path: str, labelled: bool) -> Iterator[Row]:
-    for idx, example in enumerate(examples.to_list()):
-        row: Row = {column: example[column] for column in task.inputs} | {"idx": idx}
-        if labelled:
-            row["label"] = label = example[task.label]
-            if task.labels and label not in range(len(task.labels)):
-                raise DataError(f"{path}, row {idx}: label {label} is none of 0 … {len(task.labels) - 1}")
-        yield row
+    fingerprint = f"{where.path}/{where.name}/{where.split}/{examples._fingerprint}"
+    return _Source(fingerprint, lambda: hub.rows(examples, columns, where))
 
 
 def _hash(path: Path, *layout: object) -> str:

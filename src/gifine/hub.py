@@ -13,7 +13,7 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import datasets
-from datasets.exceptions import DatasetNotFoundError
+from datasets.exceptions import DatasetNotFoundError, DatasetsError
 from huggingface_hub import HfApi, constants, snapshot_download
 from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
 from huggingface_hub.utils import httpx
@@ -22,6 +22,7 @@ from transformers.safetensors_conversion import get_conversion_pr_reference
 from gifine.errors import DataError, ModelError, OutputError, PrefetchError, UserError, first_line
 from gifine.needs import HubSplit, Repository
 from gifine.prefetched import HUB, Snapshot
+from gifine.rows import Columns, Row
 from gifine.tokenization import FILES
 
 _UNREACHABLE = (ConnectionError, DatasetNotFoundError, FileNotFoundError)
@@ -34,7 +35,7 @@ def load_split(split: HubSplit, cache: Path | None = None) -> datasets.Dataset:
     """A split from the Hub or from its local cache, which `cache` puts elsewhere.
 
     Raises:
-        DataError: if it is in neither.
+        DataError: if it is in neither, has no such config or split, or cannot be read.
     """
     try:
         place = None if cache is None else str(cache)
@@ -44,8 +45,39 @@ def load_split(split: HubSplit, cache: Path | None = None) -> datasets.Dataset:
             f"{split.path} ({split.name}, {split.split}): Hub not reachable and not in its cache; prefetch it on a "
             "machine with internet, or give the official files by data=glue_dir data.dir=FOLDER"
         ) from error
+    except (DatasetsError, ValueError, RuntimeError) as error:  # no such config or split, columns that differ, a script
+        cause = error.__cause__ or error  # where reading a file failed, what says why
+        raise DataError(f"{split.path} ({split.name}, {split.split}): {first_line(cause)}") from error
     assert isinstance(examples, datasets.Dataset)
     return examples
+
+
+def check_classes(examples: datasets.Dataset, columns: Columns, where: HubSplit) -> None:
+    """Raise a DataError if the dataset names classes, and they are not `columns.labels` in this order."""
+    names = None if columns.label is None else getattr(examples.features[columns.label], "names", None)
+    if names is not None and names != list(columns.labels):
+        ours = list(columns.labels) or "numbers (task.labels=[])"
+        raise DataError(f"{where}: its labels are {names}, those of the task are {ours}")
+
+
+def rows(examples: datasets.Dataset, columns: Columns, where: HubSplit) -> list[Row]:
+    """The rows of a split, by the rules of all sources.
+
+    Raises:
+        DataError: with the number of a row whose texts are none, or whose label does not fit.
+    """
+    classes = None if columns.label is None else getattr(examples.features[columns.label], "names", None)
+    read, found = examples.select_columns(columns.names), []
+    assert isinstance(read, datasets.Dataset)
+    for idx, cells in enumerate(read.to_list()):
+        if classes is not None:
+            number = cells[columns.label]
+            if number is not None and number not in range(len(classes)):
+                raise DataError(f"{where}, row {idx}: label {number} is none of 0 … {len(classes) - 1}")
+            # A name says more than an id: some names are numbers.
+            cells[columns.label] = None if number is None else classes[number]
+        found.append(columns.row(cells, idx, f"{where}, row {idx}"))
+    return found
 
 
 def read_split(folder: Path) -> datasets.Dataset:

@@ -13,7 +13,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from gifine import checkpoints
-from gifine.config import DataSource, GateSide, RunConfig
+from gifine.config import DataSource, GateSide, Quoting, RunConfig
 
 
 def to_dict(config: RunConfig) -> dict[str, Any]:
@@ -76,6 +76,8 @@ def deciding(entries: dict[str, Any]) -> dict[str, Any]:
     _drop(data, "dir", "cache_dir")
     if data["source"] != DataSource.demo.value:
         _drop(data, "demo_train_rows", "demo_eval_rows", "demo_seed")
+    if task["files"].get("quoting") == Quoting.auto.value or task["files"]["train"] is None:
+        task["files"] = {key: value for key, value in task["files"].items() if key != "quoting"}
     if task["files"]["train"] is not None:
         data["source"] = "files"
         _drop(task, "splits", "hub")

@@ -1,6 +1,7 @@
 """Predict the test sets of finished runs, as the files that GLUE's server takes.
 
     python -m gifine.predict RUN [RUN …] [--out DIR] [--zip FILE [--fill SAMPLE | --incomplete]] [--data-dir DIR]
+    python -m gifine.predict RUN [RUN …] --file FILE [--out DIR]
 
 Nothing here imports torch before arguments, folders and data are known to be good.
 """
@@ -13,12 +14,14 @@ import sys
 from argparse import Namespace
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from gifine import commands, records, runs, submission
+from gifine import commands, files, needs, records, runs, submission
+from gifine.config import DataSource, FilesConfig, Quoting
 from gifine.errors import ArgumentError, DataError, ExitCode, ModelError, OutputError, RunError
 from gifine.imports import uncollected
 from gifine.runs import Run
@@ -36,6 +39,17 @@ def parser() -> commands.Parser:
     )
     runs.add_arguments(parser)
     parser.add_argument("--out", type=Path, metavar="DIR", help=f"where the files go (default: RUN/{SUBMISSION}/)")
+    parser.add_argument(
+        "--file",
+        type=Path,
+        metavar="FILE",
+        help="predict this csv, tsv, json or jsonl file instead of the test sets; its columns are named as task.inputs",
+    )
+    parser.add_argument(
+        "--quoting",
+        choices=[each.value for each in Quoting],
+        help="of --file, if a csv or tsv: as task.files.quoting, and by default the run's",
+    )
     parser.add_argument("--zip", type=Path, metavar="FILE", help="put the files of all runs into one zip to submit")
     missing = parser.add_mutually_exclusive_group()
     missing.add_argument(
@@ -52,7 +66,11 @@ def main(words: Sequence[str] | None = None) -> int:
 def _predict_all(args: Namespace) -> ExitCode:
     if args.zip is None and (args.fill is not None or args.incomplete):
         raise ArgumentError("--fill and --incomplete say what a zip may lack; they go with --zip FILE")
-    found = [(run, submission.names(run.config.task)) for run in runs.read(args.runs, args.data_dir)]
+    if args.file is not None and (args.zip is not None or args.data_dir is not None):
+        raise ArgumentError("--file is read instead of the test sets; it goes with neither --zip nor --data-dir")
+    if args.quoting is not None and args.file is None:
+        raise ArgumentError("--quoting is that of --file FILE")
+    found = _with_file(args) if args.file else [_with_tests(run) for run in runs.read(args.runs, args.data_dir)]
     if args.zip is not None or args.out is not None:
         _check_distinct(found)
     filling = {} if args.zip is None else _filling(args, found)
@@ -70,6 +88,50 @@ def _predict_all(args: Namespace) -> ExitCode:
     if args.zip is not None:
         _pack(args.zip, written, filling)
     return ExitCode.DONE
+
+
+def _with_tests(run: Run) -> tuple[Run, dict[str, str]]:
+    """A run and the file for each of its test splits; of several, those whose data are there."""
+    names = submission.names(run.config.task)
+    absent = {} if len(names) == 1 else {split: why for split in names if (why := _absent(run, split)) is not None}
+    if len(absent) == len(names):
+        return run, names  # and reading them says what is wrong
+    for split, why in absent.items():
+        log.warning("%s: no %s: %s", run.folder, names[split], why)
+    return run, {split: name for split, name in names.items() if split not in absent}
+
+
+def _absent(run: Run, split: str) -> str | None:
+    """Where a test split was looked for, if it is not there: in the official files, a prefetched folder or the Hub."""
+    task, data = run.config.task, run.config.data
+    if run.prefetched is not None:
+        return None if run.prefetched.has_split(run.config, split) else f"{run.prefetched.path} lacks {split}"
+    if data.source is DataSource.glue_dir and data.dir is not None:
+        places = [Path(data.dir).expanduser() / name for name in needs.tsv_names(task, split, allow_partial=True)]
+        return None if not places or any(place.is_file() for place in places) else f"no file {places[0]}"
+    where = needs.hub_split(task, split) if data.source is DataSource.hub else None
+    if where is None:
+        return None
+    from gifine import hub  # datasets: seconds
+
+    try:
+        hub.load_split(where)
+    except DataError as error:
+        return str(error)
+    return None
+
+
+def _with_file(args: Namespace) -> list[tuple[Run, dict[str, str]]]:
+    """The runs with --file for their test set, which they can read."""
+    path, found = args.file.expanduser(), []
+    for run in runs.read(args.runs, own_data=False):
+        task = run.config.task
+        quoting = task.files.quoting if args.quoting is None else Quoting(args.quoting)
+        files.read(path, task.inputs, labels=task.labels, labelled=False, quoting=quoting)
+        place = FilesConfig(train=str(path), validation=str(path), test=str(path), quoting=quoting)
+        config = replace(run.config, task=replace(task, files=place))
+        found.append((replace(run, config=config), {"test": submission.own_name(f"{task.name}-{path.stem}")}))
+    return found
 
 
 def _check_distinct(found: Sequence[tuple[Run, dict[str, str]]]) -> None:

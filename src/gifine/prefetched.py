@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from gifine import __version__, checkpoints, records
-from gifine.config import DataSource, ModelConfig, RunConfig
+from gifine.config import DataSource, ModelConfig, Quoting, RunConfig
 from gifine.errors import PrefetchError
 from gifine.needs import HubSplit, Repository, hub_split, repositories, splits_read, tsv_names
 
@@ -200,6 +200,7 @@ def _words(config: RunConfig) -> list[str]:
     words += [f"data.{key}={value}" for key in rows if (value := getattr(data, key)) is not None]
     files = ("train", "validation", "test")
     words += [f"task.files.{key}={value}" for key in files if (value := getattr(task.files, key)) is not None]
+    words += [] if task.files.quoting is Quoting.auto else [f"task.files.quoting={task.files.quoting.value}"]
     return [*words, f"train.max_length={config.train.max_length}"]
 
 

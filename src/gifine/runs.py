@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -43,12 +44,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--data-dir",
         type=Path,
         metavar="DIR",
-        help="where the data lie now: the folder of the official files, or of one's own files",
+        help="where the data lie now: the folder of the official files, or of one's own files, which are looked for by "
+        "their names (dev.csv; dev/data.csv where two have the same name)",
     )
 
 
-def read(folders: Sequence[Path], data_dir: Path | None = None) -> list[Run]:
+def read(folders: Sequence[Path], data_dir: Path | None = None, *, own_data: bool = True) -> list[Run]:
     """The runs in these folders; `data_dir` is where their data lie, if not where the runs found them.
+
+    Without `own_data` nothing of them is read, and where they lie makes no difference.
 
     Raises:
         RunError: with what is wrong with each folder that is unreadable, no run's, not finished or without weights.
@@ -57,7 +61,7 @@ def read(folders: Sequence[Path], data_dir: Path | None = None) -> list[Run]:
     problems: list[str] = []
     for folder in folders:
         try:
-            found.append(_read(folder.expanduser(), data_dir))
+            found.append(_read(folder.expanduser(), data_dir, own_data))
         except UserError as error:
             problems.append(str(error))
     if problems:
@@ -68,7 +72,7 @@ def read(folders: Sequence[Path], data_dir: Path | None = None) -> list[Run]:
     return found
 
 
-def _read(folder: Path, data_dir: Path | None) -> Run:
+def _read(folder: Path, data_dir: Path | None, own_data: bool) -> Run:
     record = records.read(folder)
     if record is None:
         what = f"no {records.RECORD} there, so no run's folder" if folder.is_dir() else "no such folder"
@@ -88,7 +92,7 @@ def _read(folder: Path, data_dir: Path | None) -> Run:
             f"{folder}: the run's weights were not kept (no {MODEL}/{WEIGHTS}); "
             "run it again with train.save_model=true overwrite=true"
         )
-    if config.prefetch is None or data_dir is not None:
+    if config.prefetch is None or data_dir is not None or not own_data:
         return Run(folder, record, _relocated(folder, config, data_dir))
     prefetched_folder = prefetched.open_folder(config)
     assert prefetched_folder is not None
@@ -106,9 +110,22 @@ def _relocated(folder: Path, config: RunConfig, data_dir: Path | None) -> RunCon
     if not data_dir.expanduser().is_dir():
         raise RunError(f"--data-dir {data_dir}: no such folder")
     if files.train is not None:
-        own = {split: getattr(files, split) for split in ("train", "validation", "test")}
-        moved = {split: str(data_dir / Path(path).name) for split, path in own.items() if path is not None}
-        return replace(config, task=replace(config.task, files=replace(files, **moved)))
+        own = [path for path in (files.train, files.validation, files.test) if path is not None]
+        moved = {path: str(data_dir / tail) for path, tail in _tails(own).items()}
+        train, validation, test = (moved.get(path or "") for path in (files.train, files.validation, files.test))
+        files = replace(files, train=train, validation=validation, test=test)
+        return replace(config, task=replace(config.task, files=files))
     if data.source is not DataSource.glue_dir:
         raise RunError(f"{folder}: read its data from data={data.source.value}, so --data-dir does not go with it")
     return replace(config, data=replace(config.data, dir=str(data_dir)))
+
+
+def _tails(paths: Sequence[str]) -> dict[str, str]:
+    """The ends of these paths, of as few parts as tell different files apart: `dev.csv`, or `dev/data.csv`."""
+    parts = {path: Path(os.path.normpath(Path(path).expanduser().absolute())).parts[1:] for path in paths}
+    longest = max(map(len, parts.values()))
+    for count in range(1, longest + 1):
+        tails = {path: str(Path(*own[-count:])) for path, own in parts.items()}
+        if len(set(tails.values())) == len(set(parts.values())):
+            return tails
+    raise AssertionError("whole paths tell files apart")

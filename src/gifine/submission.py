@@ -40,11 +40,13 @@ def names(task: TaskConfig) -> dict[str, str]:
     Raises:
         DataError: if the task has no test set.
     """
-    own = re.sub(r"[^\w.-]+", "-", task.name)
+    own = own_name(task.name)
     if task.files.train is not None:
         if task.files.test is None:
-            raise DataError(f"task={task.name}: the run had files of its own, but no task.files.test to predict")
-        return {"test": f"{own}.tsv"}
+            raise DataError(
+                f"task={task.name}: the run had files of its own, but no task.files.test; --file FILE gives one"
+            )
+        return {"test": own}
     unknown = [split for split in task.test_splits if split not in task.splits]
     if unknown or not task.test_splits:
         raise DataError(
@@ -53,9 +55,14 @@ def names(task: TaskConfig) -> dict[str, str]:
         )
     several = len(task.test_splits) > 1
     return {
-        split: task.splits[split].submission or (f"{own}-{split}.tsv" if several else f"{own}.tsv")
+        split: task.splits[split].submission or (own_name(f"{task.name}-{split}") if several else own)
         for split in task.test_splits
     }
+
+
+def own_name(name: str) -> str:
+    """The file of what is no test set of GLUE's, by a name that may have any characters."""
+    return re.sub(r"[^\w.-]+", "-", name) + ".tsv"
 
 
 def words(predicted: np.ndarray, task: TaskConfig) -> list[str]:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from gifine.errors import DataError
-from gifine.rows import Row, label_id, missing_column, missing_file, read_text
+from gifine.rows import Columns, Row, missing_file, read_text
 
 log = logging.getLogger(__name__)
 
@@ -33,30 +33,33 @@ def read(
     path: Path,
     columns: Mapping[str, str],
     *,
+    inputs: Sequence[str],
     labels: Sequence[str],
-    label: str = "label",
+    label: str | None = "label",
     header: bool = True,
     skip_short_rows: bool = False,
 ) -> list[Row]:
     """The rows of one file.
 
-    `columns` maps our column names to those in the file's header, or to 0-based positions if it has none. Where it
-    holds `label`, each row gets the key "label": an id in `labels`, or a float if `labels` is empty.
+    `columns` maps our column names, which are `inputs` and `label`, to those in the file's header, or to 0-based
+    positions if it has none. A row's label is an id in `labels`, or a float if `labels` is empty; without a `label`
+    rows have none, as those of a test set.
     With `skip_short_rows`, rows with missing columns are left out and counted in the log; the other rows keep their
     numbers. Without it they are an error, as are surplus columns always: a stray tab would shift texts and labels.
 
     Raises DataError, naming file and line, for whatever does not fit.
     """
+    for name in [*inputs, *([] if label is None else [label])]:
+        if name not in columns:
+            raise DataError(f"{path}: the task's split names no column for '{name}', only for {', '.join(columns)}")
+    wanted = Columns([columns[name] for name in inputs], None if label is None else columns[label], labels)
     lines = read_text(path).rstrip("\r\n").split("\n")
     width = lines[0].count("\t") + 1
     names = lines.pop(0).removesuffix("\r").split("\t") if header else [str(position) for position in range(width)]
     if not lines:
         raise DataError(f"{path} has a header but no rows")
-    for name in columns.values():
-        if name not in names:
-            raise missing_column(f"{path}, line 1", name, names)
-    positions = {column: names.index(name) for column, name in columns.items()}
-    label_position = positions.pop(label, None)
+    wanted.check(names, f"{path}, line 1")
+    places = {name: names.index(name) for name in wanted.names}
 
     rows: list[Row] = []
     for idx, line in enumerate(lines):
@@ -66,11 +69,7 @@ def read(
         where = f"{path}, line {idx + 1 + header}"
         if len(cells) != width:
             raise DataError(f"{where}: {len(cells)} columns where {width} are expected")
-        row: Row = {column: cells[position] for column, position in positions.items()}
-        if label_position is not None:
-            row["label"] = label_id(cells[label_position], labels, where)
-        row["idx"] = idx
-        rows.append(row)
+        rows.append(wanted.row({name: cells[place] for name, place in places.items()}, idx, where))
     if len(rows) < len(lines):
         log.warning("%s: skipped %d of %d rows, they lack columns", path, len(lines) - len(rows), len(lines))
     return rows
