@@ -21,7 +21,7 @@ import pyarrow as pa
 from filelock import FileLock
 from transformers import PreTrainedTokenizerFast
 
-from gifine import demo, files, hub, tsv
+from gifine import demo, files, hub, sources, storage, tsv
 from gifine.config import DataConfig, DataSource, TaskConfig
 from gifine.errors import DataError, OutputError
 from gifine.needs import hub_split
@@ -123,7 +123,7 @@ def evaluation_splits(task: TaskConfig) -> list[str]:
 def cache_dir(data: DataConfig) -> Path:
     if data.cache_dir is not None:
         return Path(data.cache_dir).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "gifine"
+    return storage.user_cache()
 
 
 def _load(
@@ -139,7 +139,7 @@ def _load(
 ) -> Split:
     datasets.disable_progress_bars()
     source = _source(task, data, split, prefetched, labelled)
-    parts = [_LAYOUT, source.fingerprint, task.inputs, limit, max_length, _fingerprint(tokenizer)]
+    parts = [_LAYOUT, source.fingerprint, task.inputs, limit, max_length, tokenizer_fingerprint(tokenizer)]
     parts += [] if labelled else ["unlabelled"]
     key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
     folder = cache_dir(data) / TOKENISED / f"{task.name}-{split}-{key}"
@@ -194,7 +194,8 @@ def _prepare(
     temporary.rename(folder)
 
 
-def _fingerprint(tokenizer: PreTrainedTokenizerFast) -> str:
+def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerFast) -> str:
+    """Of all that decides the ids which it makes of a text."""
     _fresh(tokenizer)
     return hashlib.sha256(
         (tokenizer.backend_tokenizer.to_str() + repr(tokenizer.model_input_names)).encode()
@@ -217,6 +218,8 @@ def _source(task: TaskConfig, data: DataConfig, split: str, prefetched: Folder |
             return _from_glue_dir(task, data, split, labelled)
         case DataSource.demo:
             return _from_demo(task, data, split)
+        case DataSource.files:
+            raise DataError("data.source=files: no task.files.train")
 
 
 def _from_file(task: TaskConfig, split: str, labelled: bool) -> _Source:
@@ -227,29 +230,36 @@ def _from_file(task: TaskConfig, split: str, labelled: bool) -> _Source:
     def rows() -> list[Row]:
         return files.read(path, task.inputs, labels=task.labels, label=task.label, labelled=labelled)
 
-    return _Source(_hash(path, task.label, task.labels), rows)
+    return _of_file(path, rows, lambda: sources.fingerprint(path, task.label, task.labels))
 
 
 def _from_glue_dir(task: TaskConfig, data: DataConfig, split: str, labelled: bool) -> _Source:
-    layout = task.splits[split]
-    if data.dir is None or layout.tsv is None:
-        raise DataError(f"task={task.name} names no official file for its split {split} (task.splits.{split}.tsv)")
-    # Of a test set every row is wanted: its predictions are told apart by their number alone.
-    path = tsv.find(Path(data.dir).expanduser(), layout.tsv, allow_partial=data.allow_partial and labelled)
-    skip_short_rows = task.skip_short_rows and labelled
-    columns = {ours: name for ours, name in layout.columns.items() if labelled or ours != task.label}
+    file = sources.official(task, data, split, labelled=labelled)
 
     def rows() -> list[Row]:
         return tsv.read(
-            path,
-            columns,
+            file.path,
+            file.columns,
             labels=task.labels,
             label=task.label,
-            header=layout.header,
-            skip_short_rows=skip_short_rows,
+            header=file.header,
+            skip_short_rows=file.skip_short_rows,
         )
 
-    return _Source(_hash(path, columns, layout.header, task.labels, skip_short_rows), rows)
+    return _of_file(file.path, rows, lambda: file.fingerprint)
+
+
+def _of_file(path: Path, read: Callable[[], list[Row]], fingerprint: Callable[[], str]) -> _Source:
+    """What is made of a file's rows is kept under its fingerprint: it has to be the same file before and after."""
+    known = fingerprint()
+
+    def rows() -> list[Row]:
+        found = read()
+        if fingerprint() != known:
+            raise DataError(f"{path} was changed while it was read: give the command again")
+        return found
+
+    return _Source(known, rows)
 
 
 def _from_demo(task: TaskConfig, data: DataConfig, split: str) -> _Source:
@@ -274,8 +284,7 @@ def _from_hub(task: TaskConfig, split: str, prefetched: Folder | None, labelled:
     def rows() -> list[Row]:
         return list(_hub_rows(examples, task, path, labelled))
 
-    # the library's own hash covers repository, commit, config and split
-    return _Source(f"{path}/{where.name}/{where.split}/{examples._fingerprint}", rows)
+    return _Source(where.fingerprint(examples._fingerprint), rows)
 
 
 def _hub_rows(examples: datasets.Dataset, task: TaskConfig, path: str, labelled: bool) -> Iterator[Row]:
@@ -286,12 +295,3 @@ def _hub_rows(examples: datasets.Dataset, task: TaskConfig, path: str, labelled:
             if task.labels and label not in range(len(task.labels)):
                 raise DataError(f"{path}, row {idx}: label {label} is none of 0 … {len(task.labels) - 1}")
         yield row
-
-
-def _hash(path: Path, *layout: object) -> str:
-    """Of a file's bytes and of how they are read."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}") from error
-    return hashlib.sha256(content + json.dumps(layout).encode()).hexdigest()
