@@ -10,7 +10,7 @@ from pathlib import Path
 import datasets
 import pytest
 
-from gifine import cli, data, demo
+from gifine import cli, data, demo, files
 from gifine.config import DataConfig, DataSource, FilesConfig, Quoting, TaskConfig
 from gifine.errors import DataError, OutputError
 
@@ -23,6 +23,29 @@ def tokenizer():
 @pytest.fixture
 def demo_task() -> TaskConfig:
     return cli.config_from(cli.compose(["task=demo", "data=demo"])).task
+
+
+def test_a_file_that_changes_while_it_is_read_is_not_cached_under_its_earlier_contents(
+    demo_task, tokenizer, tmp_path, monkeypatch
+):
+    path, original = tmp_path / "a.csv", files.read
+    task = replace(demo_task, files=FilesConfig(train=str(path), validation=str(path)))
+    source = DataConfig(source=DataSource.hub, cache_dir=str(tmp_path / "cache"))
+
+    def write(label):
+        path.write_text(f"sentence,label\nthe dog sleeps,{label}\n")
+
+    def read(*args, **options):
+        write(1)
+        return original(*args, **options)
+
+    write(0)
+    monkeypatch.setattr(files, "read", read)
+    with pytest.raises(DataError, match=r"a\.csv was changed while it was read: give the command again"):
+        data.load(task, source, tokenizer, max_length=32)
+    monkeypatch.setattr(files, "read", original)
+    write(0)
+    assert data.load(task, source, tokenizer, max_length=32)["train"].examples["labels"][:] == [0]
 
 
 @pytest.fixture

@@ -81,12 +81,13 @@ def test_run_id_of_random_weights_depends_on_the_architecture():
     assert identity.run_id(small) != identity.run_id(large)
 
 
-def test_run_id_knows_a_run_that_weights_come_from_wherever_it_lies(tmp_path):
+def test_run_id_knows_the_weights_that_a_run_has_left_wherever_they_lie(tmp_path):
     ids = []
-    for place, run in (("here", "abc"), ("there", "abc"), ("else", "def")):
+    for place, weights in (("here", "abc"), ("there", "abc"), ("else", "def")):
         (tmp_path / place / "model").mkdir(parents=True)
         (tmp_path / place / "model" / "config.json").write_text("{}")
-        (tmp_path / place / "record.json").write_text(f'{{"run_id": "{run}"}}')
+        (tmp_path / place / "model" / "model.safetensors").write_text(weights)
+        (tmp_path / place / "record.json").write_text('{"run_id": "of one command"}')
         ids.append(identity.run_id(config(f"model.init_from={tmp_path / place}")))
     assert ids[0] == ids[1] != ids[2]
     assert ids[0] != identity.run_id(config())

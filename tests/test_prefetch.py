@@ -20,7 +20,7 @@ from filelock import FileLock
 from conftest import TINY_DEMO, tiny_bert
 from fake_hub import Hub, Repo
 from gifine import cli, demo, evaluate, grid, hub, needs, predict, prefetch, prefetched
-from gifine.errors import ConfigError, ExitCode, PrefetchError
+from gifine.errors import ConfigError, DataError, ExitCode, PrefetchError
 
 ROWS = {"train": 32, "validation": 24, "test": 8}
 BERT = ["task=cola", "model=bert", "train.max_length=32"]
@@ -175,7 +175,7 @@ def test_what_is_there_is_not_fetched_again(filled, shell, server):
 
 @pytest.mark.integration
 @pytest.mark.xdist_group("prefetch")
-def test_a_run_from_the_folder_is_the_run_from_the_hub(filled, shell, place):
+def test_a_run_from_the_folder_is_the_run_from_the_hub(filled, shell, place, server):
     folder, _ = filled
     small = [*BERT, CHECKPOINTS, "train.device=cpu", "train.epochs=1", "train.learning_rate=1e-2"]
     direct = shell("gifine", "--multirun", *small, "output_root=direct")
@@ -191,7 +191,7 @@ def test_a_run_from_the_folder_is_the_run_from_the_hub(filled, shell, place):
     assert len(ours) == 2
     for name, record in ours.items():
         assert record["metrics"] == theirs[name]["metrics"]
-        for key in ("data", "checkpoint_commit"):
+        for key in ("data", "checkpoint_commit", "weights", "tokenizer"):
             assert record["provenance"][key] == theirs[name]["provenance"][key]
             assert record["provenance"][key]
         tables = [
@@ -199,6 +199,12 @@ def test_a_run_from_the_folder_is_the_run_from_the_hub(filled, shell, place):
             for root in ("away", "direct")
         ]
         assert tables[0].equals(tables[1])
+
+    server.requests.clear()
+    again = shell("gifine", "--multirun", *small, "output_root=direct")
+    assert (again.returncode, again.stderr.count(" already (overwrite=true runs it again)")) == (0, 2), again.stderr
+    assert "not compared" not in again.stderr
+    assert server.requests == [], "data are compared with those in the Hub's local cache"
 
 
 @pytest.mark.integration
@@ -275,6 +281,13 @@ def test_official_files_are_copied_and_the_run_is_the_same(command, train, tmp_p
     assert away.record.run_id == direct.record.run_id
     assert away.record.metrics == direct.record.metrics
     assert away.record.provenance["data"] == direct.record.provenance["data"]
+
+    again = [*OFFICIAL, f"prefetch={tmp_path / 'pre'}", "output_root=away"]
+    assert train(*again).record == away.record
+    dev = tmp_path / "pre" / "glue" / "RTE" / "dev.tsv"
+    dev.write_text(RTE.replace("a cat", "a cow"))
+    with pytest.raises(DataError, match=rf"validation \({dev}: fingerprint \w+, now \w+\)"):
+        train(*again)
 
 
 def test_the_test_set_is_predicted_from_the_folder(command, train, tmp_path, capsys):

@@ -40,7 +40,10 @@ def root(tmp_path_factory):
         made.error = "one class for all" if status is Status.DEGENERATE else "the loss is nan"
         write(root, made)
         write(root, record(config("task=rte", "model=debertav3", seed=seed), [0.8]))
-    write(root, record(config("task=mrpc", "model=debertav3", seed=9, **BOTH), [0.8, 0.8]))
+    changed = record(config("task=mrpc", "model=debertav3", seed=9, **BOTH), [0.8, 0.8])
+    (root / "train.tsv").write_text("now")
+    changed.provenance["files"] = {str(root / "train.tsv"): "then", "/no/such/file": "then"}
+    write(root, changed)
     (root / "odd").mkdir()
     (root / "odd" / "record.json").write_text("{")
     return root
@@ -59,13 +62,15 @@ def run(capsys, *words) -> tuple[int, str, str]:
 def test_markdown_is_what_a_pipe_gets(capsys, root):
     code, out, err = run(capsys, root)
     assert (code, err) == (ExitCode.DONE, "")
-    assert out.startswith("35 runs: 33 done, 1 degenerate, 1 diverged; 1 record left out\n")
+    said = "35 runs: 33 done, 1 degenerate, 1 diverged; 1 of data or weights that are not those on disk any more; "
+    assert out.startswith(f"{said}1 record left out\n")
     assert re.findall(r"^## (.+)$", out, re.MULTILINE) == [
         "Results",
         "Gated runs against their baseline",
         "Runs without a partner, which no comparison has",
         "Beside the published numbers",
         "Runs without a result",
+        "Runs of data or weights that are not those on disk any more",
         "Records left out",
     ]
     assert "| MRPC (accuracy/f1) | RTE (accuracy) |" in out

@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -69,6 +70,45 @@ def test_runs_are_found_below_roots_and_by_their_folders(tmp_path):
     assert [run.folder for run in Reader([folders[1]]).read().runs] == [folders[1]]
     (tmp_path / "link").symlink_to(root)
     assert [run.folder for run in Reader([tmp_path / "link"]).read().runs] == expected
+
+
+def test_weights_are_told_apart_by_their_contents_wherever_they_lie(tmp_path):
+    """And shown by their names."""
+    for path, seed, gate, sha256 in (
+        ("/one/bert", 1, PLAIN, "a" * 64),
+        ("/two/renamed", 1, BOTH, "a" * 64),
+        ("/one/bert", 1, KEY, "b" * 64),
+        ("package:weights/model", 1, PLAIN, "c" * 64),
+    ):
+        made = config("task=rte", "model=bert", seed=seed, **gate)
+        elsewhere = identity.to_dict(replace(made, model=replace(made.model, checkpoint=path)))
+        contents: dict[str, str] = {"model.checkpoint": sha256}
+        write(tmp_path, replace(record(made, [0.5]), run_id=sha256[:12], config=elsewhere, contents=contents))
+    found = {(run.run_id[0], settings.gate(run.gate)): run for run in read(tmp_path)}
+    plain, both, key, package = (
+        found[each] for each in (("a", "none"), ("a", "both 0.3"), ("b", "key 0.1 last6"), ("c", "none"))
+    )
+    assert plain.setup is both.setup is not key.setup
+    assert [settings.model(run.setup) for run in (plain, both, key, package)] == [
+        "renamed",
+        "renamed",
+        "bert",
+        "weights",
+    ]
+    assert (plain.setup.get("model.checkpoint"), key.setup.get("model.checkpoint")) == (
+        f"renamed ({'a' * 12})",  # of the names of the same contents the first that is read
+        f"bert ({'b' * 12})",
+    )
+
+
+@pytest.mark.parametrize("provenance", [{"files": []}, {"files": "x"}, {"files": {"/no/such": 3}}])
+@pytest.mark.parametrize("contents", [[], "x", {"model.checkpoint": 3}])
+def test_foreign_contents_hide_no_other_record(tmp_path, provenance, contents):
+    sweep(tmp_path, half, gates=(PLAIN,), seeds=(1,))
+    write(tmp_path, record(config(seed=2), [], provenance=provenance, contents=contents))
+    reading = Reader([tmp_path]).read()
+    assert len(reading.runs) + len(reading.problems) == 2
+    assert 1 in {run.seed for run in reading.runs}
 
 
 @pytest.mark.parametrize("name", [".sweep", "checkpoints", "model", ".hidden"])

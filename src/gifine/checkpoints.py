@@ -76,11 +76,6 @@ def origin(init_from: str) -> dict[str, Any]:
     }
 
 
-def known_as(init_from: str) -> str:
-    """A run is known by its run_id wherever it lies, other weights by their path."""
-    return _record(Path(init_from).expanduser()).get("run_id") or init_from
-
-
 def _record(folder: Path) -> dict[str, Any]:
     try:
         entries = json.loads((folder / "record.json").read_text(encoding="utf-8"))

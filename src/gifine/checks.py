@@ -184,6 +184,8 @@ def _data(data: DataConfig, task: TaskConfig, *, is_prefetched: bool) -> Iterato
             path = getattr(task.files, split)
             if path and not Path(path).expanduser().is_file():
                 yield f"task.files.{split}={path}: no such file"
+    elif data.source is DataSource.files:
+        yield "data.source=files: needs task.files.train and task.files.validation, which are enough"
     elif data.source is DataSource.demo and task.name != DEMO:
         yield f"data=demo: generates sentences for task=demo, not for task={task.name}"
     elif data.source is not DataSource.demo and task.name == DEMO:

@@ -58,6 +58,7 @@ class DataSource(Enum):
     hub = "hub"
     glue_dir = "glue_dir"
     demo = "demo"
+    files = "files"  # one's own: what a record says where task.files names them
 
 
 class Quoting(Enum):

@@ -21,7 +21,7 @@ import pyarrow as pa
 from filelock import FileLock
 from transformers import PreTrainedTokenizerFast
 
-from gifine import demo, files, hub, tsv
+from gifine import demo, files, hub, sources, storage, tsv
 from gifine.config import DataConfig, DataSource, TaskConfig
 from gifine.errors import DataError, OutputError
 from gifine.needs import hub_split
@@ -125,7 +125,7 @@ def evaluation_splits(task: TaskConfig) -> list[str]:
 def cache_dir(data: DataConfig) -> Path:
     if data.cache_dir is not None:
         return Path(data.cache_dir).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "gifine"
+    return storage.user_cache()
 
 
 def _load(
@@ -141,7 +141,7 @@ def _load(
 ) -> Split:
     datasets.disable_progress_bars()
     source = _source(task, data, split, prefetched, labelled)
-    parts = [_LAYOUT, source.fingerprint, task.inputs, limit, max_length, _fingerprint(tokenizer)]
+    parts = [_LAYOUT, source.fingerprint, task.inputs, limit, max_length, tokenizer_fingerprint(tokenizer)]
     parts += [*source.reader, *([] if labelled else ["unlabelled"])]
     key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
     folder = cache_dir(data) / TOKENISED / f"{task.name}-{split}-{key}"
@@ -199,7 +199,8 @@ def _prepare(
     temporary.rename(folder)
 
 
-def _fingerprint(tokenizer: PreTrainedTokenizerFast) -> str:
+def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerFast) -> str:
+    """Of all that decides the ids which it makes of a text."""
     _fresh(tokenizer)
     return hashlib.sha256(
         (tokenizer.backend_tokenizer.to_str() + repr(tokenizer.model_input_names)).encode()
@@ -222,6 +223,8 @@ def _source(task: TaskConfig, data: DataConfig, split: str, prefetched: Folder |
             return _from_glue_dir(task, data, split, labelled)
         case DataSource.demo:
             return _from_demo(task, data, split)
+        case DataSource.files:
+            raise DataError("data.source=files: no task.files.train")
 
 
 def _from_file(task: TaskConfig, split: str, labelled: bool) -> _Source:
@@ -233,30 +236,40 @@ def _from_file(task: TaskConfig, split: str, labelled: bool) -> _Source:
         quoting = task.files.quoting
         return files.read(path, task.inputs, labels=task.labels, label=task.label, labelled=labelled, quoting=quoting)
 
-    return _Source(_hash(path, task.label, task.labels), rows, (_READER, task.files.quoting.value))
+    reader = (_READER, task.files.quoting.value)
+    return _of_file(path, rows, lambda: sources.fingerprint(path, task.label, task.labels), reader)
 
 
 def _from_glue_dir(task: TaskConfig, data: DataConfig, split: str, labelled: bool) -> _Source:
-    layout = task.splits[split]
-    if data.dir is None or layout.tsv is None:
-        raise DataError(f"task={task.name} names no official file for its split {split} (task.splits.{split}.tsv)")
-    # Of a test set every row is wanted: its predictions are told apart by their number alone.
-    path = tsv.find(Path(data.dir).expanduser(), layout.tsv, allow_partial=data.allow_partial and labelled)
-    skip_short_rows = task.skip_short_rows and labelled
-    columns = {ours: name for ours, name in layout.columns.items() if labelled or ours != task.label}
+    file = sources.official(task, data, split, labelled=labelled)
 
     def rows() -> list[Row]:
         return tsv.read(
-            path,
-            columns,
+            file.path,
+            file.columns,
             inputs=task.inputs,
             labels=task.labels,
             label=task.label if labelled else None,
-            header=layout.header,
-            skip_short_rows=skip_short_rows,
+            header=file.header,
+            skip_short_rows=file.skip_short_rows,
         )
 
-    return _Source(_hash(path, columns, layout.header, task.labels, skip_short_rows), rows)
+    return _of_file(file.path, rows, lambda: file.fingerprint)
+
+
+def _of_file(
+    path: Path, read: Callable[[], list[Row]], fingerprint: Callable[[], str], reader: tuple[object, ...] = ()
+) -> _Source:
+    """What is made of a file's rows is kept under its fingerprint: it has to be the same file before and after."""
+    known = fingerprint()
+
+    def rows() -> list[Row]:
+        found = read()
+        if fingerprint() != known:
+            raise DataError(f"{path} was changed while it was read: give the command again")
+        return found
+
+    return _Source(known, rows, reader)
 
 
 def _from_demo(task: TaskConfig, data: DataConfig, split: str) -> _Source:
@@ -279,15 +292,4 @@ def _from_hub(task: TaskConfig, split: str, prefetched: Folder | None, labelled:
     columns = Columns(task.inputs, task.label if labelled else None, task.labels)
     columns.check(examples.column_names, str(where))
     hub.check_classes(examples, columns, where)
-    # the library's own hash covers repository, commit, config and split
-    fingerprint = f"{where.path}/{where.name}/{where.split}/{examples._fingerprint}"
-    return _Source(fingerprint, lambda: hub.rows(examples, columns, where))
-
-
-def _hash(path: Path, *layout: object) -> str:
-    """Of a file's bytes and of how they are read."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}") from error
-    return hashlib.sha256(content + json.dumps(layout).encode()).hexdigest()
+    return _Source(where.fingerprint(examples._fingerprint), lambda: hub.rows(examples, columns, where))

@@ -17,11 +17,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from gifine import commands, records, runs
+from gifine import changes, commands, records, runs
 from gifine.errors import DataError, ExitCode, RunError
 from gifine.imports import uncollected
 from gifine.records import Record, Status
 from gifine.runs import Run
+
+log = logging.getLogger(__name__)
 
 
 def parser() -> commands.Parser:
@@ -58,12 +60,19 @@ def _check_data(run: Run) -> None:
 
     config, then = run.config, run.record.provenance.get("data", {})
     now = data.fingerprints(config.task, config.data, data.evaluation_splits(config.task), run.prefetched)
-    changed = [split for split in now if now[split] != then.get(split)]
+    changed = [
+        f"{split} ({changes.short(then[split]) if split in then else 'none'}, now {changes.short(now[split])})"
+        for split in now
+        if now[split] != then.get(split)
+    ]
     if changed:
         raise DataError(
             f"{run.folder}: not the data that the run was evaluated on (the record has another fingerprint): "
             f"{', '.join(changed)}; --data-dir names another folder"
         )
+    others = changes.files({str(run.folder): run.record.provenance.get("files", {})})
+    if others:  # the weights that training began with, or what it was trained on: nothing of it is read here
+        log.warning("%s", changes.told(others))
 
 
 def _evaluate(run: Run, *, invariance: bool) -> ExitCode:

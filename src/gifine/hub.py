@@ -13,6 +13,7 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import datasets
+import datasets.config
 from datasets.exceptions import DatasetNotFoundError, DatasetsError
 from huggingface_hub import HfApi, constants, snapshot_download
 from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
@@ -86,6 +87,19 @@ def read_split(folder: Path) -> datasets.Dataset:
     # Loading sets the format, and `datasets` counts that as a change.
     examples._fingerprint = json.loads((folder / "state.json").read_text())["_fingerprint"]
     return examples
+
+
+@contextlib.contextmanager
+def offline() -> Generator[None]:
+    """What is loaded within comes from local caches: no request is made."""
+    before, verbosity = (constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE), datasets.logging.get_verbosity()
+    constants.HF_HUB_OFFLINE = datasets.config.HF_HUB_OFFLINE = True
+    datasets.logging.set_verbosity_error()  # it would warn that it does as it is told
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE = before
+        datasets.logging.set_verbosity(verbosity)
 
 
 def save_split(split: HubSplit, folder: Path, scratch: Path) -> int:

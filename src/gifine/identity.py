@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import asdict
 from enum import Enum
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from gifine import checkpoints
+from gifine import sources
 from gifine.config import DataSource, GateSide, Quoting, RunConfig
 
 
@@ -29,6 +30,8 @@ def to_dict(config: RunConfig) -> dict[str, Any]:
     entries = plain(asdict(config))
     sizes = entries["model"]["sizes"]
     entries["model"]["sizes"] = {name: size for name, size in sizes.items() if name == config.model.size}
+    if config.task.files.train is not None:
+        entries["data"]["source"] = DataSource.files.value
     return entries
 
 
@@ -44,16 +47,22 @@ def from_dict(entries: dict[str, Any]) -> RunConfig:
 
 
 def run_id(config: RunConfig) -> str:
-    """Twelve hex digits that are equal for two configs exactly if these ask for the same result."""
-    canonical = json.dumps(deciding(to_dict(config)), sort_keys=True, separators=(",", ":"))
+    """Twelve hex digits that are equal for two configs exactly if these ask for the same result.
+
+    Raises:
+        DataError, ModelError: for files and folders of one's own that are not there, or cannot be read.
+    """
+    canonical = json.dumps(deciding(to_dict(config), sources.contents(config)), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:12]
 
 
-def deciding(entries: dict[str, Any]) -> dict[str, Any]:
+def deciding(entries: dict[str, Any], contents: Mapping[str, str]) -> dict[str, Any]:
     """Of a config as `to_dict` gives it, or a record has it, what decides the result.
 
-    Left out: where data, caches and results lie, how results are shown and kept, and values without an effect (of the
-    gates where there are none, of other sizes and other sources). Keys that an older record does not have are no error.
+    `contents`, as `sources.contents` gives it, stands in the place of the paths whose keys it has; an older record has
+    none. Left out: where data, caches and results lie, how results are shown and kept, and values without an effect (of
+    the gates where there are none, of other sizes and other sources). Keys that an older record does not have are no
+    error.
 
     Raises:
         KeyError, TypeError, AttributeError: for entries that are no config of ours.
@@ -76,19 +85,27 @@ def deciding(entries: dict[str, Any]) -> dict[str, Any]:
     _drop(data, "dir", "cache_dir")
     if data["source"] != DataSource.demo.value:
         _drop(data, "demo_train_rows", "demo_eval_rows", "demo_seed")
-    if task["files"].get("quoting") == Quoting.auto.value or task["files"]["train"] is None:
-        task["files"] = {key: value for key, value in task["files"].items() if key != "quoting"}
     if task["files"]["train"] is not None:
-        data["source"] = "files"
+        data["source"] = DataSource.files.value
         _drop(task, "splits", "hub")
+        quoting = task["files"].get("quoting", Quoting.auto.value)
+        task["files"] = {split: task["files"][split] for split in ("train", "validation")}
+        if quoting != Quoting.auto.value:
+            task["files"]["quoting"] = quoting
     else:
+        task["files"] = {key: value for key, value in task["files"].items() if key != "quoting"}
         used = {task["train_split"], *task["evaluation_splits"]}
         task["splits"] = {name: split for name, split in task["splits"].items() if name in used}
     _drop(task, "title", "test_splits", "submission_labels", "submission_range")
-    if model.get("init_from") is not None:
-        model["init_from"] = checkpoints.known_as(model["init_from"])
     _drop(train, "save_model", "save_predictions", "save_steps", "keep_checkpoints", "log_steps", "device")
     _drop(train, "embedding_rows")  # which differ in rounding alone
+    for key, known_as in contents.items():
+        *parents, leaf = key.split(".")
+        place = kept
+        for parent in parents:
+            place[parent] = dict(place.get(parent, {}))  # a copy: the entries stay as they are
+            place = place[parent]
+        place[leaf] = known_as
     return kept
 
 
@@ -123,6 +140,16 @@ def title(config: RunConfig) -> str:
 
 
 def directory(config: RunConfig) -> Path:
+    """The folder that a run writes to.
+
+    Raises:
+        DataError, ModelError: as `run_id`.
+    """
     if config.output_dir is not None:
         return Path(config.output_dir).expanduser()
-    return Path(config.output_root).expanduser() / f"{slug(config)}-{run_id(config)}"
+    root, known_as = Path(config.output_root).expanduser(), run_id(config)
+    folder = root / f"{slug(config)}-{known_as}"
+    if (config.model.checkpoint or config.model.init_from) and not folder.is_dir():
+        # The slug has the name of a folder of weights: the same ones may have been called otherwise when they were run.
+        return next((each for each in sorted(root.glob(f"*-{known_as}")) if each.is_dir()), folder)
+    return folder

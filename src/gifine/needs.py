@@ -11,6 +11,8 @@ from gifine.checkpoints import locate, source
 from gifine.config import DEMO, DataSource, ModelConfig, RunConfig, TaskConfig
 from gifine.errors import DataError
 
+GLUE = "glue"  # below a prefetched folder: the official files
+
 
 @dataclass(frozen=True)
 class Repository:
@@ -33,6 +35,10 @@ class HubSplit:
 
     def __str__(self) -> str:
         return f"{self.path}/{self.name or 'default'}/{self.split}"
+
+    def fingerprint(self, own: str) -> str:
+        """The one that a record has, of the library's own, which covers repository, commit, config and split."""
+        return f"{self.path}/{self.name}/{self.split}/{own}"
 
 
 @dataclass
@@ -109,6 +115,13 @@ def tsv_names(task: TaskConfig, split: str, *, allow_partial: bool) -> list[str]
     if layout is None or layout.tsv is None:
         return []
     return [layout.tsv] + ([str(Path(layout.tsv).with_suffix(".part.tsv"))] if allow_partial else [])
+
+
+def glue_folder(config: RunConfig) -> Path | None:
+    """The folder of the official files that a run reads: the prefetched copy's, or data.dir."""
+    if config.prefetch is not None:
+        return Path(config.prefetch).expanduser() / GLUE
+    return None if config.data.dir is None else Path(config.data.dir).expanduser()
 
 
 def _hub_splits(config: RunConfig) -> Iterator[HubSplit]:

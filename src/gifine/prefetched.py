@@ -19,13 +19,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from gifine import __version__, checkpoints, records
-from gifine.config import DataSource, ModelConfig, Quoting, RunConfig
+from gifine.config import DataConfig, DataSource, ModelConfig, Quoting, RunConfig
 from gifine.errors import PrefetchError
-from gifine.needs import HubSplit, Repository, hub_split, repositories, splits_read, tsv_names
+from gifine.needs import GLUE, HubSplit, Repository, hub_split, repositories, splits_read, tsv_names
 
 SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
-HUB, DATA, GLUE, TOKENISED = "hub", "data", "glue", "tokenised"
+HUB, DATA, TOKENISED = "hub", "data", "tokenised"
 
 
 @dataclass
@@ -98,10 +98,11 @@ class Folder:
         absent = [*self._absent_repositories(config.model), *self._absent_data(config)]
         if absent:
             raise self.lacks(*absent)
-        data = replace(config.data, cache_dir=str(self.path))
-        if data.source is DataSource.glue_dir:
-            data = replace(data, dir=str(self.path / GLUE))
-        return replace(config, model=self._redirect_model(config.model), data=data)
+        return replace(config, model=self._redirect_model(config.model), data=self.redirect_data(config.data))
+
+    def redirect_data(self, data: DataConfig) -> DataConfig:
+        """The same, with this folder's places for tokens and official files."""
+        return replace(data, cache_dir=str(self.path), dir=str(self.path / GLUE))
 
     def lacks(self, *absent: str) -> PrefetchError:
         command = shlex.join(["python", "-m", "gifine.prefetch", f"prefetch={self.path}", *self.words])
@@ -109,6 +110,10 @@ class Folder:
 
     def dataset(self, split: HubSplit) -> Path:
         return self.path / DATA / split.path / (split.name or "default") / split.split
+
+    def fingerprint(self, split: HubSplit) -> str:
+        """The one that the split had on the Hub, which loading it from here would change."""
+        return json.loads((self.dataset(split) / "state.json").read_text(encoding="utf-8"))["_fingerprint"]
 
     def has(self, repository: Repository, *, weights: bool) -> bool:
         """Is it there, and whole?"""
@@ -192,7 +197,8 @@ def _words(config: RunConfig) -> list[str]:
     words += [f"model.size={model.size}"] if model.checkpoint is None else [f"model.checkpoint={model.checkpoint}"]
     words += [f"model.{key}={value}" for key in ("revision", "tokenizer") if (value := getattr(model, key))]
     words += ["model.random_init=true"] if model.random_init else []
-    words += [f"task={task.name}", f"data={data.source.value}"]
+    words += [f"task={task.name}"]
+    words += [f"data={data.source.value}"] if data.source is not DataSource.files else []
     words += [f"data.dir={data.dir or 'FOLDER'}"] if data.source is DataSource.glue_dir else []
     words += ["data.allow_partial=true"] if data.allow_partial else []
     rows = ["max_train_rows", "max_eval_rows"]

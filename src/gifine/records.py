@@ -22,7 +22,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from gifine import __version__, identity, signals, storage
+from gifine import __version__, identity, signals, sources, storage
 from gifine.config import RunConfig
 from gifine.errors import OutputError, UserError
 
@@ -67,6 +67,7 @@ class Record:
     seconds: dict[str, float] = field(default_factory=dict)
     started: str = ""  # UTC, ISO 8601
     finished: str | None = None
+    contents: dict[str, str] = field(default_factory=dict)  # `sources.contents`: what the run_id has in place of paths
     provenance: dict[str, Any] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
 
@@ -153,7 +154,7 @@ def open_folder(config: RunConfig) -> Path:
     earlier = read(folder)
     if earlier is not None and earlier.run_id != run_id:
         raise OutputError(
-            f"{folder} holds the run {earlier.run_id} of another config ({earlier.slug}), not {run_id}: "
+            f"{folder} holds the run {earlier.run_id} {_other(config, earlier)}, not {run_id}: "
             "give another output_dir, or none"
         )
     try:
@@ -161,6 +162,17 @@ def open_folder(config: RunConfig) -> Path:
     except OSError as error:
         raise OutputError(f"cannot make the folder {folder}: {error.strerror}; give another output_root") from error
     return folder
+
+
+def _other(config: RunConfig, earlier: Record) -> str:
+    """What tells a run from the one that is asked for."""
+    ours = sources.contents(config)
+    changed = [
+        f"{key} (sha256 {theirs[:12]}, now {ours[key][:12]})"
+        for key, theirs in earlier.contents.items()
+        if ours.get(key, theirs) != theirs
+    ]
+    return f"of other contents of {', '.join(changed)}" if changed else f"of another config ({earlier.slug})"
 
 
 def locked(folder: Path) -> AbstractContextManager[None]:

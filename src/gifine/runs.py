@@ -14,7 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 from gifine import identity, prefetched, records
 from gifine.config import Attention, DataSource, RunConfig
 from gifine.errors import RunError, UserError, first_line
-from gifine.prefetched import GLUE, Folder
+from gifine.prefetched import Folder
 from gifine.records import Record, Status
 
 log = logging.getLogger(__name__)
@@ -96,8 +96,8 @@ def _read(folder: Path, data_dir: Path | None, own_data: bool) -> Run:
         return Run(folder, record, _relocated(folder, config, data_dir))
     prefetched_folder = prefetched.open_folder(config)
     assert prefetched_folder is not None
-    data = replace(config.data, cache_dir=str(prefetched_folder.path), dir=str(prefetched_folder.path / GLUE))
-    return Run(folder, record, replace(config, data=data), prefetched_folder)
+    moved = replace(config, data=prefetched_folder.redirect_data(config.data))
+    return Run(folder, record, moved, prefetched_folder)
 
 
 def _relocated(folder: Path, config: RunConfig, data_dir: Path | None) -> RunConfig:

@@ -17,6 +17,11 @@ _CODES = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 _PROBE_BYTES = 2**20
 
 
+def user_cache() -> Path:
+    """Where caches lie that belong to nobody's results; it need not exist yet."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "gifine"
+
+
 def check_space(folder: Path, parameters: int) -> None:
     """Refuse to start where the checkpoints will not fit.
 

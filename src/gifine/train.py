@@ -35,14 +35,16 @@ from gifine import (
     precision,
     prefetched,
     records,
+    sources,
     storage,
     tokenization,
     tracking,
+    verification,
 )
 from gifine.callbacks import Bar, Curve, GateStatistics, Plan, StopWhenDiverged
 from gifine.config import EmbeddingRows, RunConfig, Tracker
 from gifine.curves import CURVE
-from gifine.errors import ExitCode, OutputError
+from gifine.errors import DataError, ExitCode, OutputError
 from gifine.models import _embedding_rows as rows
 from gifine.models import _last_layer as last_layer
 from gifine.records import Record, Status
@@ -79,10 +81,17 @@ def _run(config: RunConfig, folder: Path) -> Record:
     record = records.read(folder)
     if record is None or record.status not in records.FINISHED or config.overwrite:
         attempts = 1 if record is None or config.overwrite else record.attempts + 1
+        if _is_main_process():
+            if record is None:
+                verification.tell_others(config, folder)
+            else:
+                verification.remember(folder / CHECKPOINTS, record)
         record = Record(identity.run_id(config), identity.slug(config), identity.to_dict(config), attempts=attempts)
+        record.contents = sources.contents(config)
         with tracking.tracked(config, folder, record, writes=_is_main_process()) as track:
             records.keep(record, folder, lambda: _fit(config, folder, record, track), writes=_is_main_process())
     else:
+        verification.check_served(config, folder, record)
         log.info("this run is %s already (overwrite=true runs it again)", record.status)
     if record.status in records.FINISHED and _is_main_process() and not config.train.keep_checkpoints:
         shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)  # some may be left of a process killed while at this
@@ -95,16 +104,16 @@ def _fit(config: RunConfig, folder: Path, record: Record, track: tracking.Log) -
 
     transformers_logging.disable_progress_bar()  # of loading weights; Bar shows the steps
     folder_read = prefetched.open_folder(config)
-    sources = folder_read.redirect(config) if folder_read else config
-    tokenizer = tokenization.load_for(sources.model)
-    splits = data.load(task, sources.data, tokenizer, train.max_length, folder_read)
+    places = folder_read.redirect(config) if folder_read else config
+    tokenizer = tokenization.load_for(places.model)
+    splits = data.load(task, places.data, tokenizer, train.max_length, folder_read)
     record.rows = {name: len(split.examples) for name, split in splits.items()}
     record.provenance["data"] = {name: split.fingerprint for name, split in splits.items()}
 
     set_seed(config.seed)
     determinism.choose(config)
     model = models.build(
-        sources.model,
+        places.model,
         config.gi,
         labels=task.labels,
         vocab_size=len(tokenizer),
@@ -113,7 +122,12 @@ def _fit(config: RunConfig, folder: Path, record: Record, track: tracking.Log) -
     record.parameters = models.count_parameters(model)
     if config.model.init_from is not None:
         record.provenance["init_from"] = checkpoints.origin(config.model.init_from)
-    record.provenance["checkpoint_commit"] = models.commit(sources.model)
+    record.provenance["checkpoint_commit"] = models.commit(places.model)
+    record.provenance["weights"] = sources.checkpoint(places.model)
+    record.provenance["tokenizer"] = data.tokenizer_fingerprint(tokenizer)
+    record.provenance["files"] = sources.files(places)
+    if sources.contents(config) != record.contents:
+        raise DataError("files of this run were changed while it was starting: give the command again")
     storage.check_space(folder, record.parameters["total"])
     log.info("%s: %s", identity.slug(config), _described(record))
 
@@ -148,7 +162,7 @@ def _fit(config: RunConfig, folder: Path, record: Record, track: tracking.Log) -
     trainer.remove_callback(PrinterCallback)
 
     clock = time.monotonic()
-    start = _start(config, folder / CHECKPOINTS, arguments)
+    start = _start(config, folder / CHECKPOINTS, arguments, record)
     record.resumed_at = 0 if start is None else int(start.name.rpartition("-")[2])
     with interruption.listening(), logging_redirect_tqdm():  # log lines go above the bar
         trainer.train(resume_from_checkpoint=None if start is None else str(start))
@@ -176,7 +190,7 @@ def _fit(config: RunConfig, folder: Path, record: Record, track: tracking.Log) -
         _save(trainer, folder / "model")
 
 
-def _start(config: RunConfig, checkpoints: Path, arguments: TrainingArguments) -> Path | None:
+def _start(config: RunConfig, checkpoints: Path, arguments: TrainingArguments, record: Record) -> Path | None:
     """The checkpoint to go on from, looked up now: whatever an earlier attempt believed may be gone or damaged."""
     with arguments.main_process_first():  # the others see the folder as the first has left it
         start = checkpointing.last_complete(checkpoints) if config.resume and not config.overwrite else None
@@ -186,8 +200,12 @@ def _start(config: RunConfig, checkpoints: Path, arguments: TrainingArguments) -
                 f"{arguments.world_size}: a step would be made of other examples; go on with as many processes as "
                 "before, or start anew with resume=false"
             )
+        if start is not None:
+            verification.check_resumed(config, start, record)
         if _is_main_process():
             checkpointing.clear(checkpoints, keep=start)
+            if start is None:
+                verification.begin(checkpoints, record)
     if start is not None:
         log.info("resuming from %s", start)
     return start

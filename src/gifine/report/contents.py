@@ -19,6 +19,7 @@ from gifine.report.table import Table
 class Contents:
     runs: list[Run]
     problems: list[Problem]
+    changed: list[tuple[Run, list[str]]]  # runs, and what they were made of and is another file now
     table: Table
     comparisons: list[Comparison]
     unpaired: list[Unpaired]  # if there are gated runs and baselines at all
@@ -52,4 +53,5 @@ def gather(
     results = table.build(reading.runs, rows, columns)
     pairs, unpaired = pairing.pair(reading.runs)
     comparisons = comparison.compare(pairs, with_predictions=with_predictions)
-    return Contents(reading.runs, reading.problems, results, comparisons, unpaired, published.set_beside(reading.runs))
+    beside = published.set_beside(reading.runs)
+    return Contents(reading.runs, reading.problems, reading.changed, results, comparisons, unpaired, beside)

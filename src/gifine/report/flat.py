@@ -27,6 +27,7 @@ def tables(contents: Contents) -> dict[str, Rows]:
         "unpaired": _unpaired(contents),
         "published": _published(contents),
         "failures": [_failure(each) for each in contents.failures],
+        "changed": [{"run": run.run_id, "folder": str(run.folder), "files": files} for run, files in contents.changed],
         "problems": [{"record": str(each.path), "reason": each.reason} for each in contents.problems],
     }
 

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from tqdm import tqdm
 
-from gifine import records
+from gifine import changes, records
 from gifine.errors import RunError
 from gifine.records import FINISHED, RECORD, SCHEMA_VERSION, Status, below
 from gifine.report.settings import Pool, Settings, Task
@@ -43,6 +43,7 @@ class Run:
     error: str | None
     started: str | None  # UTC, ISO 8601; of this attempt
     finished: str | None
+    files: dict[str, str]  # that it has read: by path the sha256; runs of a sweep share the object
 
     def score(self, measure: str) -> float | None:
         return self.scores[self.task.measures.index(measure)]
@@ -58,6 +59,7 @@ class Problem:
 class Reading:
     runs: list[Run] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
+    changed: list[tuple[Run, list[str]]] = field(default_factory=list)  # runs, and the files that are others now
 
 
 @dataclass(slots=True)
@@ -84,6 +86,7 @@ class Reader:
         reading = Reading(problems=[each for each in found if isinstance(each, Problem)])
         reading.runs, twice = _distinct([each for each in found if isinstance(each, Run)])
         reading.problems += twice
+        reading.changed = [*changes.files({run: run.files for run in reading.runs}).items()]
         return reading
 
     def _one(self, path: Path) -> Run | Problem:
@@ -133,7 +136,8 @@ def _parsed(path: Path, pool: Pool) -> Run:
 def _from_entries(folder: Path, entries: dict[str, Any], pool: Pool) -> Run:
     status = Status(entries["status"])
     provenance = entries.get("provenance") or {}
-    setup, gate, seed, task = pool.take(entries["config"], (provenance.get("init_from") or {}).get("run_id"))
+    init_from = (provenance.get("init_from") or {}).get("run_id")
+    setup, gate, seed, task = pool.take(entries["config"], init_from, entries.get("contents") or {})
     metrics = (entries.get("metrics") or {}) if status in FINISHED else {}
     return Run(
         folder=folder,
@@ -151,6 +155,7 @@ def _from_entries(folder: Path, entries: dict[str, Any], pool: Pool) -> Run:
         error=_shortened(entries.get("error")),
         started=entries.get("started"),
         finished=entries.get("finished"),
+        files=pool.shared(provenance.get("files") or {}),
     )
 
 

@@ -6,17 +6,20 @@ Runs of a sweep share nearly all of it, so equal settings are one object: they a
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
-from gifine import identity
+from gifine import checkpoints, identity
 
 Value = str | int | float | bool | None  # of a config; lists and empty objects as their JSON
 GLUE = ("cola", "sst2", "mrpc", "stsb", "qqp", "mnli", "qnli", "rte", "wnli")  # in the order of papers
 
 _ABSENT = object()
+_SHORT = 12  # hex digits of a sha256, as in a run_id
+_SHA256 = re.compile(rf" \([0-9a-f]{{{_SHORT}}}\)$")  # behind a name
 _SPLITS = {"validation_matched": "m", "validation_mismatched": "mm"}  # as papers write them
 _SIDES = ("none", "key", "query", "both")
 
@@ -93,22 +96,36 @@ class Pool:
     sections: dict[str, dict[str, Value]] = field(default_factory=dict)
     settings: dict[tuple[int, ...], Settings] = field(default_factory=dict)
     tasks: dict[str, Task] = field(default_factory=dict)
+    files: dict[str, dict[str, str]] = field(default_factory=dict)
+    names: dict[str, str] = field(default_factory=dict)  # of files and folders, by their sha256
 
-    def take(self, config: dict[str, Any], init_from: str | None) -> tuple[Settings, Settings, int, Task]:
+    def take(
+        self, config: dict[str, Any], init_from: str | None, contents: dict[str, str]
+    ) -> tuple[Settings, Settings, int, Task]:
         """Of a record's config: all that decides its result but gate and seed; the gate; the seed; the task.
 
-        `init_from` is the run_id of the run that `model.init_from` names, if it is known.
+        `init_from` is the run_id of the run that `model.init_from` names, if it is known; `contents` are the record's.
 
         Raises:
             KeyError, TypeError, AttributeError: for what is no config of ours.
         """
         if init_from is not None:
             config["model"]["init_from"] = init_from
-        kept = identity.deciding(config)
+        named = {key: self._named(known_as, _path(config, key)) for key, known_as in contents.items()}
+        kept = identity.deciding(config, named)
         gate, seed = kept.pop("gi"), kept.pop("seed")
         if not isinstance(seed, int):
             raise TypeError("its seed is no number")
         return self._settings(kept), self._settings({"gi": gate}), seed, self._task(config)
+
+    def shared(self, files: dict[str, str]) -> dict[str, str]:
+        """The same files, as one object for all that read them."""
+        return self.files.setdefault(json.dumps(files, sort_keys=True), dict(files))
+
+    def _named(self, known_as: str, path: str | None) -> str:
+        """Contents as a person knows them, `a.csv (0123456789ab)`: the first of their names goes for all."""
+        name = path if path is None or path.startswith(checkpoints.PACKAGE) else PurePosixPath(path).name
+        return f"{self.names.setdefault(known_as, name or 'contents')} ({known_as[:_SHORT]})"
 
     def _settings(self, entries: dict[str, Any]) -> Settings:
         sections = {}
@@ -141,6 +158,14 @@ class Pool:
         return self.tasks[text]
 
 
+def _path(config: dict[str, Any], key: str) -> str | None:
+    """The path that a key of `Record.contents` stands for, if the config has it."""
+    place: Any = config
+    for part in key.split("."):
+        place = place.get(part) if isinstance(place, dict) else None
+    return place if isinstance(place, str) else None
+
+
 def _flat(key: str, value: Any) -> Iterator[tuple[str, Value]]:
     if isinstance(value, dict) and value:
         for name, entry in value.items():
@@ -157,6 +182,7 @@ def model(setup: Settings) -> str:
     name = PurePosixPath(str(checkpoint)).name if checkpoint is not None else str(setup.get("model.family"))
     if str(checkpoint).startswith("package:"):
         name = str(checkpoint).removeprefix("package:").partition("/")[0]
+    name = _SHA256.sub("", name)
     return f"{name}-random" if setup.get("model.random_init") else name
 
 

@@ -12,7 +12,7 @@ from gifine.report.reading import Run
 from gifine.report.settings import Task, Value
 from gifine.report.words import Item, Piece, Sheet, counts, linked, number, plain
 
-NAMES = ("table", "comparison", "unpaired", "published", "failures", "problems")
+NAMES = ("table", "comparison", "unpaired", "published", "failures", "changed", "problems")
 
 
 def make(contents: Contents, names: Sequence[str] = NAMES) -> list[Sheet]:
@@ -23,9 +23,11 @@ def make(contents: Contents, names: Sequence[str] = NAMES) -> list[Sheet]:
 
 def summary(contents: Contents) -> str:
     """One line on what was read."""
-    by_status, problems = contents.counts, len(contents.problems)
-    return f"{sum(by_status.values()):,} runs: {counts(by_status)}" + (
-        f"; {problems:,} record{'s' * (problems != 1)} left out" if problems else ""
+    by_status, problems, changed = contents.counts, len(contents.problems), len(contents.changed)
+    return (
+        f"{sum(by_status.values()):,} runs: {counts(by_status)}"
+        + (f"; {changed:,} of data or weights that are not those on disk any more" if changed else "")
+        + (f"; {problems:,} record{'s' * (problems != 1)} left out" if problems else "")
     )
 
 
@@ -134,6 +136,13 @@ def _silence(run: Run) -> str:
     return "its record gives no reason"
 
 
+def _changed(contents: Contents) -> Sheet:
+    rows = [[linked(plain(str(run.folder)), [run]), plain(", ".join(files))] for run, files in contents.changed]
+    notes = ["These runs count: their results are those of what the files were then."] if rows else []
+    title = "Runs of data or weights that are not those on disk any more"
+    return Sheet("changed", title, ["run", "files"], rows, notes, is_list=True)
+
+
 def _problems(contents: Contents) -> Sheet:
     rows = [[plain(str(each.path)), plain(each.reason)] for each in contents.problems]
     return Sheet("problems", "Records left out", ["record", "why"], rows, is_list=True)
@@ -145,6 +154,7 @@ _MAKERS = {
     "unpaired": _unpaired,
     "published": _published,
     "failures": _failures,
+    "changed": _changed,
     "problems": _problems,
 }
 

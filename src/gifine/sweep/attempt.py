@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from gifine import execution, identity
-from gifine.errors import ConfigError, ExitCode, tell
+from gifine.errors import ConfigError, ExitCode, UserError, tell
 
 
 def main() -> int:
@@ -23,11 +23,15 @@ def main() -> int:
     try:
         config = identity.from_dict(json.loads(path.read_text(encoding="utf-8")))
         if identity.run_id(config) != path.stem:
-            error = ConfigError(f"{path} is the run {identity.run_id(config)} for this code: submit the sweep again")
-            return tell(error)
+            raise ConfigError(
+                f"{path} is the run {identity.run_id(config)} by this code and what its files hold now: "
+                "submit the sweep again"
+            )
         if "--again" in sys.argv:  # requeued: what an earlier allocation did for this submission counts
             config = replace(config, resume=True, overwrite=False)
         return execution.execute(config)
+    except UserError as error:
+        return tell(error)
     except KeyboardInterrupt as error:
         print(f"interrupted by {str(error) or 'Ctrl-C'}", file=sys.stderr)
         return ExitCode.INTERRUPTED

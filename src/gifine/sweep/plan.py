@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gifine import grid, identity, parameters
+from gifine import changes, grid, identity, parameters
 from gifine.config import Precision, RunConfig
 from gifine.errors import ExitCode
 from gifine.grid import Run
@@ -40,6 +40,7 @@ class Plan:
     disk_gb: float | None = None  # left behind by all runs
     scratch_gb: float | None = None  # besides, by the largest run while it trains
     models: dict[str, dict[str, float]] = field(default_factory=dict)  # runs to do, device hours of each
+    changed: dict[str, list[str]] = field(default_factory=dict)  # by folder what a run was made of and is not there now
 
 
 def of(runs: Iterable[Run]) -> Plan:
@@ -47,8 +48,20 @@ def of(runs: Iterable[Run]) -> Plan:
     cells = list(runs)
     chosen = grid.distinct(cells)
     records = _records(run.config for run in chosen.values())
-    to_do = [run.config for run_id, run in chosen.items() if not _is_finished(run_id, run.config, records)]
+    places = {run_id: identity.directory(run.config) for run_id, run in chosen.items()} if records else {}
+    finished = {
+        run_id: records[place]
+        for run_id, place in places.items()
+        if not chosen[run_id].config.overwrite and _is_finished(run_id, records.get(place))
+    }
+    to_do = [run.config for run_id, run in chosen.items() if run_id not in finished]
     plan = Plan(len(cells), len(chosen), len(chosen) - len(to_do), len(to_do))
+    plan.changed = _changed({identity.slug(run.config) for run in chosen.values()}, records)
+    for run_id, record in finished.items():
+        if places[run_id].name not in plan.changed:
+            then, now = _noted(record, "data"), changes.fingerprints(chosen[run_id].config)
+            if differing := changes.differing(then, now):
+                plan.changed[places[run_id].name] = differing
     estimates = _estimate.of(records.values())
     bases: Counter[Basis] = Counter()
     for config in to_do:
@@ -66,6 +79,10 @@ def of(runs: Iterable[Run]) -> Plan:
 
 def told(plan: Plan) -> str:
     """The plan as a short paragraph."""
+    return " ".join(filter(None, [_told(plan), _told_changed(plan)]))
+
+
+def _told(plan: Plan) -> str:
     same = plan.cells - plan.runs
     cells = f" ({plan.cells:,} cells, {same:,} of which ask for what another one does)" if same else ""
     text = f"{plan.runs:,} run{'s' * (plan.runs != 1)}{cells}: {plan.finished:,} finished, {plan.to_do:,} to do."
@@ -79,6 +96,12 @@ def told(plan: Plan) -> str:
         text += f" Memory: up to {plan.memory_gb:.1f} GB a device and activations."
         text += f" Disk: {_number(plan.disk_gb)} GB stay, up to {plan.scratch_gb:.1f} GB more while a run trains."
     return text
+
+
+def _told_changed(plan: Plan) -> str:
+    if not plan.changed:
+        return ""
+    return f"{changes.told(plan.changed)}. Where the plan has such a run as finished, overwrite=true makes it anew."
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -117,9 +140,28 @@ def _records(configs: Iterable[RunConfig]) -> dict[Path, dict[str, Any]]:
     return found
 
 
-def _is_finished(run_id: str, config: RunConfig, records: dict[Path, dict[str, Any]]) -> bool:
-    record = records.get(identity.directory(config)) if records else None
-    return record is not None and record["run_id"] == run_id and record["status"] in FINISHED and not config.overwrite
+def _is_finished(run_id: str, record: dict[str, Any] | None) -> bool:
+    return record is not None and record["run_id"] == run_id and record["status"] in FINISHED
+
+
+def _changed(slugs: set[str], records: dict[Path, dict[str, Any]]) -> dict[str, list[str]]:
+    """Of the finished runs of these slugs, by folder: the files that they have read, and that are others now.
+
+    With other contents of one's own files the plan has another run; its slug is the same.
+    """
+    read = {
+        folder.name: _noted(record, "files")
+        for folder, record in records.items()
+        if record.get("slug") in slugs and record["status"] in FINISHED
+    }
+    return changes.files(read)
+
+
+def _noted(record: dict[str, Any], key: str) -> dict[str, str]:
+    """An entry of the provenance; empty in records that do not have it, or are not ours."""
+    provenance = record.get("provenance")
+    found = provenance.get(key) if isinstance(provenance, dict) else None
+    return found if isinstance(found, dict) else {}
 
 
 def _add_sizes(plan: Plan, configs: list[RunConfig]) -> None:

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from gifine import commands, curves
+from gifine import changes, commands, curves
 from gifine.errors import ExitCode
 from gifine.sweep import listing, states, waiting
 from gifine.sweep.states import Run, State
@@ -48,13 +48,18 @@ def run(args: argparse.Namespace) -> ExitCode:
 
 
 def _show(runs: list[Run], args: argparse.Namespace) -> None:
-    rows = [row(each) for each in runs]
+    rows, changed = [row(each) for each in runs], _changed(runs)
+    if args.json:
+        rows = [each | {"changed": changed.get(run.entry.run_id, [])} for each, run in zip(rows, runs, strict=True)]
     if args.json and args.watch is not None:
         print(json.dumps(rows, ensure_ascii=False))
         return
     listing.show(rows, as_json=args.json)
     if not args.json:
         print(f"{len(runs)} runs: {waiting.described(runs)}")
+        names = {each.entry.run_id: f"{each.entry.slug}-{each.entry.run_id}" for each in runs}
+        if changed:
+            print(changes.told({names[run_id]: files for run_id, files in changed.items()}))
 
 
 def row(run: Run) -> dict[str, Any]:
@@ -70,6 +75,11 @@ def row(run: Run) -> dict[str, Any]:
         "job": run.job,
         "reason": None if run.state is State.DONE else run.reason,
     }
+
+
+def _changed(runs: list[Run]) -> dict[str, list[str]]:
+    """By run_id the files that a run was made of, and that are others now."""
+    return changes.files({each.entry.run_id: each.record.provenance.get("files", {}) for each in runs if each.record})
 
 
 @dataclass
