@@ -399,9 +399,11 @@ def test_another_number_of_labels_is_a_new_head(family: str, tmp_path: Path, cap
     with caplog.at_level(logging.INFO, logger="gifine"):
         model = build(model_config(family, checkpoint=str(tmp_path), random_init=False), BOTH, labels=["no", "yes"])
     assert logits_of(model, make_batch(family)).shape == (3, 2)
-    (new,) = caplog.messages
-    head = "classifier.out_proj" if family == "roberta" else "classifier"
-    assert new.endswith(f"new parameters: {head}.bias, {head}.weight")
+    new, why = caplog.messages
+    layers = ["classifier.dense", "classifier.out_proj"] if family == "roberta" else ["classifier"]
+    weights = ", ".join(f"{layer}.{kind}" for layer in layers for kind in ("bias", "weight"))
+    assert new.endswith(f"new parameters: {weights}")
+    assert why.endswith(f"{weights} left behind: its labels are no, maybe, yes, those of the task no, yes")
 
 
 def original_form(folder: Path, **settings: Any) -> None:

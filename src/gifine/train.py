@@ -109,6 +109,7 @@ def _fit(config: RunConfig, folder: Path, record: Record, track: tracking.Log) -
         labels=task.labels,
         vocab_size=len(tokenizer),
         pad_token_id=tokenizer.pad_token_id,
+        provenance=record.provenance,
     )
     record.parameters = models.count_parameters(model)
     if config.model.init_from is not None:

@@ -8,6 +8,7 @@ Importing this package makes `AutoConfig`, `AutoModel` and `AutoModelForSequence
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Mapping, Sequence
 from importlib import import_module
@@ -19,12 +20,26 @@ from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassificati
 
 from gifine import checkpoints
 from gifine.config import Attention, GiConfig, ModelConfig, families
-from gifine.errors import ModelError, did_you_mean
-from gifine.models import _checkpoint
-from gifine.models._checkpoint import is_gate, load, read_config
+from gifine.errors import ModelError, did_you_mean, first_line
+from gifine.models import _checkpoint, _head
+from gifine.models._checkpoint import Loaded, Unused, is_gate, load, read_config
 from gifine.models._gates import Family, unmarked
+from gifine.models._head import Head
+
+log = logging.getLogger(__name__)
 
 ORIGINAL_KEYS = ("gi_key_side", "gi_query_side", "inhibition_level", "gi_layer_num")
+
+
+# Entries of a config.json that say what a model returns, not what it computes: loss and logits are wanted, no more.
+_ANSWERS = ("output_hidden_states", "output_attentions", "return_dict", "use_return_dict", "torchscript", "use_cache")
+_ANSWERS += ("num_labels", "_num_labels")  # id2label has them
+_OTHER_MODELS = {
+    "is_decoder": "a decoder does not look at later tokens; only encoders are fine-tuned here",
+    "add_cross_attention": "there is no second text to attend to; only encoders are fine-tuned here",
+    "is_encoder_decoder": "only encoders are fine-tuned here",
+    "quantization_config": "quantised weights are not trained; give the checkpoint that they were made of",
+}
 
 
 class LayerCountWarning(UserWarning):
@@ -43,24 +58,26 @@ def build(
     labels: Sequence[str],
     vocab_size: int | None = None,
     pad_token_id: int | None = None,
+    provenance: dict[str, Any] | None = None,
 ) -> PreTrainedModel:
     """A classifier for `labels`, in the order of their ids (none: regression), as the config says.
 
     With `gi.side=none` it is transformers' own class. `vocab_size` and `pad_token_id` are the tokeniser's: with random
-    weights the model takes them over, a checkpoint has to go with them. Seed torch before. ModelError: see the message.
+    weights the model takes them over, a checkpoint has to go with them. Into `provenance` goes what became of the
+    checkpoint's head. Seed torch before. ModelError: see the message.
     """
     checkpoint = checkpoints.source(model)
     if model.random_init and model.checkpoint is None:
         entries = {"model_type": model.family} | model.sizes[model.size].config
     else:
         entries = read_config(checkpoint, model.revision)
+    family = _family_of(entries, checkpoint)
     _check_overrides(model.config_overrides, entries, checkpoint)
     id2label = dict(enumerate(labels)) or {0: "LABEL_0"}
-    theirs: Any = entries.get("id2label", {})
-    same_labels = {int(index): label for index, label in theirs.items()} == id2label  # as JSON, the keys are text
-    without_head = model.init_from is not None and not same_labels
+    head = _head.choose(entries, family, list(id2label.values()))
+    _clean(entries, checkpoint)
     if model.classifier_dropout is not None:
-        entries[_family_of(entries, checkpoint).classifier_dropout] = model.classifier_dropout
+        entries[family.classifier_dropout] = model.classifier_dropout
     entries |= model.config_overrides
     entries |= {
         "id2label": id2label,
@@ -79,8 +96,42 @@ def build(
         raise ModelError(f"'{checkpoint}' knows {config.vocab_size} tokens, its tokenizer has {vocab_size}")
     if pad_token_id not in (None, config.pad_token_id):
         raise ModelError(f"'{checkpoint}' pads with token {config.pad_token_id}, its tokenizer with {pad_token_id}")
-    loaded = load(model_class, config, checkpoint, model.revision, without_head=without_head)
-    return with_attention(loaded, model.attention)
+    loaded = load(
+        model_class,
+        config,
+        checkpoint,
+        model.revision,
+        is_classifier=head.is_classifier,
+        new_head=head.order is None,
+        refused=_refused(model),
+    )
+    told = _settle_head(loaded, head)
+    if told != "new":
+        log.info("%s: classification head: %s", checkpoint, told)
+    if provenance is not None:
+        provenance["head"] = told
+    return with_attention(loaded.model, model.attention)
+
+
+def _refused(model: ModelConfig) -> Unused:
+    """Weights that a run saved are known by name; what a changed config leaves unused was asked for."""
+    if model.config_overrides.keys() - {"num_hidden_layers"}:
+        return Unused.gates
+    ours = model.init_from is not None and checkpoints.known_as(model.init_from) != model.init_from
+    return Unused.all if ours else Unused.layers
+
+
+def _settle_head(loaded: Loaded, head: Head) -> str:
+    """Put the head's rows in the order of our labels; what became of it, for people."""
+    if loaded.left_behind:
+        why = head.why if head.order is None else "not all weights of a sequence classifier are there"
+        return f"new; {', '.join(loaded.left_behind)} left behind: {why}"
+    if head.order is None or any(name.startswith("classifier.") for name in loaded.new):
+        return "new"
+    if head.order == sorted(head.order):
+        return f"kept, {head.why}"
+    _head.reorder(loaded.model, head.order)
+    return f"kept, its rows reordered: {head.why}"
 
 
 def with_attention(model: PreTrainedModel, attention: Attention) -> PreTrainedModel:
@@ -96,12 +147,15 @@ def with_attention(model: PreTrainedModel, attention: Attention) -> PreTrainedMo
     return model
 
 
-def from_pretrained(checkpoint: str | Path, gi: GiConfig | None = None, **kwargs: Any) -> PreTrainedModel:
+def from_pretrained(
+    checkpoint: str | Path, gi: GiConfig | None = None, *, whole: bool = False, **kwargs: Any
+) -> PreTrainedModel:
     """The classifier in a folder or on the Hub, gated as `gi` says, or as its config.json does; float32, in eval mode.
 
     Reads what `save_pretrained` wrote, plain checkpoints, and the authors' form of config.json (the base `model_type`
     with `gi_key_side`, `gi_query_side`, `inhibition_level`, `gi_layer_num`). Of `kwargs`, `num_labels`, `id2label` and
-    `label2id` go to the config, the others to transformers' `from_pretrained`. ModelError: see the message.
+    `label2id` go to the config, the others to transformers' `from_pretrained`. With `whole` it is an error if a weight
+    is not there, or has no place. ModelError: see the message.
     LayerCountWarning: the authors' form names a number of layers.
     """
     checkpoint = str(checkpoint)
@@ -110,10 +164,17 @@ def from_pretrained(checkpoint: str | Path, gi: GiConfig | None = None, **kwargs
     labels = {key: kwargs.pop(key) for key in ("num_labels", "id2label", "label2id") if key in kwargs}
     if "num_labels" in labels:  # else the checkpoint's own names would overrule the number
         entries = {key: value for key, value in entries.items() if key not in ("id2label", "label2id")}
+    elif "id2label" not in labels and entries.get("id2label") is not None:
+        names = _head.names(entries)
+        if names is None:
+            given = entries["id2label"]
+            raise ModelError(f"'{checkpoint}': config.json: id2label does not name labels by id: {given!r}")
+        entries |= {"id2label": dict(enumerate(names)), "label2id": {name: row for row, name in enumerate(names)}}
     entries |= labels
     gates = _gate_entries(gi) if gi else _own_gate_entries(entries, checkpoint)
     config, model_class = _resolve(entries, gates, checkpoint)
-    return load(model_class, config, checkpoint, revision, **kwargs)
+    options: dict[str, Any] = {"is_classifier": True, "new_gates": False, "refused": Unused.all} if whole else {}
+    return load(model_class, config, checkpoint, revision, **options, **kwargs).model
 
 
 def commit(model: ModelConfig) -> str | None:
@@ -141,6 +202,19 @@ def _family_of(entries: Mapping[str, Any], checkpoint: str) -> Family:
     if name not in families():
         raise ModelError(f"'{checkpoint}': model_type '{model_type}': valid are {', '.join(families())}")
     return family_classes(name)
+
+
+def _clean(entries: dict[str, Any], checkpoint: str) -> None:
+    """Drop what says how a model answers, which is ours to say, and refuse what would make it another model."""
+    for key in _ANSWERS:
+        entries.pop(key, None)
+    problems = [f"{key} is {entries[key]!r}: {why}" for key, why in _OTHER_MODELS.items() if entries.get(key)]
+    if entries.get("position_embedding_type", "absolute") != "absolute":
+        problems.append(
+            f"position_embedding_type is {entries['position_embedding_type']!r}: transformers 5 has absolute only"
+        )
+    if problems:
+        raise ModelError("\n".join(f"'{checkpoint}': config.json: {problem}" for problem in problems))
 
 
 def _check_overrides(overrides: Mapping[str, Any], entries: Mapping[str, Any], checkpoint: str) -> None:
@@ -172,6 +246,8 @@ def _resolve(
         return family.plain_config.from_dict(base), family.plain_classifier
     except StrictDataclassError as error:
         raise ModelError(f"'{checkpoint}': {error}") from error
+    except (ValueError, TypeError, LookupError, AttributeError) as error:  # what each entry's reader makes of nonsense
+        raise ModelError(f"'{checkpoint}': config.json: {first_line(error)}") from error
 
 
 def _gate_entries(gi: GiConfig) -> dict[str, Any]:
