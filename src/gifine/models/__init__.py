@@ -17,11 +17,13 @@ from typing import Any
 
 from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, PreTrainedConfig, PreTrainedModel
+from transformers.activations import ACT2FN
 
 from gifine import checkpoints
+from gifine.checks import SETTLED
 from gifine.config import Attention, GiConfig, ModelConfig, families
 from gifine.errors import ModelError, did_you_mean, first_line
-from gifine.models import _checkpoint, _head
+from gifine.models import _checkpoint, _embedding_rows, _head
 from gifine.models._checkpoint import Loaded, Unused, is_gate, load, read_config
 from gifine.models._gates import Family, unmarked
 from gifine.models._head import Head
@@ -58,13 +60,15 @@ def build(
     labels: Sequence[str],
     vocab_size: int | None = None,
     pad_token_id: int | None = None,
+    token_types: int = 1,
     provenance: dict[str, Any] | None = None,
 ) -> PreTrainedModel:
     """A classifier for `labels`, in the order of their ids (none: regression), as the config says.
 
-    With `gi.side=none` it is transformers' own class. `vocab_size` and `pad_token_id` are the tokeniser's: with random
-    weights the model takes them over, a checkpoint has to go with them. Into `provenance` goes what became of the
-    checkpoint's head. Seed torch before. ModelError: see the message.
+    With `gi.side=none` it is transformers' own class. `vocab_size`, `pad_token_id` and `token_types` (how many the data
+    have) are the tokeniser's: with random weights the model takes the first two over, a checkpoint has to go with them.
+    Into `provenance` goes what became of the checkpoint's head, and how many word embeddings are new. Seed torch first.
+    ModelError: see the message.
     """
     checkpoint = checkpoints.source(model)
     if model.random_init and model.checkpoint is None:
@@ -72,13 +76,13 @@ def build(
     else:
         entries = read_config(checkpoint, model.revision)
     family = _family_of(entries, checkpoint)
-    _check_overrides(model.config_overrides, entries, checkpoint)
+    _check_overrides(model.config_overrides, family)
     id2label = dict(enumerate(labels)) or {0: "LABEL_0"}
     head = _head.choose(entries, family, list(id2label.values()))
-    _clean(entries, checkpoint)
     if model.classifier_dropout is not None:
         entries[family.classifier_dropout] = model.classifier_dropout
     entries |= model.config_overrides
+    _clean(entries, checkpoint)
     entries |= {
         "id2label": id2label,
         "label2id": {label: index for index, label in id2label.items()},
@@ -90,10 +94,19 @@ def build(
     if model.random_init:
         entries |= tokeniser
     config, model_class = _resolve(entries, _gate_entries(gi), checkpoint)
+    if token_types > config.type_vocab_size > 0:
+        raise ModelError(
+            f"'{checkpoint}' has {config.type_vocab_size} token type(s), its tokenizer gives {token_types}: "
+            "give the checkpoint's own tokenizer, or one without token types"
+        )
     if model.random_init:
         return with_attention(model_class(config), model.attention)
-    if (vocab_size or 0) > config.vocab_size:
-        raise ModelError(f"'{checkpoint}' knows {config.vocab_size} tokens, its tokenizer has {vocab_size}")
+    known, wanted = config.vocab_size, vocab_size or 0
+    if wanted > known and not model.resize_embeddings:
+        raise ModelError(
+            f"'{checkpoint}' knows {known} tokens, its tokenizer has {wanted}; "
+            "model.resize_embeddings=true adds untrained rows for the others"
+        )
     if pad_token_id not in (None, config.pad_token_id):
         raise ModelError(f"'{checkpoint}' pads with token {config.pad_token_id}, its tokenizer with {pad_token_id}")
     loaded = load(
@@ -108,8 +121,13 @@ def build(
     told = _settle_head(loaded, head)
     if told != "new":
         log.info("%s: classification head: %s", checkpoint, told)
+    if wanted > known:
+        _embedding_rows.add(loaded.model, wanted)
+        log.info("%s: %d tokens more than it knows have untrained word embeddings", checkpoint, wanted - known)
     if provenance is not None:
         provenance["head"] = told
+        if wanted > known:
+            provenance["embeddings"] = {"rows": wanted, "new": wanted - known}
     return with_attention(loaded.model, model.attention)
 
 
@@ -217,11 +235,12 @@ def _clean(entries: dict[str, Any], checkpoint: str) -> None:
         raise ModelError("\n".join(f"'{checkpoint}': config.json: {problem}" for problem in problems))
 
 
-def _check_overrides(overrides: Mapping[str, Any], entries: Mapping[str, Any], checkpoint: str) -> None:
+def _check_overrides(overrides: Mapping[str, Any], family: Family) -> None:
     """Transformers takes any key and looks at those it knows: a typing error would change nothing, silently."""
-    family = _family_of(entries, checkpoint)
-    known = {"attn_implementation", *family.plain_config().to_dict(), *family.undeclared, *entries} - {"model_type"}
+    known = {"attn_implementation", *family.plain_config().to_dict(), *family.undeclared} - SETTLED.keys()
     for key in overrides:
+        if key in SETTLED:
+            raise ModelError(f"model.config_overrides.{key}: {SETTLED[key]}")
         if key not in known or key.startswith("gi_"):
             valid = ", ".join(sorted(entry for entry in known if not entry.startswith(("_", "gi_"))))
             raise ModelError(f"model.config_overrides.{key}: no such entry{did_you_mean(key, known)}; valid: {valid}")
@@ -242,12 +261,30 @@ def _resolve(
     gated = gates.get("gi_side", "none") != "none"
     try:
         if gated:
-            return family.config.from_dict(base | dict(gates)), family.classifier
-        return family.plain_config.from_dict(base), family.plain_classifier
+            config, model_class = family.config.from_dict(base | dict(gates)), family.classifier
+        else:
+            config, model_class = family.plain_config.from_dict(base), family.plain_classifier
     except StrictDataclassError as error:
         raise ModelError(f"'{checkpoint}': {error}") from error
     except (ValueError, TypeError, LookupError, AttributeError) as error:  # what each entry's reader makes of nonsense
         raise ModelError(f"'{checkpoint}': config.json: {first_line(error)}") from error
+    _check_architecture(config, checkpoint)
+    return config, model_class
+
+
+def _check_architecture(config: Any, checkpoint: str) -> None:
+    """Refuse what transformers' config classes let pass and their models do not."""
+    problems = []
+    for key in ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "vocab_size"):
+        if getattr(config, key) < 1:
+            problems.append(f"{key} is {getattr(config, key)}: at least 1")
+    if not problems and config.hidden_size % config.num_attention_heads:
+        problems.append(f"hidden_size {config.hidden_size} is no multiple of num_attention_heads")
+    for key in ("hidden_act", "pooler_hidden_act", "conv_act"):
+        if (activation := getattr(config, key, None)) is not None and activation not in ACT2FN:
+            problems.append(f"{key} is {activation!r}{did_you_mean(str(activation), ACT2FN)}: no such activation")
+    if problems:
+        raise ModelError("\n".join(f"'{checkpoint}': config.json: {problem}" for problem in problems))
 
 
 def _gate_entries(gi: GiConfig) -> dict[str, Any]:

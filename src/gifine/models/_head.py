@@ -35,7 +35,7 @@ def choose(entries: Mapping[str, Any], family: Family, labels: Sequence[str]) ->
         return Head(None, f"the checkpoint is a {architectures[0]}", is_classifier)
     theirs = names(entries)
     if theirs is None:
-        return Head(None, f"its id2label, {entries['id2label']!r}, does not name labels by id", is_classifier)
+        return Head(None, "its id2label does not name labels by id", is_classifier)
     if theirs == list(labels):
         return Head(list(range(len(labels))), "of the same labels", is_classifier)
     rows = {name.casefold(): row for row, name in enumerate(theirs)}
@@ -47,7 +47,7 @@ def choose(entries: Mapping[str, Any], family: Family, labels: Sequence[str]) ->
 
 def names(entries: Mapping[str, Any]) -> list[str] | None:
     """The labels of a config.json by id, as transformers names them where it does not; None: unreadable."""
-    given = entries.get("id2label")
+    given = entries.get("id2label") or entries.get("label2id")
     if given is None:
         number = entries.get("num_labels", 2)
         return [f"LABEL_{row}" for row in range(number if isinstance(number, int) else 2)]
