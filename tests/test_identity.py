@@ -86,6 +86,7 @@ def test_run_id_knows_a_run_that_weights_come_from_wherever_it_lies(tmp_path):
     for place, run in (("here", "abc"), ("there", "abc"), ("else", "def")):
         (tmp_path / place / "model").mkdir(parents=True)
         (tmp_path / place / "model" / "config.json").write_text("{}")
+        (tmp_path / place / "model" / "model.safetensors").touch()
         (tmp_path / place / "record.json").write_text(f'{{"run_id": "{run}"}}')
         ids.append(identity.run_id(config(f"model.init_from={tmp_path / place}")))
     assert ids[0] == ids[1] != ids[2]

@@ -17,13 +17,11 @@ from typing import Any
 
 from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, PreTrainedConfig, PreTrainedModel
-from transformers.activations import ACT2FN
 
 from gifine import checkpoints
-from gifine.checks import SETTLED
 from gifine.config import Attention, GiConfig, ModelConfig, families
-from gifine.errors import ModelError, did_you_mean, first_line
-from gifine.models import _checkpoint, _embedding_rows, _head
+from gifine.errors import ModelError, first_line
+from gifine.models import _checkpoint, _config, _embedding_rows, _head
 from gifine.models._checkpoint import Loaded, Unused, is_gate, load, read_config
 from gifine.models._gates import Family, unmarked
 from gifine.models._head import Head
@@ -31,17 +29,6 @@ from gifine.models._head import Head
 log = logging.getLogger(__name__)
 
 ORIGINAL_KEYS = ("gi_key_side", "gi_query_side", "inhibition_level", "gi_layer_num")
-
-
-# Entries of a config.json that say what a model returns, not what it computes: loss and logits are wanted, no more.
-_ANSWERS = ("output_hidden_states", "output_attentions", "return_dict", "use_return_dict", "torchscript", "use_cache")
-_ANSWERS += ("num_labels", "_num_labels")  # id2label has them
-_OTHER_MODELS = {
-    "is_decoder": "a decoder does not look at later tokens; only encoders are fine-tuned here",
-    "add_cross_attention": "there is no second text to attend to; only encoders are fine-tuned here",
-    "is_encoder_decoder": "only encoders are fine-tuned here",
-    "quantization_config": "quantised weights are not trained; give the checkpoint that they were made of",
-}
 
 
 class LayerCountWarning(UserWarning):
@@ -76,13 +63,13 @@ def build(
     else:
         entries = read_config(checkpoint, model.revision)
     family = _family_of(entries, checkpoint)
-    _check_overrides(model.config_overrides, family)
+    _config.check_overrides(model.config_overrides, family)
     id2label = dict(enumerate(labels)) or {0: "LABEL_0"}
     head = _head.choose(entries, family, list(id2label.values()))
+    _config.clean(entries, checkpoint)
     if model.classifier_dropout is not None:
         entries[family.classifier_dropout] = model.classifier_dropout
     entries |= model.config_overrides
-    _clean(entries, checkpoint)
     entries |= {
         "id2label": id2label,
         "label2id": {label: index for index, label in id2label.items()},
@@ -100,7 +87,8 @@ def build(
             "give the checkpoint's own tokenizer, or one without token types"
         )
     if model.random_init:
-        return with_attention(model_class(config), model.attention)
+        with _checkpoint.one_line_errors(checkpoint):
+            return with_attention(model_class(config), model.attention)
     known, wanted = config.vocab_size, vocab_size or 0
     if wanted > known and not model.resize_embeddings:
         raise ModelError(
@@ -216,34 +204,10 @@ def count_parameters(model: PreTrainedModel) -> dict[str, int]:
 def _family_of(entries: Mapping[str, Any], checkpoint: str) -> Family:
     """The family that a config.json's `model_type` names, plain or gated."""
     model_type = entries.get("model_type", "none")
-    name = model_type.removeprefix("gi_").replace("-", "_")
+    name = str(model_type).removeprefix("gi_").replace("-", "_")
     if name not in families():
         raise ModelError(f"'{checkpoint}': model_type '{model_type}': valid are {', '.join(families())}")
     return family_classes(name)
-
-
-def _clean(entries: dict[str, Any], checkpoint: str) -> None:
-    """Drop what says how a model answers, which is ours to say, and refuse what would make it another model."""
-    for key in _ANSWERS:
-        entries.pop(key, None)
-    problems = [f"{key} is {entries[key]!r}: {why}" for key, why in _OTHER_MODELS.items() if entries.get(key)]
-    if entries.get("position_embedding_type", "absolute") != "absolute":
-        problems.append(
-            f"position_embedding_type is {entries['position_embedding_type']!r}: transformers 5 has absolute only"
-        )
-    if problems:
-        raise ModelError("\n".join(f"'{checkpoint}': config.json: {problem}" for problem in problems))
-
-
-def _check_overrides(overrides: Mapping[str, Any], family: Family) -> None:
-    """Transformers takes any key and looks at those it knows: a typing error would change nothing, silently."""
-    known = {"attn_implementation", *family.plain_config().to_dict(), *family.undeclared} - SETTLED.keys()
-    for key in overrides:
-        if key in SETTLED:
-            raise ModelError(f"model.config_overrides.{key}: {SETTLED[key]}")
-        if key not in known or key.startswith("gi_"):
-            valid = ", ".join(sorted(entry for entry in known if not entry.startswith(("_", "gi_"))))
-            raise ModelError(f"model.config_overrides.{key}: no such entry{did_you_mean(key, known)}; valid: {valid}")
 
 
 def _resolve(
@@ -256,8 +220,10 @@ def _resolve(
         for key, value in entries.items()
         if key not in ("model_type", "architectures", *ORIGINAL_KEYS) and not key.startswith("gi_")
     }
+    if not isinstance(activation := base.get("hidden_act", "gelu"), str):
+        raise ModelError(f"'{checkpoint}': config.json: hidden_act is {activation!r}: must be an activation's name")
     if "hidden_act" in base:
-        base["hidden_act"] = unmarked(base["hidden_act"])
+        base["hidden_act"] = unmarked(activation)
     gated = gates.get("gi_side", "none") != "none"
     try:
         if gated:
@@ -268,23 +234,8 @@ def _resolve(
         raise ModelError(f"'{checkpoint}': {error}") from error
     except (ValueError, TypeError, LookupError, AttributeError) as error:  # what each entry's reader makes of nonsense
         raise ModelError(f"'{checkpoint}': config.json: {first_line(error)}") from error
-    _check_architecture(config, checkpoint)
+    _config.check(config, checkpoint)
     return config, model_class
-
-
-def _check_architecture(config: Any, checkpoint: str) -> None:
-    """Refuse what transformers' config classes let pass and their models do not."""
-    problems = []
-    for key in ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "vocab_size"):
-        if getattr(config, key) < 1:
-            problems.append(f"{key} is {getattr(config, key)}: at least 1")
-    if not problems and config.hidden_size % config.num_attention_heads:
-        problems.append(f"hidden_size {config.hidden_size} is no multiple of num_attention_heads")
-    for key in ("hidden_act", "pooler_hidden_act", "conv_act"):
-        if (activation := getattr(config, key, None)) is not None and activation not in ACT2FN:
-            problems.append(f"{key} is {activation!r}{did_you_mean(str(activation), ACT2FN)}: no such activation")
-    if problems:
-        raise ModelError("\n".join(f"'{checkpoint}': config.json: {problem}" for problem in problems))
 
 
 def _gate_entries(gi: GiConfig) -> dict[str, Any]:

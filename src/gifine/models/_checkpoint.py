@@ -38,7 +38,7 @@ def read_config(checkpoint: str, revision: str | None = None) -> dict[str, Any]:
     """The checkpoint's config.json. ModelError: no such folder, no config.json in it, or no way to the Hub."""
     if (folder := _folder(checkpoint)) and not (folder / "config.json").is_file():
         raise ModelError(f"folder {folder} has no config.json: not a checkpoint")
-    with _one_line_errors(checkpoint):
+    with one_line_errors(checkpoint):
         config, _ = PreTrainedConfig.get_config_dict(str(folder or checkpoint), revision=revision or "main")
     return config
 
@@ -75,7 +75,7 @@ def load(
     if folder:
         weight_files(folder)
     kwargs.setdefault("dtype", torch.float32)  # some checkpoints hold float16, which does not train
-    with _one_line_errors(checkpoint), _without_load_report():
+    with one_line_errors(checkpoint), _without_load_report():
         loaded: Any = model_class.from_pretrained(
             str(folder or checkpoint),
             config=config,
@@ -173,11 +173,14 @@ def _folder(checkpoint: str) -> Path | None:
 
 
 @contextmanager
-def _one_line_errors(checkpoint: str) -> Generator[None]:
+def one_line_errors(checkpoint: str) -> Generator[None]:
+    """Turn what transformers raises of a checkpoint into a ModelError."""
     try:
         yield
     except SafetensorError as error:
         raise ModelError(f"'{checkpoint}': the weights cannot be read: {error}") from error
+    except (ValueError, ImportError) as error:  # what transformers says of settings that it cannot follow
+        raise ModelError(f"'{checkpoint}': {first_line(error)}") from error
     except OSError as error:  # what transformers raises for everything between us and the file
         cause: BaseException | None = error
         while cause is not None:
