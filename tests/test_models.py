@@ -647,3 +647,14 @@ def test_more_token_types_than_the_model_has_are_refused() -> None:
             build(model, NONE, labels=LABELS, token_types=2)
         assert build(model, NONE, labels=LABELS, token_types=1)
     assert build(model_config("deberta", config_overrides={"type_vocab_size": 0}), NONE, labels=LABELS, token_types=2)
+
+
+def test_weights_in_several_files(family: str, tmp_path: Path) -> None:
+    whole = make(family)
+    whole.save_pretrained(tmp_path, max_shard_size="20KB")
+    assert not (tmp_path / "model.safetensors").exists()
+    model = build(model_config(family, checkpoint=str(tmp_path), random_init=False), BOTH, labels=LABELS)
+    assert all(torch.equal(value, whole.state_dict()[name]) for name, value in model.state_dict().items())
+    next(tmp_path.glob("model-*.safetensors")).unlink()
+    with pytest.raises(ModelError, match="lacks 1 of the"):
+        build(model_config(family, checkpoint=str(tmp_path), random_init=False), BOTH, labels=LABELS)

@@ -7,6 +7,7 @@ import re
 import shutil
 import unicodedata
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sentencepiece
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from tokenizers import pre_tokenizers
 from transformers import AutoTokenizer, DebertaTokenizer, DebertaV2Tokenizer, PreTrainedTokenizerFast
 
+from conftest import tiny_bert
 from gifine.config import ModelConfig, SizeConfig
 from gifine.errors import ModelError
 from gifine.tokenization import doubt, load, load_for, size, token_types
@@ -383,7 +385,7 @@ def test_a_cached_model_without_its_tokenizer_says_what_to_do(tiny, tmp_path, mo
         load("someone/deberta")
 
 
-def model(tokenizer: Path, family: str = "roberta", **entries: int) -> ModelConfig:
+def model(tokenizer: Path, family: str = "roberta", **entries: Any) -> ModelConfig:
     sizes = {"base": SizeConfig(checkpoint="no-one/base", config={"type_vocab_size": 1})}
     return ModelConfig(
         name="own",
@@ -415,7 +417,7 @@ def test_a_model_of_one_token_type_is_given_none(tiny, tmp_path):
 @pytest.mark.parametrize("key", ["vocab_size", "pad_token_id"])
 def test_overrides_that_the_tokenizer_would_overrule_are_refused(tiny, key):
     with pytest.raises(ModelError, match=rf"config_overrides\.{key}: the tokenizer decides it"):
-        load_for(model(tiny / "bert", **{key: 3}))
+        load_for(model(tiny / "bert", "bert", **{key: 3}))
 
 
 def test_size_counts_gaps_between_ids(tiny, tmp_path):
@@ -451,3 +453,25 @@ def test_published_vocabularies_are_not_doubted(shared, family):
     tokenizer = load(str(shared / "tokenizers" / NAMES[family]))
     assert doubt(tokenizer) is None
     assert size(tokenizer) == len(tokenizer)
+
+
+def test_a_run_warns_once_of_a_doubtful_vocabulary_and_records_it(train, tmp_path, caplog):
+    tiny_bert(tmp_path, 0)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (tmp_path / name).unlink()
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "The", "Fox", "runs"]
+    (tmp_path / "vocab.txt").write_text("\n".join(words))
+    result = train(
+        "task=demo",
+        "data=demo",
+        f"model.checkpoint={tmp_path}",
+        "gi=none",
+        "train.device=cpu",
+        "data.demo_train_rows=8",
+        "data.demo_eval_rows=8",
+        "train.max_steps=1",
+        "train.max_length=32",
+    )
+    (said,) = result.record.provenance["warnings"]
+    assert "2 of its 3 word pieces have capitals" in said
+    assert [record.message for record in caplog.records if record.levelname == "WARNING"].count(said) == 1

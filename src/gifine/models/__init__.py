@@ -66,6 +66,7 @@ def build(
     _config.check_overrides(model.config_overrides, family)
     id2label = dict(enumerate(labels)) or {0: "LABEL_0"}
     head = _head.choose(entries, family, list(id2label.values()))
+    refused = _refused(model, entries)
     _config.clean(entries, checkpoint)
     if model.classifier_dropout is not None:
         entries[family.classifier_dropout] = model.classifier_dropout
@@ -104,7 +105,7 @@ def build(
         model.revision,
         is_classifier=head.is_classifier,
         new_head=head.order is None,
-        refused=_refused(model),
+        refused=refused,
     )
     told = _settle_head(loaded, head)
     if told != "new":
@@ -119,9 +120,10 @@ def build(
     return with_attention(loaded.model, model.attention)
 
 
-def _refused(model: ModelConfig) -> Unused:
-    """Weights that a run saved are known by name; what a changed config leaves unused was asked for."""
-    if model.config_overrides.keys() - {"num_hidden_layers"}:
+def _refused(model: ModelConfig, theirs: Mapping[str, Any]) -> Unused:
+    """Weights that a run saved are known by name; what a config other than `theirs` leaves unused was asked for."""
+    changed = {key for key, value in model.config_overrides.items() if theirs.get(key) != value}
+    if changed - {"num_hidden_layers"}:
         return Unused.gates
     ours = model.init_from is not None and checkpoints.known_as(model.init_from) != model.init_from
     return Unused.all if ours else Unused.layers
