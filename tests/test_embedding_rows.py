@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from transformers import BertConfig, BertForSequenceClassification
+from transformers import BertConfig, BertForSequenceClassification, set_seed
 
-from conftest import TINY_DEMO
-from gifine import data, tokenization
+from conftest import TINY_DEMO, tiny_bert
+from gifine import data, demo, evaluate, identity, predict, tokenization
 from gifine.cli import compose, config_from
-from gifine.errors import ExitCode
+from gifine.config import GateSide, GiConfig, ModelConfig
+from gifine.errors import ConfigError, ExitCode, ModelError
 from gifine.models import _embedding_rows as rows
+from gifine.models import build
 
 SAVED = [*TINY_DEMO, "train.save_model=true"]
 DENSE = [*SAVED, "train.embedding_rows=all", "overwrite=true"]
@@ -100,3 +103,73 @@ def test_the_rows_of_padding_and_of_what_does_not_occur():
     assert not isinstance(after, rows.OccurringRows)
     assert torch.equal(after.weight[[2, 3, 7, 9]], before[[2, 3, 7, 9]] + 1)
     assert torch.equal(after.weight[[0, 1, 4, 5, 6, 8]], before[[0, 1, 4, 5, 6, 8]] / 2)
+
+
+WORDS = ["zyzzyva", "quokka"]
+
+
+@pytest.fixture(scope="module")
+def short(tmp_path_factory) -> Path:
+    """A checkpoint whose tokenizer has two tokens more than it, and the last of them in the data."""
+    folder = tmp_path_factory.mktemp("short")
+    tiny_bert(folder / "bert", 0)
+    tokenizer = demo.tokenizer()
+    tokenizer.add_tokens(WORDS)
+    tokenizer.save_pretrained(folder / "bert")
+    rows = [{"sentence": f"the fox {WORDS[n % 2]}", "label": n % 2} for n in range(16)]
+    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+def resized(short: Path, *words: str) -> list[str]:
+    files = [f"task.files.{split}={short / 'rows.jsonl'}" for split in ("train", "validation", "test")]
+    task = ["task=cola", "data=hub", "task.metrics=[accuracy]", "task.select_by=accuracy", *files]
+    values = ["device=cpu", "max_steps=1", "max_length=16", "save_model=true", "learning_rate=1e-12", "weight_decay=0"]
+    return [*task, f"model.checkpoint={short / 'bert'}", *(f"train.{value}" for value in values), *words]
+
+
+def test_tokens_that_a_checkpoint_lacks_get_rows_of_their_own(train, short, tmp_path, capsys):
+    with pytest.raises(ModelError, match=r"its tokenizer has \d+; model\.resize_embeddings=true adds untrained rows"):
+        train(*resized(short))
+    name = "bert.embeddings.word_embeddings.weight"
+    theirs = load_file(short / "bert" / "model.safetensors")["embeddings.word_embeddings.weight"]
+    found = {}
+    for side, seed in (("none", 1), ("both", 1), ("none", 2)):
+        result = train(*resized(short, "model.resize_embeddings=true", f"gi.side={side}", f"seed={seed}"))
+        found[side, seed] = weights(result)
+        assert result.record.provenance["embeddings"] == {"rows": len(theirs) + 2, "new": 2}
+        torch.testing.assert_close(found[side, seed][name][:-2], theirs, atol=1e-6, rtol=0)
+    new = {key: found[key][name][-2:] for key in found}
+    assert 0.005 < new["none", 1].std() < 0.05, "drawn as the others were: N(0, 0.02)"
+    torch.testing.assert_close(new["none", 1], new["both", 1], atol=1e-6, rtol=0)
+    assert not torch.allclose(new["none", 1], new["none", 2], atol=1e-3)
+
+    config = json.loads((result.folder / "model" / "config.json").read_text())
+    assert config["vocab_size"] == len(theirs) + 2
+    assert evaluate.main([str(result.folder)]) == ExitCode.DONE, capsys.readouterr().err
+    assert predict.main([str(result.folder), "--out", str(tmp_path / "out")]) == ExitCode.DONE, capsys.readouterr().err
+    again = train(*resized(short), "model.checkpoint=null", f"model.init_from={result.folder}")
+    torch.testing.assert_close(weights(again)[name], found["none", 2][name], atol=1e-6, rtol=0)
+
+
+def test_new_rows_leave_the_head_and_the_random_numbers_alone(short):
+    heads, states = [], []
+    for tokens in (None, 200):
+        set_seed(3)
+        model = ModelConfig(
+            name="tiny", family="bert", size="tiny", checkpoint=str(short / "bert"), resize_embeddings=True
+        )
+        built = build(model, GiConfig(side=GateSide.none, level=0.0), labels=["a", "b"], vocab_size=tokens)
+        heads.append(built.get_parameter("classifier.weight"))
+        states.append(torch.get_rng_state())
+    assert torch.equal(*heads)
+    assert torch.equal(*states)
+
+
+def test_resizing_is_in_the_run_id_only_where_it_is_asked_for(short):
+    plain, asked = (config_from(compose(resized(short, *words))) for words in ([], ["model.resize_embeddings=true"]))
+    assert identity.run_id(plain) != identity.run_id(asked)
+    assert "resize_embeddings" not in identity.deciding(identity.to_dict(plain))["model"]
+    words = ["model.random_init=true", "model.resize_embeddings=true", "model.tokenizer=demo"]
+    with pytest.raises(ConfigError, match=r"model\.resize_embeddings=true: with model\.random_init=true"):
+        config_from(compose(words))

@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from conftest import TINY_DEMO
 from gifine import cli, identity
@@ -109,3 +109,27 @@ def test_bad_sources_are_said_before_anything_is_loaded(first, tmp_path):
         cli.config_from(cli.compose([f"model.init_from={first}", "model.checkpoint=some/model"]))
     with pytest.raises(ConfigError, match="the model has 2 layers"):
         cli.config_from(cli.compose([f"model.init_from={first}", "gi.layers=3", "train.max_length=64"]))
+
+
+def test_files_beside_the_weights_are_not_read(train, first, rows, tmp_path):
+    folder = shutil.copytree(first / "model", tmp_path / "model")
+    zeros = {name: torch.zeros_like(tensor) for name, tensor in load_file(folder / "model.safetensors").items()}
+    for name in ("aaa", "model-00001-of-00001", "zzz"):
+        save_file(zeros, folder / f"{name}.safetensors", {"format": "pt"})
+    ours = train(*TINY_DEMO, *files(rows, "three"), *SEVERAL, *STILL, f"model.init_from={folder}")
+    for name, tensor in weights(first).items():
+        torch.testing.assert_close(weights(ours.folder)[name], tensor, atol=1e-6, rtol=0)
+    assert set(ours.record.provenance["init_from"]["sha256"]) == {"model.safetensors"}
+
+
+def test_weights_of_a_run_are_taken_whole_or_not_at_all(train, first, rows, tmp_path):
+    path = shutil.copytree(first, tmp_path / "run") / "model" / "model.safetensors"
+    whole = load_file(path)
+    words = [*TINY_DEMO, *files(rows, "two"), "task.labels=[x,y]", *STILL, f"model.init_from={tmp_path / 'run'}"]
+    for lost, said in (("bert.pooler.dense.bias", "lacks"), ("bert.embeddings.LayerNorm.bias", "lacks")):
+        save_file({name: tensor for name, tensor in whole.items() if name != lost}, path, {"format": "pt"})
+        with pytest.raises(ModelError, match=rf"{said}: {lost}"):
+            train(*words)
+    save_file(whole | {"bert.more.weight": torch.ones(2)}, path, {"format": "pt"})
+    with pytest.raises(ModelError, match=r"no place for: bert\.more\.weight"):
+        train(*words)

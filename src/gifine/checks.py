@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from gifine import prefetched
-from gifine.checkpoints import locate, saved_model
+from gifine.checkpoints import locate, saved_model, weight_files
 from gifine.config import (
     DEMO,
     DataConfig,
@@ -26,6 +26,25 @@ from gifine.errors import ConfigError, ModelError, PrefetchError, did_you_mean
 from gifine.metrics import METRICS, REGRESSION_METRICS
 from gifine.rows import as_number
 
+_LABELS = "task.labels decides it ([] for regression)"
+_NOT_READ = "nothing here reads it"
+_ENCODER = "only encoders are fine-tuned here"
+# Entries of config.json that transformers would take, and that would change nothing: what to use instead.
+SETTLED = {
+    **dict.fromkeys(("problem_type", "num_labels", "_num_labels", "id2label", "label2id"), _LABELS),
+    "architectures": "model.family decides it, or the checkpoint",
+    "model_type": "model.family decides it, or the checkpoint",
+    "dtype": "train.precision decides it",
+    "torch_dtype": "train.precision decides it",
+    "gradient_checkpointing": "train.gradient_checkpointing decides it",
+    "position_embedding_type": "transformers 5 has absolute ones only",
+    **dict.fromkeys(("is_decoder", "add_cross_attention", "is_encoder_decoder"), _ENCODER),
+    **dict.fromkeys(
+        ("output_hidden_states", "output_attentions", "return_dict", "torchscript", "use_cache"), _NOT_READ
+    ),
+    **dict.fromkeys(("bos_token_id", "eos_token_id", "tie_word_embeddings", "legacy"), _NOT_READ),
+    **dict.fromkeys(("_name_or_path", "transformers_version"), _NOT_READ),
+}
 SMALLEST_MAX_LENGTH = 8  # [CLS] a [SEP] b [SEP] and a few word pieces
 
 
@@ -64,7 +83,9 @@ def _model(model: ModelConfig) -> Iterator[str]:
         if source is None or (key == "tokenizer" and source == DEMO):
             continue
         try:
-            locate(source)
+            place = locate(source)
+            if key == "checkpoint" and isinstance(place, Path) and not model.random_init:
+                weight_files(place)
         except ModelError as error:
             yield f"model.{key}={source}: {error}"
     if model.init_from is not None:
@@ -72,13 +93,21 @@ def _model(model: ModelConfig) -> Iterator[str]:
             if given:
                 yield f"model.init_from={model.init_from}: excludes model.{key}={given}; the weights have one source"
         try:
-            saved_model(model.init_from)
+            weight_files(saved_model(model.init_from))
         except ModelError as error:
             yield f"model.init_from={model.init_from}: {error}"
     if model.tokenizer == DEMO and not model.random_init:
         yield "model.tokenizer=demo: its vocabulary fits no published checkpoint; it goes with model.random_init=true"
     if model.classifier_dropout is not None and not 0 <= model.classifier_dropout < 1:
         yield f"model.classifier_dropout={model.classifier_dropout:g}: must be in 0 … 1, below 1"
+    if model.resize_embeddings and model.random_init:
+        yield "model.resize_embeddings=true: with model.random_init=true the model is as large as its tokenizer anyway"
+    for key, instead in SETTLED.items():
+        if key in model.config_overrides:
+            yield f"model.config_overrides.{key}: {instead}"
+    for key in ("classifier_dropout", "cls_dropout"):
+        if key in model.config_overrides and model.classifier_dropout is not None:
+            yield f"model.config_overrides.{key}: model.classifier_dropout={model.classifier_dropout:g} says it already"
     for key in ("num_hidden_layers", "num_attention_heads", "hidden_size", "intermediate_size", "vocab_size"):
         value = model.config_overrides.get(key, 1)
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
@@ -86,7 +115,7 @@ def _model(model: ModelConfig) -> Iterator[str]:
             return
     known = architecture(model)
     hidden_size, heads = known.get("hidden_size", 1), known.get("num_attention_heads", 1)
-    if hidden_size % heads:
+    if isinstance(hidden_size, int) and isinstance(heads, int) and heads > 0 and hidden_size % heads:
         yield f"the model's hidden_size {hidden_size} is no multiple of its num_attention_heads {heads}"
 
 
@@ -117,9 +146,10 @@ def architecture(model: ModelConfig) -> dict[str, Any]:
 
 def _read_json(checkpoint: str) -> dict[str, Any]:
     try:
-        return json.loads((Path(locate(checkpoint)) / "config.json").read_text())
+        entries = json.loads((Path(locate(checkpoint)) / "config.json").read_text(encoding="utf-8"))
     except (ModelError, OSError, ValueError):
         return {}  # a Hub id; or models.build says what is wrong with it
+    return entries if isinstance(entries, dict) else {}
 
 
 def _task(task: TaskConfig) -> Iterator[str]:
@@ -226,19 +256,19 @@ def _train(train: TrainConfig, model: ModelConfig) -> Iterator[str]:
         yield "train.evaluate=steps: needs train.evaluate_steps=N, at least 1"
     if train.evaluate is Evaluate.end and train.select_best:
         yield "train.select_best=true: needs train.evaluate=epoch or steps, else there is one checkpoint to choose from"
-    longest = _longest_input(model)
+    longest = longest_input({"model_type": model.family} | architecture(model))
     if train.max_length < SMALLEST_MAX_LENGTH:
         yield f"train.max_length={train.max_length}: at least {SMALLEST_MAX_LENGTH} word pieces"
     elif longest is not None and train.max_length > longest:
         yield f"train.max_length={train.max_length}: the model takes at most {longest} word pieces"
 
 
-def _longest_input(model: ModelConfig) -> int | None:
-    """Word pieces that the position embeddings reach; null where unknown or without such a limit."""
-    known = architecture(model)
-    positions = known.get("max_position_embeddings")
+def longest_input(known: Mapping[str, Any]) -> int | None:
+    """Word pieces that the position embeddings of a config.json reach; None where unknown or without such a limit."""
+    positions, family = known.get("max_position_embeddings"), str(known.get("model_type")).removeprefix("gi_")
     if not isinstance(positions, int):
         return None
-    # A checkpoint's own config.json says what it is. RoBERTa counts positions from its padding on.
-    roberta = known.get("model_type", model.family) in ("roberta", "gi_roberta")
-    return positions - (known.get("pad_token_id") or 0) - 1 if roberta else positions
+    if family.startswith("deberta") and known.get("position_biased_input") is False:
+        return None  # only distances count, of which the farthest are alike
+    padding = known.get("pad_token_id", 1)  # RoBERTa's, where config.json does not say; it counts positions from there
+    return positions - padding - 1 if family == "roberta" and isinstance(padding, int) else positions

@@ -132,6 +132,7 @@ class ModelConfig:
     attention: Attention = Attention.fast  # of DeBERTas: how it is computed
     random_init: bool = False  # random weights: nothing is fetched
     config_overrides: dict[str, Any] = field(default_factory=dict)  # entries of the model's config.json
+    resize_embeddings: bool = False  # add a row for each token of the tokenizer that the checkpoint has none for
 
 
 @dataclass

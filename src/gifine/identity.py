@@ -79,6 +79,8 @@ def deciding(entries: dict[str, Any], contents: Mapping[str, str]) -> dict[str, 
     if not model["random_init"]:
         _drop(model, "family")  # the checkpoint's config.json has it
     _drop(model, "name", "title", "size", "sizes")
+    if not model.get("resize_embeddings"):
+        _drop(model, "resize_embeddings")
     _drop(model, "attention")  # which differ in rounding, and in the random numbers of dropout
     if gi["side"] == GateSide.none.value:
         kept["gi"] = {"side": GateSide.none.value}

@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import transformers
-from safetensors import safe_open
 from transformers import PreTrainedTokenizerFast, PrinterCallback
 from transformers.utils import logging as transformers_logging
 
@@ -14,7 +13,7 @@ from gifine import data, determinism, evaluation, models, tokenization
 from gifine.config import Evaluate
 from gifine.errors import ModelError
 from gifine.models import _last_layer as last_layer
-from gifine.runs import WEIGHTS, Run
+from gifine.runs import Run
 from gifine.training_arguments import training_arguments
 
 
@@ -28,11 +27,7 @@ def restore(run: Run, scratch: Path) -> tuple[transformers.Trainer, PreTrainedTo
     transformers_logging.disable_progress_bar()  # of loading weights
     determinism.choose(config)
     tokenizer = tokenization.load(str(run.model))
-    model = models.with_attention(models.from_pretrained(run.model), config.model.attention)
-    with safe_open(run.model / WEIGHTS, "pt") as file:
-        lacking = sorted(model.state_dict().keys() - set(file.keys()))  # these were drawn at random
-    if lacking:
-        raise ModelError(f"{run.model}: not all of the run's weights: no {', '.join(lacking[:3])} in {WEIGHTS}")
+    model = models.with_attention(models.from_pretrained(run.model, whole=True), config.model.attention)
     labels = [name for _, name in sorted((model.config.id2label or {}).items())]
     if config.task.labels and labels != config.task.labels:
         raise ModelError(f"{run.model}: its labels are {labels}, those of the run {config.task.labels}")

@@ -40,9 +40,11 @@ from transformers import (
 
 from gifine import demo
 from gifine.checkpoints import locate, source
+from gifine.checks import architecture
 from gifine.config import DEMO, ModelConfig
 from gifine.errors import ModelError, first_line
 
+_TOKEN_TYPES = "token_type_ids"  # noqa: S105 - not a password
 _SPM = "spm.model"
 _JSON = "tokenizer.json"
 _FAMILIES: dict[str, type[PreTrainedTokenizerFast]] = {
@@ -71,12 +73,45 @@ _ELSEWHERE = (
 
 
 def load_for(model: ModelConfig) -> PreTrainedTokenizerFast:
-    """The tokenizer that a run of `model` uses. ModelError: see `load`."""
+    """The tokenizer that a run of `model` uses: for a model of one token type it gives none. ModelError: see `load`."""
+    for key in ("vocab_size", "pad_token_id"):
+        if model.random_init and key in model.config_overrides:
+            raise ModelError(f"model.config_overrides.{key}: the tokenizer decides it; give another model.tokenizer")
     if model.tokenizer == DEMO:
-        return demo.tokenizer()
-    if model.tokenizer is not None:
-        return load(model.tokenizer, family=model.family)
-    return load(source(model), revision=model.revision)
+        tokenizer = demo.tokenizer()
+    elif model.tokenizer is not None:
+        tokenizer = load(model.tokenizer, family=model.family)
+    else:
+        tokenizer = load(source(model), revision=model.revision)
+    if architecture(model).get("type_vocab_size") == 1 and _TOKEN_TYPES in tokenizer.model_input_names:
+        names = [name for name in tokenizer.model_input_names if name != _TOKEN_TYPES]
+        tokenizer.model_input_names = tokenizer.init_kwargs["model_input_names"] = names  # the second is what is saved
+    return tokenizer
+
+
+def size(tokenizer: PreTrainedTokenizerFast) -> int:
+    """The rows that embeddings need for it: ids may have gaps."""
+    return max(tokenizer.get_vocab().values()) + 1
+
+
+def token_types(tokenizer: PreTrainedTokenizerFast, inputs: int) -> int:
+    """How many token types there are in examples of so many texts."""
+    return inputs if _TOKEN_TYPES in tokenizer.model_input_names else 1
+
+
+def doubt(tokenizer: PreTrainedTokenizerFast) -> str | None:
+    """What to warn of: a cased vocabulary whose texts are lowercased, as transformers does unless it is told not to."""
+    normalizer = tokenizer.backend_tokenizer.normalizer
+    if normalizer is None or normalizer.normalize_str("A") != "a":
+        return None
+    pieces = [piece for piece in tokenizer.get_vocab() if not piece.startswith(("[", "<"))]  # nor special ones
+    cased = [piece for piece in pieces if any("A" <= character <= "Z" for character in piece)]
+    if len(cased) * 100 <= len(pieces):
+        return None
+    return (
+        f"the tokenizer lowercases texts, though {len(cased):,} of its {len(pieces):,} word pieces have capitals: "
+        'for a cased model, put "do_lower_case": false into its tokenizer_config.json'
+    )
 
 
 def load(source: str, family: str | None = None, revision: str | None = None) -> PreTrainedTokenizerFast:

@@ -27,6 +27,7 @@ from transformers.utils import logging as transformers_logging
 from gifine import (
     checkpointing,
     checkpoints,
+    checks,
     data,
     determinism,
     evaluation,
@@ -44,7 +45,7 @@ from gifine import (
 from gifine.callbacks import Bar, Curve, GateStatistics, Plan, StopWhenDiverged
 from gifine.config import EmbeddingRows, RunConfig, Tracker
 from gifine.curves import CURVE
-from gifine.errors import DataError, ExitCode, OutputError
+from gifine.errors import DataError, ExitCode, ModelError, OutputError
 from gifine.models import _embedding_rows as rows
 from gifine.models import _last_layer as last_layer
 from gifine.records import Record, Status
@@ -106,6 +107,11 @@ def _fit(config: RunConfig, folder: Path, record: Record, track: tracking.Log) -
     folder_read = prefetched.open_folder(config)
     places = folder_read.redirect(config) if folder_read else config
     tokenizer = tokenization.load_for(places.model)
+    doubt = tokenization.doubt(tokenizer)
+    if doubt is not None:
+        if _is_main_process():
+            log.warning(doubt)
+        record.provenance["warnings"] = [doubt]
     splits = data.load(task, places.data, tokenizer, train.max_length, folder_read)
     record.rows = {name: len(split.examples) for name, split in splits.items()}
     record.provenance["data"] = {name: split.fingerprint for name, split in splits.items()}
@@ -116,9 +122,14 @@ def _fit(config: RunConfig, folder: Path, record: Record, track: tracking.Log) -
         places.model,
         config.gi,
         labels=task.labels,
-        vocab_size=len(tokenizer),
+        vocab_size=tokenization.size(tokenizer),
         pad_token_id=tokenizer.pad_token_id,
+        token_types=tokenization.token_types(tokenizer, len(task.inputs)),
+        provenance=record.provenance,
     )
+    longest = checks.longest_input(model.config.to_dict())
+    if longest is not None and train.max_length > longest:
+        raise ModelError(f"train.max_length={train.max_length}: the model takes at most {longest} word pieces")
     record.parameters = models.count_parameters(model)
     if config.model.init_from is not None:
         record.provenance["init_from"] = checkpoints.origin(config.model.init_from)

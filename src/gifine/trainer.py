@@ -81,6 +81,16 @@ class Trainer(transformers.Trainer):
             raise OutputError(f"the best checkpoint {best} is damaged ({problem}); overwrite=true starts anew")
         super()._load_best_model()
 
+    def _issue_warnings_after_load(self, load_result: Any) -> None:
+        """What a checkpoint of training lacks would go on as it happens to be: the Trainer only warns of it."""
+        differing = [*load_result.missing_keys, *load_result.unexpected_keys]
+        if differing:
+            raise OutputError(
+                f"a checkpoint below {self.checkpoints} is not of this model (it differs in {', '.join(differing[:3])}"
+                f"{f' and {len(differing) - 3} more' if len(differing) > 3 else ''}), or an earlier gifine wrote it, "
+                "whose checkpoints of weights with old names are not whole; overwrite=true starts anew"
+            )
+
     def _point_to_best(self) -> None:
         if self.state.best_global_step:
             self.state.best_model_checkpoint = str(checkpointing.at_step(self.checkpoints, self.state.best_global_step))

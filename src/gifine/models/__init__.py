@@ -8,6 +8,7 @@ Importing this package makes `AutoConfig`, `AutoModel` and `AutoModelForSequence
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Mapping, Sequence
 from importlib import import_module
@@ -19,10 +20,13 @@ from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassificati
 
 from gifine import checkpoints
 from gifine.config import Attention, GiConfig, ModelConfig, families
-from gifine.errors import ModelError, did_you_mean
-from gifine.models import _checkpoint
-from gifine.models._checkpoint import is_gate, load, read_config
+from gifine.errors import ModelError, first_line
+from gifine.models import _checkpoint, _config, _embedding_rows, _head
+from gifine.models._checkpoint import Loaded, Unused, is_gate, load, read_config
 from gifine.models._gates import Family, unmarked
+from gifine.models._head import Head
+
+log = logging.getLogger(__name__)
 
 ORIGINAL_KEYS = ("gi_key_side", "gi_query_side", "inhibition_level", "gi_layer_num")
 
@@ -43,24 +47,29 @@ def build(
     labels: Sequence[str],
     vocab_size: int | None = None,
     pad_token_id: int | None = None,
+    token_types: int = 1,
+    provenance: dict[str, Any] | None = None,
 ) -> PreTrainedModel:
     """A classifier for `labels`, in the order of their ids (none: regression), as the config says.
 
-    With `gi.side=none` it is transformers' own class. `vocab_size` and `pad_token_id` are the tokeniser's: with random
-    weights the model takes them over, a checkpoint has to go with them. Seed torch before. ModelError: see the message.
+    With `gi.side=none` it is transformers' own class. `vocab_size`, `pad_token_id` and `token_types` (how many the data
+    have) are the tokeniser's: with random weights the model takes the first two over, a checkpoint has to go with them.
+    Into `provenance` goes what became of the checkpoint's head, and how many word embeddings are new. Seed torch first.
+    ModelError: see the message.
     """
     checkpoint = checkpoints.source(model)
     if model.random_init and model.checkpoint is None:
         entries = {"model_type": model.family} | model.sizes[model.size].config
     else:
         entries = read_config(checkpoint, model.revision)
-    _check_overrides(model.config_overrides, entries, checkpoint)
+    family = _family_of(entries, checkpoint)
+    _config.check_overrides(model.config_overrides, family)
     id2label = dict(enumerate(labels)) or {0: "LABEL_0"}
-    theirs: Any = entries.get("id2label", {})
-    same_labels = {int(index): label for index, label in theirs.items()} == id2label  # as JSON, the keys are text
-    without_head = model.init_from is not None and not same_labels
+    head = _head.choose(entries, family, list(id2label.values()))
+    refused = _refused(model, entries)
+    _config.clean(entries, checkpoint)
     if model.classifier_dropout is not None:
-        entries[_family_of(entries, checkpoint).classifier_dropout] = model.classifier_dropout
+        entries[family.classifier_dropout] = model.classifier_dropout
     entries |= model.config_overrides
     entries |= {
         "id2label": id2label,
@@ -73,14 +82,64 @@ def build(
     if model.random_init:
         entries |= tokeniser
     config, model_class = _resolve(entries, _gate_entries(gi), checkpoint)
+    if token_types > config.type_vocab_size > 0:
+        raise ModelError(
+            f"'{checkpoint}' has {config.type_vocab_size} token type(s), its tokenizer gives {token_types}: "
+            "give the checkpoint's own tokenizer, or one without token types"
+        )
     if model.random_init:
-        return with_attention(model_class(config), model.attention)
-    if (vocab_size or 0) > config.vocab_size:
-        raise ModelError(f"'{checkpoint}' knows {config.vocab_size} tokens, its tokenizer has {vocab_size}")
+        with _checkpoint.one_line_errors(checkpoint):
+            return with_attention(model_class(config), model.attention)
+    known, wanted = config.vocab_size, vocab_size or 0
+    if wanted > known and not model.resize_embeddings:
+        raise ModelError(
+            f"'{checkpoint}' knows {known} tokens, its tokenizer has {wanted}; "
+            "model.resize_embeddings=true adds untrained rows for the others"
+        )
     if pad_token_id not in (None, config.pad_token_id):
         raise ModelError(f"'{checkpoint}' pads with token {config.pad_token_id}, its tokenizer with {pad_token_id}")
-    loaded = load(model_class, config, checkpoint, model.revision, without_head=without_head)
-    return with_attention(loaded, model.attention)
+    loaded = load(
+        model_class,
+        config,
+        checkpoint,
+        model.revision,
+        is_classifier=head.is_classifier,
+        new_head=head.order is None,
+        refused=refused,
+    )
+    told = _settle_head(loaded, head)
+    if told != "new":
+        log.info("%s: classification head: %s", checkpoint, told)
+    if wanted > known:
+        _embedding_rows.add(loaded.model, wanted)
+        log.info("%s: %d tokens more than it knows have untrained word embeddings", checkpoint, wanted - known)
+    if provenance is not None:
+        provenance["head"] = told
+        if wanted > known:
+            provenance["embeddings"] = {"rows": wanted, "new": wanted - known}
+    return with_attention(loaded.model, model.attention)
+
+
+def _refused(model: ModelConfig, theirs: Mapping[str, Any]) -> Unused:
+    """Weights that a run saved are known by name; what a config other than `theirs` leaves unused was asked for."""
+    changed = {key for key, value in model.config_overrides.items() if theirs.get(key) != value}
+    if changed - {"num_hidden_layers"}:
+        return Unused.gates
+    ours = model.init_from is not None and checkpoints.known_as(model.init_from) != model.init_from
+    return Unused.all if ours else Unused.layers
+
+
+def _settle_head(loaded: Loaded, head: Head) -> str:
+    """Put the head's rows in the order of our labels; what became of it, for people."""
+    if loaded.left_behind:
+        why = head.why if head.order is None else "not all weights of a sequence classifier are there"
+        return f"new; {', '.join(loaded.left_behind)} left behind: {why}"
+    if head.order is None or any(name.startswith("classifier.") for name in loaded.new):
+        return "new"
+    if head.order == sorted(head.order):
+        return f"kept, {head.why}"
+    _head.reorder(loaded.model, head.order)
+    return f"kept, its rows reordered: {head.why}"
 
 
 def with_attention(model: PreTrainedModel, attention: Attention) -> PreTrainedModel:
@@ -96,12 +155,15 @@ def with_attention(model: PreTrainedModel, attention: Attention) -> PreTrainedMo
     return model
 
 
-def from_pretrained(checkpoint: str | Path, gi: GiConfig | None = None, **kwargs: Any) -> PreTrainedModel:
+def from_pretrained(
+    checkpoint: str | Path, gi: GiConfig | None = None, *, whole: bool = False, **kwargs: Any
+) -> PreTrainedModel:
     """The classifier in a folder or on the Hub, gated as `gi` says, or as its config.json does; float32, in eval mode.
 
     Reads what `save_pretrained` wrote, plain checkpoints, and the authors' form of config.json (the base `model_type`
     with `gi_key_side`, `gi_query_side`, `inhibition_level`, `gi_layer_num`). Of `kwargs`, `num_labels`, `id2label` and
-    `label2id` go to the config, the others to transformers' `from_pretrained`. ModelError: see the message.
+    `label2id` go to the config, the others to transformers' `from_pretrained`. With `whole` it is an error if a weight
+    is not there, or has no place. ModelError: see the message.
     LayerCountWarning: the authors' form names a number of layers.
     """
     checkpoint = str(checkpoint)
@@ -110,10 +172,17 @@ def from_pretrained(checkpoint: str | Path, gi: GiConfig | None = None, **kwargs
     labels = {key: kwargs.pop(key) for key in ("num_labels", "id2label", "label2id") if key in kwargs}
     if "num_labels" in labels:  # else the checkpoint's own names would overrule the number
         entries = {key: value for key, value in entries.items() if key not in ("id2label", "label2id")}
+    elif "id2label" not in labels and entries.get("id2label") is not None:
+        names = _head.names(entries)
+        if names is None:
+            given = entries["id2label"]
+            raise ModelError(f"'{checkpoint}': config.json: id2label does not name labels by id: {given!r}")
+        entries |= {"id2label": dict(enumerate(names)), "label2id": {name: row for row, name in enumerate(names)}}
     entries |= labels
     gates = _gate_entries(gi) if gi else _own_gate_entries(entries, checkpoint)
     config, model_class = _resolve(entries, gates, checkpoint)
-    return load(model_class, config, checkpoint, revision, **kwargs)
+    options: dict[str, Any] = {"is_classifier": True, "new_gates": False, "refused": Unused.all} if whole else {}
+    return load(model_class, config, checkpoint, revision, **options, **kwargs).model
 
 
 def commit(model: ModelConfig) -> str | None:
@@ -137,20 +206,10 @@ def count_parameters(model: PreTrainedModel) -> dict[str, int]:
 def _family_of(entries: Mapping[str, Any], checkpoint: str) -> Family:
     """The family that a config.json's `model_type` names, plain or gated."""
     model_type = entries.get("model_type", "none")
-    name = model_type.removeprefix("gi_").replace("-", "_")
+    name = str(model_type).removeprefix("gi_").replace("-", "_")
     if name not in families():
         raise ModelError(f"'{checkpoint}': model_type '{model_type}': valid are {', '.join(families())}")
     return family_classes(name)
-
-
-def _check_overrides(overrides: Mapping[str, Any], entries: Mapping[str, Any], checkpoint: str) -> None:
-    """Transformers takes any key and looks at those it knows: a typing error would change nothing, silently."""
-    family = _family_of(entries, checkpoint)
-    known = {"attn_implementation", *family.plain_config().to_dict(), *family.undeclared, *entries} - {"model_type"}
-    for key in overrides:
-        if key not in known or key.startswith("gi_"):
-            valid = ", ".join(sorted(entry for entry in known if not entry.startswith(("_", "gi_"))))
-            raise ModelError(f"model.config_overrides.{key}: no such entry{did_you_mean(key, known)}; valid: {valid}")
 
 
 def _resolve(
@@ -163,15 +222,22 @@ def _resolve(
         for key, value in entries.items()
         if key not in ("model_type", "architectures", *ORIGINAL_KEYS) and not key.startswith("gi_")
     }
+    if not isinstance(activation := base.get("hidden_act", "gelu"), str):
+        raise ModelError(f"'{checkpoint}': config.json: hidden_act is {activation!r}: must be an activation's name")
     if "hidden_act" in base:
-        base["hidden_act"] = unmarked(base["hidden_act"])
+        base["hidden_act"] = unmarked(activation)
     gated = gates.get("gi_side", "none") != "none"
     try:
         if gated:
-            return family.config.from_dict(base | dict(gates)), family.classifier
-        return family.plain_config.from_dict(base), family.plain_classifier
+            config, model_class = family.config.from_dict(base | dict(gates)), family.classifier
+        else:
+            config, model_class = family.plain_config.from_dict(base), family.plain_classifier
     except StrictDataclassError as error:
         raise ModelError(f"'{checkpoint}': {error}") from error
+    except (ValueError, TypeError, LookupError, AttributeError) as error:  # what each entry's reader makes of nonsense
+        raise ModelError(f"'{checkpoint}': config.json: {first_line(error)}") from error
+    _config.check(config, checkpoint)
+    return config, model_class
 
 
 def _gate_entries(gi: GiConfig) -> dict[str, Any]:

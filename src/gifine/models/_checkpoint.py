@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator
+from collections.abc import Collection, Generator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -12,26 +14,40 @@ import torch
 from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 from safetensors import SafetensorError
-from safetensors.torch import load_file
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.utils import extract_commit_hash
 
-from gifine.checkpoints import locate
+from gifine.checkpoints import locate, weight_files
 from gifine.errors import ModelError, first_line
 
 log = logging.getLogger(__name__)
 
-WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 GATE_NAMES = ("inhibition_k", "select_k", "inhibition_q", "select_q")
+_HEAD = "classifier."
+
+
+class Unused(Enum):
+    """Which weights without a place in the model are refused, rather than logged."""
+
+    gates = "gates"
+    layers = "layers"  # anything in the layers that the model has
+    all = "all"  # anything but deeper layers and a head that is left behind
 
 
 def read_config(checkpoint: str, revision: str | None = None) -> dict[str, Any]:
     """The checkpoint's config.json. ModelError: no such folder, no config.json in it, or no way to the Hub."""
     if (folder := _folder(checkpoint)) and not (folder / "config.json").is_file():
         raise ModelError(f"folder {folder} has no config.json: not a checkpoint")
-    with _one_line_errors(checkpoint):
+    with one_line_errors(checkpoint):
         config, _ = PreTrainedConfig.get_config_dict(str(folder or checkpoint), revision=revision or "main")
     return config
+
+
+@dataclass
+class Loaded:
+    model: PreTrainedModel
+    new: list[str]  # parameters that the checkpoint does not have
+    left_behind: list[str]  # weights of a head that was not taken over
 
 
 def load(
@@ -40,29 +56,28 @@ def load(
     checkpoint: str,
     revision: str | None = None,
     *,
-    without_head: bool = False,
+    is_classifier: bool | None = None,
+    new_head: bool = False,
+    new_gates: bool = True,
+    refused: Unused = Unused.gates,
     **kwargs: Any,
-) -> PreTrainedModel:
+) -> Loaded:
     """A model with the checkpoint's weights, in float32; the log says which parameters are new and which are unused.
 
-    New may be gates, pooler and head (also where the checkpoint's head has another number of labels; with
-    `without_head`, in any case). ModelError: the encoder is incomplete or of other shapes, or gates in the checkpoint
-    have no place in the model.
+    New may be gates (with `new_gates`), the head (with `new_head`, though the checkpoint may have one), and pooler and
+    head where the weights are not a sequence classifier's (`is_classifier`; None: their names tell).
+
+    Raises:
+        ModelError: the encoder is incomplete or of other shapes, or there are weights without a place in the model of
+            the kind that is `refused`.
     """
     folder = _folder(checkpoint)
-    if folder and not any((folder / name).is_file() for name in WEIGHTS):
-        pickled = (folder / "pytorch_model.bin").is_file()
-        raise ModelError(
-            f"folder {folder} has no model.safetensors"
-            + (": pytorch_model.bin is not read, save it again with save_pretrained" if pickled else "")
-        )
+    if folder:
+        weight_files(folder)
     kwargs.setdefault("dtype", torch.float32)  # some checkpoints hold float16, which does not train
-    with _one_line_errors(checkpoint), _without_load_report():
-        if without_head:
-            assert folder, "only weights in a folder have a head to leave behind"
-            kwargs["state_dict"] = _without_head(folder)
+    with one_line_errors(checkpoint), _without_load_report():
         loaded: Any = model_class.from_pretrained(
-            None if without_head else str(folder or checkpoint),
+            str(folder or checkpoint),
             config=config,
             revision=revision or "main",
             use_safetensors=True,
@@ -71,24 +86,41 @@ def load(
             **kwargs,
         )
     model, report = loaded
+    # The renamings that were used. transformers would undo them whenever it saves: checkpoints of training, which
+    # Trainer reads back by the model's names, would lack what had an old name (LayerNorm.gamma, as BERT's files have).
+    model._weight_conversions = []
+    missing, unused = set(report["missing_keys"]), set(report["unexpected_keys"])
+    reshaped = {name: (tuple(theirs), tuple(ours)) for name, theirs, ours in report["mismatched_keys"]}
+    their_head = {name for name in (model.state_dict().keys() - missing) | unused if name.startswith(_HEAD)}
+    if is_classifier is None and their_head and any(_is_on_top(name) for name in missing):
+        is_classifier, new_head = False, True
+    if new_head:
+        missing |= {name for name in model.state_dict() if name.startswith(_HEAD)}
+        unused -= their_head
+        reshaped = {name: shapes for name, shapes in reshaped.items() if name not in their_head}
+        if their_head:
+            _draw_head(model)
     encoder = f"{model.base_model_prefix}."
-    reshaped = [
-        f"{name} {tuple(theirs)}, not {tuple(ours)}"
-        for name, theirs, ours in report["mismatched_keys"]
-        if not (name.startswith("classifier.") and theirs[1:] == ours[1:])  # another number of labels
+    in_layers = {name for name in unused if name.startswith(f"{encoder}encoder.layer.")}
+    ours = tuple(f"{encoder}encoder.layer.{index}." for index in range(config.num_hidden_layers))
+    deeper = {name for name in in_layers if not name.startswith(ours)}
+    misfits = [
+        f"{name} {theirs}, not {ours}"
+        for name, (theirs, ours) in reshaped.items()
+        if is_classifier or not (name.startswith(_HEAD) and theirs[1:] == ours[1:])  # another number of labels
     ]
-    lost = [
-        name
-        for name in report["missing_keys"]
-        if name.startswith(encoder) and not name.startswith(f"{encoder}pooler.") and not is_gate(name)
-    ]
-    homeless = [name for name in report["unexpected_keys"] if is_gate(name)]
+    may_be_new = {name for name in missing if (new_gates if is_gate(name) else _is_on_top(name) and not is_classifier)}
+    if new_head:
+        may_be_new |= {name for name in missing if name.startswith(_HEAD)}
+    gates = {name for name in unused if is_gate(name)}
+    misplaced = {Unused.gates: set[str](), Unused.layers: in_layers - deeper, Unused.all: unused - deeper}[refused]
     problems = [
         f"'{checkpoint}' does not fit {model_class.__name__}: {what}: {_some(names)}"
         for what, names in (
-            ("weights of another shape", reshaped),
-            ("weights that it lacks", lost),
-            ("gates that the gi settings leave no place for", homeless),
+            ("weights of another shape", misfits),
+            ("weights that it lacks", missing - may_be_new),
+            ("gates that the gi settings leave no place for", gates),
+            ("weights that the model has no place for", misplaced - gates),
         )
         if names
     ]
@@ -98,21 +130,28 @@ def load(
     # torch's own memory: weights saved and loaded again would not give the very numbers that they were saved with.
     for parameter in model.parameters():
         parameter.data = parameter.data.clone()
-    if new := sorted({*report["missing_keys"], *(name for name, *_ in report["mismatched_keys"])}):
-        gates, others = [name for name in new if is_gate(name)], [name for name in new if not is_gate(name)]
-        told = [f"{len(gates)} of gates"] * bool(gates) + others
+    if new := sorted(missing | reshaped.keys()):
+        new_of_gates = sum(is_gate(name) for name in new)
+        told = [f"{new_of_gates} of gates"] * bool(new_of_gates) + [name for name in new if not is_gate(name)]
         log.info("%s: new parameters: %s", checkpoint, ", ".join(told))
-    if unused := sorted(report["unexpected_keys"]):
-        layers_too = any(name.startswith(f"{encoder}encoder.") for name in unused)
-        log.log(logging.WARNING if layers_too else logging.INFO, "%s: not used: %s", checkpoint, ", ".join(unused))
-    return model
+    if unused:
+        level = logging.WARNING if in_layers else logging.INFO
+        log.log(level, "%s: not used: %s", checkpoint, ", ".join(sorted(unused)))
+    return Loaded(model, new, sorted(their_head) if new_head else [])
 
 
-def _without_head(folder: Path) -> dict[str, torch.Tensor]:
-    weights: dict[str, torch.Tensor] = {}
-    for path in folder.glob("*.safetensors"):
-        weights |= load_file(path)
-    return {name: tensor for name, tensor in weights.items() if not name.startswith("classifier.")}
+@torch.no_grad()
+def _draw_head(model: PreTrainedModel) -> None:
+    """As transformers draws what a checkpoint lacks; loaded, it would leave it alone."""
+    for module in model.get_submodule(_HEAD.rstrip(".")).modules():
+        for parameter in module.parameters(recurse=False):
+            parameter._is_hf_initialized = False  # pyrefly: ignore[missing-attribute] - transformers' own mark
+        model._init_weights(module)
+
+
+def _is_on_top(name: str) -> bool:
+    """Does this parameter lie between the encoder and the logits?"""
+    return name.startswith((_HEAD, "pooler.")) or ".pooler." in name
 
 
 def commit(checkpoint: str, revision: str | None = None) -> str | None:
@@ -134,11 +173,14 @@ def _folder(checkpoint: str) -> Path | None:
 
 
 @contextmanager
-def _one_line_errors(checkpoint: str) -> Generator[None]:
+def one_line_errors(checkpoint: str) -> Generator[None]:
+    """Turn what transformers raises of a checkpoint into a ModelError."""
     try:
         yield
     except SafetensorError as error:
         raise ModelError(f"'{checkpoint}': the weights cannot be read: {error}") from error
+    except (ValueError, ImportError) as error:  # what transformers says of settings that it cannot follow
+        raise ModelError(f"'{checkpoint}': {first_line(error)}") from error
     except OSError as error:  # what transformers raises for everything between us and the file
         cause: BaseException | None = error
         while cause is not None:
@@ -170,5 +212,5 @@ def _without_load_report() -> Generator[None]:
         logger.removeFilter(keep)
 
 
-def _some(names: list[str], limit: int = 3) -> str:
+def _some(names: Collection[str], limit: int = 3) -> str:
     return ", ".join(sorted(names)[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")

@@ -18,6 +18,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - torch's own name for it
 from transformers import PreTrainedModel
 
+from gifine.models._gates import generator
+
 
 class OccurringRows(nn.Embedding):
     """Takes the token ids of the whole vocabulary; its `weight_RD` has the rows of `ids_R`, which are sorted.
@@ -48,6 +50,20 @@ class OccurringRows(nn.Embedding):
         weight_VD = whole.weight.mul_(decay)
         weight_VD[ids_R] = self.weight.to(weight_VD)
         return whole.to(self.weight.device)
+
+
+def add(model: PreTrainedModel, tokens: int) -> None:
+    """Give the word embeddings a row for each of `tokens`, drawn as the others once were.
+
+    From a stream of their own: other weights, and what is drawn after them, are as without.
+    """
+    whole = model.get_input_embeddings()
+    assert type(whole) is nn.Embedding
+    weight_VD = whole.weight.data
+    new_RD = torch.empty(tokens - len(weight_VD), whole.embedding_dim)
+    new_RD.normal_(0.0, model.config.initializer_range, generator=generator("word_embeddings"))
+    whole.weight.data = torch.cat([weight_VD, new_RD.to(weight_VD)])
+    whole.num_embeddings = model.config.vocab_size = tokens
 
 
 def keep(model: PreTrainedModel, ids: Iterable[int]) -> None:

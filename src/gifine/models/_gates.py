@@ -174,11 +174,11 @@ class GatedBackbone(PreTrainedModel):
             return
         # Drawn on the CPU, so that a seed means the same numbers on every device.
         values = torch.empty(module.weight.shape, device="cpu")
-        values.normal_(0.0, self.config.initializer_range, generator=_generator(module.stream))
+        values.normal_(0.0, self.config.initializer_range, generator=generator(module.stream))
         init.copy_(module.weight, values)
 
 
-def _generator(stream: str) -> torch.Generator:
+def generator(stream: str) -> torch.Generator:
     """Random numbers that depend on torch's seed and on `stream`, not on how many were drawn before."""
     digest = hashlib.sha256(f"{torch.initial_seed()} {stream}".encode()).digest()
     return torch.Generator(device="cpu").manual_seed(int.from_bytes(digest[:8]))
