@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -29,6 +30,7 @@ class Trainer(transformers.Trainer):
         # examples, and does not divide it by the number of batches. They do not: gradients would add up.
         self.model_accepts_loss_kwargs = False
         self.add_callback(sampler)
+        self.add_callback(_RunningLoss(self))
         self.sampler = sampler
         self.checkpoints = Path(str(self.args.output_dir))
         self._writing = False
@@ -61,15 +63,32 @@ class Trainer(transformers.Trainer):
         finally:
             self._writing = False
         self._point_to_best()
-        self.accelerator.wait_for_everyone()  # each process has written its random state
+        partial = self.checkpoints / checkpointing.PARTIAL / final.name
+        running = {"sum": self._tr_loss.item(), "since": self._globalstep_last_logged}
+        self._running_loss(partial).write_text(json.dumps(running))
+        self.accelerator.wait_for_everyone()  # each process has written its random state and its losses
         if self.args.should_save:
-            partial = self.checkpoints / checkpointing.PARTIAL / final.name
             self.state.save_to_json(str(partial / "trainer_state.json"))  # with the best one's path to be
             checkpointing.publish(partial, final)
             rotate_checkpoints(
                 str(self.checkpoints), self.args.save_total_limit, self.state.best_model_checkpoint, use_mtime=False
             )
         self.accelerator.wait_for_everyone()
+
+    def _running_loss(self, checkpoint: Path) -> Path:
+        return checkpoint / f"running_loss_{self.args.process_index}.json"
+
+    def go_on_with_loss(self) -> None:
+        """Go on adding up the losses since the last logged step, where a checkpoint has them: the Trainer begins anew.
+
+        So what is logged next is the mean that undisturbed training logs.
+        """
+        self.state.logging_steps = self.args.logging_steps  # not the checkpoint's: they may have been changed
+        path = self._running_loss(checkpointing.at_step(self.checkpoints, self.state.global_step))
+        if path.exists():  # not in checkpoints of older versions
+            running = json.loads(path.read_text())
+            self._tr_loss.fill_(running["sum"])
+            self._globalstep_last_logged = running["since"]
 
     def _load_best_model(self) -> None:
         if self.state.global_step < self.state.max_steps:
@@ -84,6 +103,16 @@ class Trainer(transformers.Trainer):
     def _point_to_best(self) -> None:
         if self.state.best_global_step:
             self.state.best_model_checkpoint = str(checkpointing.at_step(self.checkpoints, self.state.best_global_step))
+
+
+class _RunningLoss(TrainerCallback):
+    def __init__(self, trainer: Trainer) -> None:
+        self.trainer = trainer
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self.trainer.go_on_with_loss()
 
 
 class Interruption(TrainerCallback):
