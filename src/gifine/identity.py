@@ -87,6 +87,11 @@ def deciding(entries: dict[str, Any]) -> dict[str, Any]:
         model["init_from"] = checkpoints.known_as(model["init_from"])
     _drop(train, "save_model", "save_predictions", "save_steps", "keep_checkpoints", "log_steps", "device")
     _drop(train, "embedding_rows")  # which differ in rounding alone
+    for key, without in (("class_weights", None), ("label_smoothing", 0), ("patience", None)):
+        if train.get(key, without) == without:
+            _drop(train, key)  # as in runs of before there were such keys
+    if isinstance(train.get("class_weights"), list):
+        train["class_weights"] = [float(weight) for weight in train["class_weights"]]
     return kept
 
 

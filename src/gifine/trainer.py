@@ -16,19 +16,33 @@ from torch.utils.data import Sampler
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import rotate_checkpoints
 
-from gifine import checkpointing, signals, storage
+from gifine import checkpointing, exhaustion, signals, storage
 from gifine.errors import OutputError
+from gifine.loss import Loss
 from gifine.sampling import EpochSampler
 
 
 class Trainer(transformers.Trainer):
     """Trains in the order of `sampler`, and publishes each checkpoint by a rename."""
 
-    def __init__(self, *args: Any, sampler: EpochSampler, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        sampler: EpochSampler,
+        loss: Loss | None = None,
+        patience: Patience | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, **kwargs)
         # The classifiers take any keyword, so the Trainer believes that they divide their loss by all accumulated
         # examples, and does not divide it by the number of batches. They do not: gradients would add up.
         self.model_accepts_loss_kwargs = False
+        self.loss = loss
+        if loss is not None:
+            self.loss_is_scaled_for_ga = True  # by the weight of all examples of a step
+        self.patience = patience
+        if patience is not None:
+            self.add_callback(patience)
         self.add_callback(sampler)
         self.add_callback(_RunningLoss(self))
         self.sampler = sampler
@@ -41,6 +55,36 @@ class Trainer(transformers.Trainer):
         assert isinstance(scheduler, LambdaLR)
         rate, shape = scheduler.base_lrs[0], scheduler.lr_lambdas[0]  # one for all parameters
         return math.prod(1 - float(rate) * shape(step) * self.args.weight_decay for step in range(steps))
+
+    def compute_loss(
+        self,
+        model: Any,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,
+    ) -> Any:
+        if self.loss is None:
+            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        outputs = model(**inputs)
+        loss = self.loss(outputs["logits"], inputs["labels"], num_items_in_batch)
+        if num_items_in_batch is not None:
+            loss = loss * self.accelerator.num_processes  # whose gradients are averaged
+        return (loss, outputs) if return_outputs else loss
+
+    def _get_num_items_in_batch(self, batch_samples: list, device: torch.device) -> Any:
+        """What `compute_loss` divides by: with a loss of ours, the weight of all examples of the step."""
+        if self.loss is None or not batch_samples or "labels" not in batch_samples[0]:
+            return super()._get_num_items_in_batch(batch_samples, device)
+        own = torch.stack([self.loss.total(batch["labels"]) for batch in batch_samples]).sum().to(device)
+        return self.accelerator.gather(own).sum()
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        with exhaustion.told("evaluating", exhaustion.evaluation(self.args.per_device_eval_batch_size)):
+            return super().evaluate(*args, **kwargs)
+
+    def _run_epoch(self, **kwargs: Any) -> None:
+        if not self.control.should_training_stop:  # patience was at its end when the checkpoint was written
+            super()._run_epoch(**kwargs)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler:
         return self.sampler
@@ -91,7 +135,8 @@ class Trainer(transformers.Trainer):
             self._globalstep_last_logged = running["since"]
 
     def _load_best_model(self) -> None:
-        if self.state.global_step < self.state.max_steps:
+        is_complete = self.patience is not None and self.patience.reason is not None
+        if self.state.global_step < self.state.max_steps and not is_complete:
             return  # stopped early: whoever sent the signal may not wait
         self._point_to_best()  # an earlier attempt may have known this folder by another path
         best = Path(str(self.state.best_model_checkpoint))
@@ -113,6 +158,44 @@ class _RunningLoss(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         self.trainer.go_on_with_loss()
+
+
+class Patience(TrainerCallback):
+    """Ends training after `evaluations` in a row whose `key` is not above the best one; `reason` then says so.
+
+    It is told from what the Trainer has logged, which a checkpoint holds: a run that goes on waits no longer than one
+    that was not stopped.
+    """
+
+    def __init__(self, evaluations: int, key: str, name: str) -> None:
+        self.evaluations, self.key, self.name = evaluations, key, name
+        self.reason: str | None = None
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self._judge(state, control)
+
+    def on_evaluate(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        metrics: dict[str, float],
+        **kwargs: Any,
+    ) -> None:
+        if self.key not in metrics:
+            return  # of another split
+        best = -math.inf if state.best_metric is None else state.best_metric
+        if not metrics[self.key] > best:  # NaN, too, is no better
+            self._judge(state, control)
+
+    def _judge(self, state: TrainerState, control: TrainerControl) -> None:
+        since = state.best_global_step or 0
+        waited = sum(self.key in entry and entry["step"] > since for entry in state.log_history)
+        if waited >= self.evaluations:
+            self.reason = f"no better {self.name} in {waited} evaluations since step {since}"
+            control.should_training_stop = True
 
 
 class Interruption(TrainerCallback):
