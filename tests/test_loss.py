@@ -34,8 +34,8 @@ def test_it_is_pytorchs_of_all_examples_however_they_are_divided(weights, smooth
     ours = Loss(weights, smoothing)
     torch.testing.assert_close(ours(logits, labels), theirs)
     parts = [slice(0, 1), slice(1, 2), slice(2, 7), slice(7, 10)]
-    total = sum(ours.total(labels[part]) for part in parts)
-    pieces = sum(ours(logits[part], labels[part], total) for part in parts)
+    total = torch.stack([ours.total(labels[part]) for part in parts]).sum()
+    pieces = torch.stack([ours(logits[part], labels[part], total) for part in parts]).sum()
     torch.testing.assert_close(pieces, theirs)
     own, same = (torch.autograd.grad(each, logits, retain_graph=True)[0] for each in (pieces, theirs))
     torch.testing.assert_close(own, same)
@@ -56,7 +56,7 @@ def test_balanced_is_the_rule_of_scikit_learn():
     labels = np.repeat([0, 1, 2], [70, 20, 10])
     config = cli.config_from(cli.compose([*TINY_DEMO, "train.class_weights=balanced"]))
     found = loss.class_weights(config.train, labels, ["a", "b", "c"])
-    np.testing.assert_allclose(found, compute_class_weight("balanced", classes=np.arange(3), y=labels))
+    assert found == pytest.approx(compute_class_weight("balanced", classes=np.arange(3), y=labels).tolist())
     with pytest.raises(DataError, match="the training set has no example of c, d; give a list"):
         loss.class_weights(config.train, labels[:90], ["a", "b", "c", "d"])
 
@@ -174,11 +174,12 @@ def test_a_crash_after_patience_has_ended_trains_no_further(train, monkeypatch, 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["train.class_weights=balance"], r"train.class_weights=balance: balanced, or numbers above 0"),
+        (["train.class_weights=balance"], r"train.class_weights='balance': balanced, or numbers above 0"),
         (["train.class_weights=[1,0]"], r"one for each of \[unacceptable, acceptable\]; or null"),
         (["train.class_weights=[1,a]"], "balanced, or numbers above 0"),
         (["train.class_weights=[1,true]"], "balanced, or numbers above 0"),
         (["train.class_weights=[1,inf]"], "balanced, or numbers above 0"),
+        (["train.class_weights='[1,2]'"], r"train.class_weights='\[1,2\]': balanced, or numbers"),
         (["train.class_weights=3"], "balanced, or numbers above 0"),
         (["train.class_weights={a: 1}"], "balanced, or numbers above 0"),
         (["train.class_weights=[]"], "0 for the 2 labels of task=cola"),

@@ -233,7 +233,7 @@ def _loss(train: TrainConfig, task: TaskConfig) -> Iterator[str]:
         return
     if not isinstance(weights, list) or not all(_is_weight(each) for each in weights):
         names = f"[{', '.join(task.labels)}]"
-        yield f"train.class_weights={weights}: {BALANCED}, or numbers above 0, one for each of {names}; or null"
+        yield f"train.class_weights={weights!r}: {BALANCED}, or numbers above 0, one for each of {names}; or null"
     elif len(weights) != len(task.labels):
         yield f"train.class_weights={weights}: {len(weights)} for the {len(task.labels)} labels of task={task.name}"
 

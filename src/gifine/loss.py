@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -40,8 +41,8 @@ class Loss:
         return self.weights_C.to(labels_B.device)[labels_B].sum()
 
 
-def class_weights(train: TrainConfig, labels: Sequence[int], names: Sequence[str]) -> list[float] | None:
-    """A weight for each class, or None; `labels` are those of the training set.
+def class_weights(train: TrainConfig, labels: Any, names: Sequence[str]) -> list[float] | None:
+    """A weight for each class, or None; `labels` (N,) are the ids in the training set.
 
     Raises:
         DataError: for balanced weights of a class that no example has.

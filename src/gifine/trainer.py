@@ -82,9 +82,9 @@ class Trainer(transformers.Trainer):
         with exhaustion.told("evaluating", exhaustion.evaluation(self.args.per_device_eval_batch_size)):
             return super().evaluate(*args, **kwargs)
 
-    def _run_epoch(self, **kwargs: Any) -> None:
+    def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
         if not self.control.should_training_stop:  # patience was at its end when the checkpoint was written
-            super()._run_epoch(**kwargs)
+            super()._run_epoch(*args, **kwargs)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler:
         return self.sampler
@@ -127,7 +127,7 @@ class Trainer(transformers.Trainer):
 
         So what is logged next is the mean that undisturbed training logs.
         """
-        self.state.logging_steps = self.args.logging_steps  # not the checkpoint's: they may have been changed
+        self.state.logging_steps = int(self.args.logging_steps)  # not the checkpoint's: they may have been changed
         path = self._running_loss(checkpointing.at_step(self.checkpoints, self.state.global_step))
         if path.exists():  # not in checkpoints of older versions
             running = json.loads(path.read_text())
@@ -176,14 +176,8 @@ class Patience(TrainerCallback):
     ) -> None:
         self._judge(state, control)
 
-    def on_evaluate(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        metrics: dict[str, float],
-        **kwargs: Any,
-    ) -> None:
+    def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        metrics: dict[str, float] = kwargs["metrics"]
         if self.key not in metrics:
             return  # of another split
         best = -math.inf if state.best_metric is None else state.best_metric

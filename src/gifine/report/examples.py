@@ -42,7 +42,7 @@ def mcnemar(net: np.ndarray) -> float:
     def excess(tilt: float) -> float:
         return float(counts @ (magnitudes * np.tanh(tilt * magnitudes))) - observed
 
-    tilt = float(optimize.brentq(excess, 0, _STEEPEST)) if observed < largest else _STEEPEST
+    tilt = optimize.brentq(excess, 0, _STEEPEST) if observed < largest else _STEEPEST
     lowest, parts = -largest, []  # Q of S, from `lowest` on in steps of 2
     for magnitude, count in zip(magnitudes, counts, strict=True):
         binomial = stats.binom.pmf(np.arange(count + 1), count, special.expit(2 * tilt * magnitude))
