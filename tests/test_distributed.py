@@ -84,6 +84,19 @@ def test_two_processes_give_what_one_with_twice_the_batch_gives(two_processes, t
     assert record["steps"] == one.record.steps
 
 
+def test_a_step_of_two_processes_has_the_weighted_loss_of_all_its_examples(train, tmp_path):
+    """Of accumulated batches, too: each with labels of its own, whose weights do not add up to the same."""
+    words = [*RUN, "gi.threshold=token", "train.class_weights=[1,5]", "train.label_smoothing=0.1", "train.patience=1"]
+    words += ["train.epochs=4"]
+    own = ["train.batch_size=4", "train.gradient_accumulation=2", f"output_dir={tmp_path / 'two'}"]
+    finish(start(TORCHRUN, *words, *own, f"data.cache_dir={tmp_path}"))
+    one = train(*words, "train.batch_size=16")
+    assert max(differences(tmp_path / "two", one.folder)) < 1e-4
+    record = json.loads((tmp_path / "two" / "record.json").read_text())
+    assert record["stopped_early"] == one.record.stopped_early
+    assert record["class_weights"] == one.record.class_weights == {"unacceptable": 1.0, "acceptable": 5.0}
+
+
 def test_a_threshold_over_the_batch_spans_the_batch_of_one_process(two_processes, train):
     """So two processes of 8 are not one of 16, as the README says."""
     one = train(*RUN, "gi.threshold=batch", "train.batch_size=16")

@@ -169,7 +169,7 @@ def test_new_rows_leave_the_head_and_the_random_numbers_alone(short):
 def test_resizing_is_in_the_run_id_only_where_it_is_asked_for(short):
     plain, asked = (config_from(compose(resized(short, *words))) for words in ([], ["model.resize_embeddings=true"]))
     assert identity.run_id(plain) != identity.run_id(asked)
-    assert "resize_embeddings" not in identity.deciding(identity.to_dict(plain))["model"]
+    assert "resize_embeddings" not in identity.deciding(identity.to_dict(plain), {})["model"]
     words = ["model.random_init=true", "model.resize_embeddings=true", "model.tokenizer=demo"]
     with pytest.raises(ConfigError, match=r"model\.resize_embeddings=true: with model\.random_init=true"):
         config_from(compose(words))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +37,58 @@ def test_mcnemar_of_several_pairs_is_the_enumeration_of_all_signs(net):
     observed = abs(net.sum())
     expected = 1.0 if observed == 0 else np.mean(sums > observed) + np.mean(sums == observed) / 2
     assert examples.mcnemar(net) == pytest.approx(expected, abs=1e-12)
+
+
+def exact(net: np.ndarray) -> Fraction:
+    """The same mid-p in whole numbers: of all 2ⁿ signs, how many have a sum as large as the observed one."""
+    ways = {0: 1}
+    for step in map(int, net[net != 0]):
+        longer: dict[int, int] = {}
+        for place, count in ways.items():
+            for there in (place - step, place + step):
+                longer[there] = longer.get(there, 0) + count
+        ways = longer
+    observed = abs(int(net.sum()))
+    as_large = sum(count for place, count in ways.items() if place >= observed)
+    return Fraction(2 * as_large - ways[observed], sum(ways.values())) if observed else Fraction(1)
+
+
+@pytest.mark.parametrize(
+    "net",
+    [
+        [(1, 400), (-1, 20)],  # one collapsed run on SST-2
+        [(1, 20), (-1, 400)],
+        [(1, 110)],
+        [(-1, 1000)],
+        [(1, 1073), (-1, 1)],
+        [(1, 1074)],  # the smallest p that a float holds
+        [(1, 1075)],
+        [(1, 700), (-1, 650)],
+        [(5, 60), (4, 80), (1, 7), (-1, 9), (-2, 20)],
+        [(-5, 300), (3, 2)],
+        [(40, 3), (-7, 250)],
+    ],
+)
+def test_mcnemar_of_lopsided_nets_is_exact_however_small(net):
+    values, counts = zip(*net, strict=True)
+    net = np.repeat(values, counts)
+    expected = float(exact(net))
+    assert examples.mcnemar(net) == pytest.approx(expected, rel=1e-9, abs=0)
+    assert examples.mcnemar(-net[::-1]) == examples.mcnemar(net)
+
+
+@for_all(st.dictionaries(st.sampled_from([-5, -2, -1, 1, 2, 5]), st.integers(1, 60), max_size=4))
+@settings(deadline=None)
+def test_mcnemar_is_exact_for_any_net(counts):
+    net = np.repeat(np.asarray([*counts, 0]), [*counts.values(), 3])
+    assert examples.mcnemar(net) == pytest.approx(float(exact(net)), rel=1e-9, abs=0)
+
+
+@pytest.mark.parametrize(("gained", "lost"), [(0, 0), (500_400, 499_600), (509_315, 490_685), (1_000_000, 3)])
+def test_mcnemar_of_a_million_examples(gained, lost):
+    test = stats.binomtest(lost, max(gained + lost, 1))
+    mid = test.pvalue - stats.binom.pmf(lost, gained + lost, 0.5) if gained else 1
+    assert examples.mcnemar(np.repeat([1, -1], [gained, lost])) == pytest.approx(mid, rel=1e-7, abs=0)
 
 
 def test_answers_of_several_seeds_to_one_example_are_no_further_evidence():
@@ -92,6 +145,21 @@ def test_paired_bootstrap_finds_what_is_there_and_nothing_else(metric, numeric):
     assert other[1] < 0 < other[2]
 
 
+@pytest.mark.parametrize("metric", ["pearson", "spearman"])
+@pytest.mark.parametrize("scale", [1, 1e200, 1e-200])
+def test_drawn_correlations_are_defined_where_the_metric_is(metric, scale):
+    """Whatever the unit of labels is; and equal numbers whose mean is rounded are equal."""
+    labels = scale * np.asarray([0.1, 0.1, 0.1, 0.7])
+    answers = scale * np.asarray([[0.3, 0.2, 0.9, 0.5]])
+    drawn = examples.draws(metric, answers, labels)(np.random.default_rng(3), 200)[0]
+    expected = []
+    for place in np.random.default_rng(3).integers(4, size=(200, 4)):
+        score = metrics.compute([metric], answers[0][place], labels[place])[metric]
+        expected.append(np.nan if score is None else score)
+    assert np.isnan(expected).any()
+    np.testing.assert_allclose(drawn, expected, atol=1e-9)
+
+
 def make_pair(root: Path, *, task="rte", seed=1, right=(70, 80), examples=100):
     """A run without gates and one with, that have these numbers of examples right."""
     labels = np.arange(examples) % 2
@@ -128,7 +196,9 @@ def test_matthews_is_tested_by_the_bootstrap(tmp_path):
     assert 0 < low < 0.2 < high
 
 
-@pytest.mark.parametrize("damage", ["missing", "cut", "other rows", "other score", "no columns"])
+@pytest.mark.parametrize(
+    "damage", ["missing", "cut", "other rows", "other score", "no columns", "no rows", "no labels"]
+)
 def test_predictions_that_are_not_the_runs_are_left_out(tmp_path, damage):
     for seed in (1, 2):
         make_pair(tmp_path, seed=seed)
@@ -137,11 +207,16 @@ def test_predictions_that_are_not_the_runs_are_left_out(tmp_path, damage):
         path.unlink()
     elif damage == "cut":
         path.write_bytes(path.read_bytes()[:200])
-    elif damage == "no columns":
+    elif damage.startswith("no "):
         import pyarrow as pa
         import pyarrow.parquet
 
-        pyarrow.parquet.write_table(pa.table({"idx": [1]}), path)
+        columns = {"idx": [1]}
+        if damage != "no columns":
+            columns = {"label": pa.array([], "int64"), "logits": pa.array([], pa.list_(pa.float32()))}
+        if damage == "no labels":
+            columns = {"label": pa.nulls(100), "logits": [[0.0, 1.0]] * 100}
+        pyarrow.parquet.write_table(pa.table(columns), path)
     else:
         labels = (np.arange(100) + (damage == "other rows")) % 2
         right = np.arange(100) < (80 if damage == "other rows" else 81)

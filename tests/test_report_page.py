@@ -120,6 +120,42 @@ def test_it_has_all_sheets_and_figures(found, parsed):
     assert "RTE, deberta-v3-large" in parsed.texts
 
 
+@pytest.mark.parametrize(
+    ("gap", "gates", "seeds", "expected"),
+    [
+        (0.05, GATES[:1], 3, "Nobody can say: no gated run has a baseline"),
+        (0.05, [PLAIN, BOTH], 2, "Nobody can say yet: no comparison has the 3 pairs of runs that a verdict needs."),
+        (
+            0.0,
+            [PLAIN, BOTH],
+            3,
+            "Undecided: none of 1 comparison of gated runs with their baseline shows a diff",
+        ),
+        (
+            0.05,
+            [PLAIN, BOTH],
+            5,
+            "of gated runs with their baseline, it helps in 1 (RTE with both 0.3), it hurts in 0",
+        ),
+        (
+            -0.05,
+            GATES[:3],
+            5,
+            "it hurts in 2 (RTE with both 0; RTE with both 0 last6) and 0 are undecided. Corr",
+        ),
+        (-0.05, GATES, 5, "undecided. Corrected for all that was tried, 4 of the 4 that it helps or hurts are left."),
+    ],
+)
+def test_it_answers_its_question_first(tmp_path, gap, gates, seeds, expected):
+    def scores(made) -> list[float]:
+        noise = np.random.default_rng([made.seed, *repr(made.gi).encode()]).normal(0, 0.002)
+        return [0.8 + noise + gap * (made.gi.side is GateSide.both)]
+
+    found = gather(sweep(tmp_path, scores, gates=gates, seeds=range(seeds)))
+    whole = "".join(page.make(found, []))
+    assert expected in re.findall(r"</h1>\s*<p[^>]*>([^<]*)</p>", whole)[0]
+
+
 def test_ids_are_unique_and_each_link_has_its_target(parsed):
     ids = Counter(parsed.all("id"))
     assert [name for name, count in ids.items() if count > 1] == []
@@ -292,6 +328,31 @@ def test_a_browser_sorts_filters_and_follows_numbers(found, tmp_path):
     assert (loss["points"], accuracy["points"]) == (61, 1)
     assert loss["fits"]
     assert accuracy["fits"]
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("width", [1300, 500])  # no window of chromium's is narrower
+def test_wide_tables_scroll_in_themselves(found, tmp_path, width):
+    """The page itself is never wider than the window, whatever is in it."""
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if browser is None:
+        pytest.skip("needs chromium or google-chrome")
+    measured = """<script>
+    const pageWidth = document.documentElement;
+    const wide = [...document.querySelectorAll(".wide:has(table)")].map((each) => [each.scrollWidth, each.clientWidth]);
+    const told = JSON.stringify([pageWidth.scrollWidth <= pageWidth.clientWidth, ...wide]);
+    document.body.append(Object.assign(document.createElement("output"), {textContent: told}));
+    </script></body>"""
+    odd = text(found).replace("RuntimeError: out of memory", "no_word_ends_here_" * 40)
+    (tmp_path / "page.html").write_text(odd.replace("</body>", measured), encoding="utf-8")
+    words = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"]
+    words += ["--disable-quic", "--disable-background-networking", f"--window-size={width},900"]
+    words += [f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", (tmp_path / "page.html").as_uri()]
+    done = subprocess.run(words, capture_output=True, text=True, check=True, timeout=120)
+    fits, *tables = json.loads(re.findall("<output>(.*)</output>", done.stdout)[0])
+    assert fits
+    _, comparison = tables[:2]
+    assert (comparison[0] <= comparison[1]) == (width == 1300), "it fits on a desk, and is scrolled on a telephone"
 
 
 def test_a_record_that_is_gone_meanwhile_is_told(tmp_path):

@@ -32,8 +32,7 @@ def result(folder):
         "metrics": record["metrics"],
         "best": record["best"],
         "steps": record["steps"],
-        "evaluations": [line for line in lines(folder) if "loss" not in line],
-        "curve": [line["step"] for line in lines(folder) if "loss" in line],
+        "curve": (folder / "metrics.jsonl").read_bytes(),
     }
 
 
@@ -93,6 +92,36 @@ def test_a_crash_between_checkpoints_is_gone_on_from_the_last_one(train, monkeyp
     finished = train(*RUN, "train.save_steps=6")
     assert finished.record.resumed_at == 12
     assert result(finished.folder) == undisturbed
+
+
+@pytest.mark.parametrize("log_steps", [2, 3, 7, 100])
+def test_a_curve_goes_on_in_the_middle_of_a_logged_mean(train, monkeypatch, tmp_path, log_steps):
+    """Byte for byte, whether stopped by a signal, between checkpoints, or at the end of an epoch."""
+
+    def crash():
+        raise RuntimeError("lost the node")
+
+    words = [*RUN, f"train.log_steps={log_steps}", "train.save_steps=5"]
+    whole = (train(*words, f"output_root={tmp_path / 'whole'}").folder / "metrics.jsonl").read_bytes()
+    at_steps(monkeypatch, 2, 7, act=lambda: os.kill(os.getpid(), signal.SIGTERM))
+    assert train(*words).record.steps["done"] == 3
+    assert train(*words).record.steps["done"] == 8
+    at_steps(monkeypatch, 14, act=crash)
+    with pytest.raises(RuntimeError, match="lost the node"):
+        train(*words)
+    resumed = train(*words)
+    assert resumed.record.resumed_at == 10
+    assert (resumed.folder / "metrics.jsonl").read_bytes() == whole
+
+
+def test_log_steps_may_change_when_a_run_goes_on(train, monkeypatch):
+    at_steps(monkeypatch, 6, act=lambda: os.kill(os.getpid(), signal.SIGTERM))
+    before = train(*RUN, "train.log_steps=1")
+    losses = [line["loss"] for line in lines(before.folder) if "loss" in line]
+    after = train(*RUN, "train.log_steps=4")
+    steps = [line["step"] for line in lines(after.folder) if "loss" in line]
+    assert steps == [*range(1, 8), 8, 12, 16, 20, 24]
+    assert [line["loss"] for line in lines(after.folder) if "loss" in line][:7] == losses
 
 
 def test_a_damaged_checkpoint_is_passed_over(train, monkeypatch, undisturbed, caplog):
@@ -210,6 +239,7 @@ def test_two_processes_stop_together_when_one_is_signalled(tmp_path):
     def start(name: str, processes: int = 2) -> subprocess.Popen[str]:
         launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
         words = [f"output_root={tmp_path / name}", f"data.cache_dir={tmp_path}", "data.demo_train_rows=4800"]
+        words += ["train.log_steps=6"]
         command = [*launcher, "-m", "gifine", *RUN, *words, "train.gradient_accumulation=1"]
         return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
@@ -250,3 +280,4 @@ def test_two_processes_stop_together_when_one_is_signalled(tmp_path):
     (one,), (other,) = (list((tmp_path / name).glob("demo_*")) for name in ("undisturbed", "signalled"))
     assert json.loads((other / "record.json").read_text())["resumed_at"] >= 60
     assert result(other) == result(one)
+    assert (other / "metrics.jsonl").read_bytes() == (one / "metrics.jsonl").read_bytes()

@@ -6,9 +6,11 @@ import json
 
 import numpy as np
 import pyarrow.parquet
+import pytest
 
 from conftest import TINY_DEMO
 from gifine import cli, data, demo, evaluation
+from gifine.errors import DataError
 
 SPLIT = [*TINY_DEMO, "evaluate.split_dev=true", "data.demo_eval_rows=47"]
 
@@ -49,6 +51,33 @@ def test_the_halves_are_the_same_for_every_seed_and_order(tmp_path):
     for name, examples in first.items():
         assert sorted(examples["idx"][:]) == other[name]["idx"][:]
         assert examples["length"][:] == sorted(examples["length"][:], reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        ([0], "validation has one row of unacceptable"),
+        ([0, 1], "validation has one row of unacceptable, acceptable"),
+        ([0, 0, 0, 1], "validation has one row of acceptable; each half needs one of every label that there is"),
+    ],
+)
+def test_a_label_that_cannot_be_in_both_halves_is_refused(train, tmp_path, labels, said):
+    for name, entries in (("train", [0, 1] * 8), ("validation", labels)):
+        rows = [json.dumps({"sentence": "the cat sleeps", "label": label}) for label in entries]
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(rows))
+    files = [f"task.files.{name}={tmp_path / name}.jsonl" for name in ("train", "validation")]
+    with pytest.raises(DataError, match=f"evaluate.split_dev=true: {said}"):
+        train(*TINY_DEMO, "evaluate.split_dev=true", *files)
+    train(*TINY_DEMO, "train.epochs=1", *files)
+
+
+def test_halves_of_one_number_are_refused():
+    import datasets
+
+    config = cli.config_from(cli.compose(["task=stsb", "evaluate.split_dev=true"]))
+    split = data.Split(datasets.Dataset.from_dict({"labels": [2.5], "idx": [0], "length": [3]}), "")
+    with pytest.raises(DataError, match="validation has one row, and two halves need two"):
+        evaluation.sets({"validation": split}, config)
 
 
 def test_halves_of_a_regression_have_the_same_distribution(tmp_path):

@@ -115,6 +115,11 @@ def origin(init_from: str) -> dict[str, Any]:
     }
 
 
+def is_run(init_from: str) -> bool:
+    """Whether these weights lie in the folder of a run of ours."""
+    return bool(_record(Path(init_from).expanduser()).get("run_id"))
+
+
 def _record(folder: Path) -> dict[str, Any]:
     try:
         entries = json.loads((folder / "record.json").read_text(encoding="utf-8"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from gifine import prefetched
 from gifine.checkpoints import locate, saved_model, weight_files
 from gifine.config import (
+    BALANCED,
     DEMO,
     DataConfig,
     DataSource,
@@ -56,6 +58,7 @@ def check(config: RunConfig) -> None:
         *_task(config.task),
         *_data(config.data, config.task, is_prefetched=config.prefetch is not None),
         *_train(config.train, config.model),
+        *_loss(config.train, config.task),
     ]
     if config.tracking.gate_steps is not None and config.tracking.gate_steps < 1:
         problems.append(f"tracking.gate_steps={config.tracking.gate_steps}: at least 1, or null for no statistics")
@@ -256,11 +259,35 @@ def _train(train: TrainConfig, model: ModelConfig) -> Iterator[str]:
         yield "train.evaluate=steps: needs train.evaluate_steps=N, at least 1"
     if train.evaluate is Evaluate.end and train.select_best:
         yield "train.select_best=true: needs train.evaluate=epoch or steps, else there is one checkpoint to choose from"
+    if train.patience is not None and train.patience < 1:
+        yield f"train.patience={train.patience}: evaluations without a better score, at least 1; or null"
+    elif train.patience is not None and not train.select_best:
+        yield f"train.patience={train.patience}: needs train.select_best=true, which says what is better"
     longest = longest_input({"model_type": model.family} | architecture(model))
     if train.max_length < SMALLEST_MAX_LENGTH:
         yield f"train.max_length={train.max_length}: at least {SMALLEST_MAX_LENGTH} word pieces"
     elif longest is not None and train.max_length > longest:
         yield f"train.max_length={train.max_length}: the model takes at most {longest} word pieces"
+
+
+def _loss(train: TrainConfig, task: TaskConfig) -> Iterator[str]:
+    weights, smoothing = train.class_weights, train.label_smoothing
+    if not 0 <= smoothing < 1:
+        yield f"train.label_smoothing={smoothing:g}: must be in 0 … 1, below 1"
+    for key, value in (("class_weights", weights), ("label_smoothing", smoothing or None)):
+        if value is not None and not task.labels:
+            yield f"train.{key}={value}: is for classes; task={task.name} is a regression"
+    if weights is None or weights == BALANCED or not task.labels:
+        return
+    if not isinstance(weights, list) or not all(_is_weight(each) for each in weights):
+        names = f"[{', '.join(task.labels)}]"
+        yield f"train.class_weights={weights!r}: {BALANCED}, or numbers above 0, one for each of {names}; or null"
+    elif len(weights) != len(task.labels):
+        yield f"train.class_weights={weights}: {len(weights)} for the {len(task.labels)} labels of task={task.name}"
+
+
+def _is_weight(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
 
 
 def longest_input(known: Mapping[str, Any]) -> int | None:

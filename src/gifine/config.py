@@ -21,6 +21,8 @@ else:  # OmegaConf would turn YAML's `no` and `1.0` into text; composition.py re
 
 DEMO = "demo"  # the task, the data and the tokenizer that gifine generates itself
 
+BALANCED = "balanced"  # of train.class_weights: each class as heavy as the others, in the training set
+
 
 class GateSide(Enum):
     none = "none"
@@ -211,12 +213,15 @@ class TrainConfig:
     adam_beta2: float = 0.999
     adam_epsilon: float = MISSING
     max_grad_norm: float = 1.0
+    class_weights: Any = None  # in the loss: `balanced`, or a number for each of task.labels; null: all alike
+    label_smoothing: float = 0.0  # of the loss: what each label shares with all of them
     max_length: int = MISSING  # word pieces; longer inputs are cut
     padding: Padding = MISSING
     group_by_length: bool = MISSING
     evaluate: Evaluate = MISSING
     evaluate_steps: int | None = None
     select_best: bool = MISSING  # keep the checkpoint with the best task.select_by; else the last
+    patience: int | None = None  # end training after so many evaluations without a better task.select_by
     log_steps: int = 50
     precision: Precision = Precision.auto
     gradient_checkpointing: bool = False

@@ -49,6 +49,10 @@ class OutputError(UserError):
     """A folder that cannot be written, or that holds another run."""
 
 
+class MemoryExhaustedError(UserError):
+    """More memory was needed than there is, on a GPU or a CPU."""
+
+
 class ArgumentError(UserError):
     """Words on a command line that are missing, unknown, or do not go together."""
 

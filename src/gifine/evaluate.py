@@ -17,7 +17,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from gifine import changes, commands, records, runs
+from gifine import changes, commands, exhaustion, records, runs
 from gifine.errors import DataError, ExitCode, RunError
 from gifine.imports import uncollected
 from gifine.records import Record, Status
@@ -104,7 +104,8 @@ def _again(run: Run, *, invariance: bool) -> Record:
         evaluate=replace(run.config.evaluate, invariance=invariance),
     )
     again = Record(run.record.run_id, run.record.slug, run.record.config, provenance=records.provenance())
-    with TemporaryDirectory() as scratch:
+    memory = exhaustion.told(f"evaluating {run.folder}", exhaustion.again(config.train))
+    with memory, TemporaryDirectory() as scratch:
         trainer, tokenizer = restoration.restore(run, Path(scratch))
         again.provenance |= {"device": str(trainer.args.device), "processes": trainer.args.world_size}
         splits = data.load_evaluation(config.task, config.data, tokenizer, config.train.max_length, run.prefetched)

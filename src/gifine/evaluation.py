@@ -22,6 +22,7 @@ from transformers import DataCollatorWithPadding, EvalPrediction, PreTrainedToke
 from gifine import data, metrics
 from gifine.config import Padding, RunConfig, TaskConfig
 from gifine.data import Split
+from gifine.errors import DataError
 from gifine.records import Record, Status
 
 log = logging.getLogger(__name__)
@@ -39,9 +40,22 @@ def sets(splits: dict[str, Split], config: RunConfig) -> dict[str, Dataset]:
     chosen = {name: splits[name].examples for name in data.evaluation_splits(config.task)}
     if config.evaluate.split_dev:
         first, *others = chosen
+        _check_halves(first, np.asarray(chosen[first]["labels"]), config.task)
         select, report = halves(chosen[first])
         chosen = {f"{first}_select": select, f"{first}_report": report, **{name: chosen[name] for name in others}}
     return {name: in_order_of_batches(examples, config) for name, examples in chosen.items()}
+
+
+def _check_halves(split: str, labels: np.ndarray, task: TaskConfig) -> None:
+    if not task.labels and len(labels) < 2:
+        raise DataError(f"evaluate.split_dev=true: {split} has one row, and two halves need two")
+    ids, counts = np.unique(labels, return_counts=True)
+    alone = [task.labels[int(each)] for each in ids[counts == 1]] if task.labels else []
+    if alone:
+        raise DataError(
+            f"evaluate.split_dev=true: {split} has one row of {', '.join(alone)}; "
+            "each half needs one of every label that there is"
+        )
 
 
 def halves(examples: Dataset) -> tuple[Dataset, Dataset]:

@@ -101,6 +101,11 @@ def deciding(entries: dict[str, Any], contents: Mapping[str, str]) -> dict[str, 
     _drop(task, "title", "test_splits", "submission_labels", "submission_range")
     _drop(train, "save_model", "save_predictions", "save_steps", "keep_checkpoints", "log_steps", "device")
     _drop(train, "embedding_rows")  # which differ in rounding alone
+    for key, without in (("class_weights", None), ("label_smoothing", 0), ("patience", None)):
+        if train.get(key, without) == without:
+            _drop(train, key)  # as in runs of before there were such keys
+    if isinstance(train.get("class_weights"), list):
+        train["class_weights"] = [float(weight) for weight in train["class_weights"]]
     for key, known_as in contents.items():
         *parents, leaf = key.split(".")
         place = kept

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 # Numbers that differ by less than this fraction of their size count as one: what is left in float32, at another padding
 # of the batch, of a model whose prediction does not depend on its input.
-_CONSTANT_TOLERANCE = 1e-5
+CONSTANT_TOLERANCE = 1e-5
 
 
 def accuracy(predictions: np.ndarray, references: np.ndarray) -> float:
@@ -145,7 +145,7 @@ def _counts(predictions: np.ndarray, references: np.ndarray) -> tuple[np.ndarray
 
 
 def _is_constant(numbers: np.ndarray) -> bool:
-    return bool(np.ptp(numbers) <= _CONSTANT_TOLERANCE * np.abs(numbers).max())
+    return bool(np.ptp(numbers) <= CONSTANT_TOLERANCE * np.abs(numbers).max())
 
 
 def _centred(numbers: np.ndarray) -> np.ndarray:

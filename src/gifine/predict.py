@@ -20,7 +20,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from gifine import commands, files, needs, records, runs, submission
+from gifine import commands, exhaustion, files, needs, records, runs, submission
 from gifine.config import DataSource, FilesConfig, Quoting
 from gifine.errors import ArgumentError, DataError, ExitCode, ModelError, OutputError, RunError
 from gifine.imports import uncollected
@@ -187,7 +187,8 @@ def _predict(run: Run, names: dict[str, str], out: Path) -> dict[str, Path]:
         from gifine import data, evaluation, restoration  # torch: seconds
 
     task, written = run.config.task, {}
-    with TemporaryDirectory() as scratch:
+    memory = exhaustion.told(f"predicting with {run.folder}", exhaustion.again(run.config.train))
+    with memory, TemporaryDirectory() as scratch:
         trainer, tokenizer = restoration.restore(run, Path(scratch))
         tests = data.load_tests(task, run.config.data, names, tokenizer, run.config.train.max_length, run.prefetched)
         for split, test in tests.items():

@@ -22,9 +22,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from gifine import __version__, identity, signals, sources, storage
+from gifine import __version__, exhaustion, identity, signals, sources, storage
 from gifine.config import RunConfig
-from gifine.errors import OutputError, UserError
+from gifine.errors import MemoryExhaustedError, OutputError, UserError
 
 SCHEMA_VERSION = 1
 RECORD = "record.json"
@@ -59,6 +59,8 @@ class Record:
     metrics: dict[str, float | None] = field(default_factory=dict)
     invariance: list[dict[str, Any]] = field(default_factory=list)  # what `evaluate.invariance` found
     best: dict[str, Any] = field(default_factory=dict)  # step, epoch and metric of the chosen checkpoint
+    class_weights: dict[str, float] = field(default_factory=dict)  # by label, if the loss had any
+    stopped_early: dict[str, Any] = field(default_factory=dict)  # step and reason, if train.patience ended training
     attempts: int = 1
     resumed_at: int = 0  # the step that this attempt went on from
     steps: dict[str, int] = field(default_factory=dict)  # done, planned
@@ -223,6 +225,10 @@ def keep(record: Record, folder: Path, fit: Callable[[], None], *, writes: bool)
         if problem is not None:
             record.error = f"cannot write to {folder}: {problem}"
             raise OutputError(record.error) from error
+        problem = exhaustion.reason(error) if isinstance(error, Exception) else None
+        if problem is not None:
+            record.error = f"out of memory ({problem}): take a machine with more, or a smaller model"
+            raise MemoryExhaustedError(record.error) from error
         raise
     finally:
         try:

@@ -43,7 +43,7 @@ def reason(error: BaseException) -> str | None:
 
     safetensors, torch and pyarrow raise classes of their own, with the system's words in them.
     """
-    for each in _chain(error):
+    for each in chain(error):
         for code in _CODES:
             if (isinstance(each, OSError) and each.errno == code) or os.strerror(code) in str(each):
                 return os.strerror(code)
@@ -104,7 +104,8 @@ def _probe(folder: Path) -> str | None:
     return None
 
 
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
+def chain(error: BaseException | None) -> Iterator[BaseException]:
+    """An exception and those that led to it, the last one first."""
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__

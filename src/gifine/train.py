@@ -31,7 +31,9 @@ from gifine import (
     data,
     determinism,
     evaluation,
+    exhaustion,
     identity,
+    loss,
     models,
     precision,
     prefetched,
@@ -42,7 +44,7 @@ from gifine import (
     tracking,
     verification,
 )
-from gifine.callbacks import Bar, Curve, GateStatistics, Plan, StopWhenDiverged
+from gifine.callbacks import Bar, Curve, GateStatistics, Plan, StopWhenDiverged, logged_key
 from gifine.config import EmbeddingRows, RunConfig, Tracker
 from gifine.curves import CURVE
 from gifine.errors import DataError, ExitCode, ModelError, OutputError
@@ -50,7 +52,7 @@ from gifine.models import _embedding_rows as rows
 from gifine.models import _last_layer as last_layer
 from gifine.records import Record, Status
 from gifine.sampling import EpochSampler
-from gifine.trainer import Interruption, Trainer
+from gifine.trainer import Interruption, Patience, Trainer
 from gifine.training_arguments import training_arguments
 
 log = logging.getLogger(__name__)
@@ -116,6 +118,11 @@ def _fit(config: RunConfig, folder: Path, record: Record, track: tracking.Log) -
     record.rows = {name: len(split.examples) for name, split in splits.items()}
     record.provenance["data"] = {name: split.fingerprint for name, split in splits.items()}
 
+    evaluated = evaluation.sets(splits, config)
+    examples = splits[task.train_split].examples
+    weights = loss.class_weights(train, examples["labels"], task.labels)
+    record.class_weights = dict(zip(task.labels, weights or [], strict=weights is not None))
+
     set_seed(config.seed)
     determinism.choose(config)
     model = models.build(
@@ -145,10 +152,8 @@ def _fit(config: RunConfig, folder: Path, record: Record, track: tracking.Log) -
     if train.embedding_rows is EmbeddingRows.occurring and not train.fsdp:
         rows.keep(model, data.tokens(splits))
     last_layer.first_token(model)
-    evaluated = evaluation.sets(splits, config)
     layer = type(model.get_submodule(f"{model.base_model_prefix}.encoder.layer.0")).__name__
     arguments = training_arguments(train, task, next(iter(evaluated)), config.seed, folder / CHECKPOINTS, layer)
-    examples = splits[task.train_split].examples
     batch = arguments.train_batch_size * arguments.world_size * train.gradient_accumulation  # all that make a step
 
     def planned(steps: int) -> None:
@@ -156,11 +161,15 @@ def _fit(config: RunConfig, folder: Path, record: Record, track: tracking.Log) -
         records.write(folder, record)  # for whoever wants to see how far it is
 
     alarm, interruption = StopWhenDiverged(), Interruption(train.save_steps)
+    chooser = logged_key(next(iter(evaluated)), task.select_by)
+    patience = Patience(train.patience, chooser, task.select_by) if train.patience is not None else None
     trainer = Trainer(
         model=model,
         args=arguments,
         train_dataset=examples,
         sampler=EpochSampler(examples["length"][:], batch, config.seed, group_by_length=train.group_by_length),
+        loss=loss.of(train, weights),
+        patience=patience,
         eval_dataset=cast("Any", evaluated),  # its type leaves datasets' own out, here and in predict
         data_collator=evaluation.collator(tokenizer, config),
         processing_class=tokenizer,
@@ -175,7 +184,8 @@ def _fit(config: RunConfig, folder: Path, record: Record, track: tracking.Log) -
     clock = time.monotonic()
     start = _start(config, folder / CHECKPOINTS, arguments, record)
     record.resumed_at = 0 if start is None else int(start.name.rpartition("-")[2])
-    with interruption.listening(), logging_redirect_tqdm():  # log lines go above the bar
+    memory = exhaustion.told("training", exhaustion.training(train))
+    with memory, interruption.listening(), logging_redirect_tqdm():  # log lines go above the bar
         trainer.train(resume_from_checkpoint=None if start is None else str(start))
     record.seconds["train"] = round(time.monotonic() - clock, 3)
     state = trainer.state
@@ -186,13 +196,18 @@ def _fit(config: RunConfig, folder: Path, record: Record, track: tracking.Log) -
     if alarm.reason is not None:
         record.status, record.error = Status.DIVERGED, alarm.reason
         return
-    if state.global_step < state.max_steps or interruption.agreed(arguments):  # train() returns normally after a signal
+    ends_early = state.global_step < state.max_steps
+    if ends_early and patience is not None and patience.reason is not None:
+        record.stopped_early = {"step": state.global_step, "reason": patience.reason}
+        ends_early = False
+    if ends_early or interruption.agreed(arguments):  # train() returns normally after a signal
         record.status = Status.INTERRUPTED
         record.error = f"stopped at step {state.global_step} of {state.max_steps}"
         return
 
     clock = time.monotonic()
-    evaluation.final(trainer, evaluated, config, folder, record)
+    with exhaustion.told("evaluating", exhaustion.evaluation(train.eval_batch_size)):
+        evaluation.final(trainer, evaluated, config, folder, record)
     if record.best and record.metrics:
         _check_best(record, f"{task.name}/{next(iter(evaluated))}/{task.select_by}", record.best[task.select_by])
     record.seconds["evaluate"] = round(time.monotonic() - clock, 3)

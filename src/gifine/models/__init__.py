@@ -125,7 +125,7 @@ def _refused(model: ModelConfig, theirs: Mapping[str, Any]) -> Unused:
     changed = {key for key, value in model.config_overrides.items() if theirs.get(key) != value}
     if changed - {"num_hidden_layers"}:
         return Unused.gates
-    ours = model.init_from is not None and checkpoints.known_as(model.init_from) != model.init_from
+    ours = model.init_from is not None and checkpoints.is_run(model.init_from)
     return Unused.all if ours else Unused.layers
 
 

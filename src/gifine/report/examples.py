@@ -7,14 +7,18 @@ answers of several seeds to one example are not independent, and pooling them wo
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 
 import numpy as np
-from scipy import stats
+from scipy import optimize, special, stats
+
+from gifine import metrics
 
 _SEED = 2208
 _DRAWS = 2_000
-_NEGLIGIBLE = 1e-30  # probabilities below are left out: tens of thousands of them take seconds
+_NEGLIGIBLE = 1e-30  # probabilities below are left out
+_STEEPEST = 20.0  # where tanh is 1: all signs are +
 _CHUNK = 200  # draws at a time: memory
 
 
@@ -25,21 +29,38 @@ def mcnemar(net: np.ndarray) -> float:
     baseline is. With one pair they are −1, 0 and 1, and this is McNemar's exact test with mid-p (Fagerland, Lydersen
     and Laake 2013, the variant they recommend). With several, it is the same conditional test with examples as units:
     under the null hypothesis each example's net count is as likely to have the other sign, and the distribution of
-    their sum is a convolution of binomials, one for each magnitude.
+    their sum S is a convolution of binomials, one for each magnitude. A p that no float can hold, below 5e-324, is 0.
+
+    The smallest p is as exact as a large one: it is summed up under a distribution Q of the signs that expects the sum
+    that was observed, where P(S = s) = Q(s) · E[exp(θS)] · exp(−θs) and an example's sign is + with 1/(1 + exp(−2θm)).
     """
-    magnitudes, counts = np.unique(np.abs(net[net != 0]), return_counts=True)
-    distribution = np.ones(1)  # of the sum, around 0 in steps of 1
-    for magnitude, count in zip(magnitudes, counts, strict=True):
-        binomial = stats.binom.pmf(np.arange(count + 1), count, 0.5)
-        binomial = binomial[binomial > _NEGLIGIBLE]  # symmetric, so it stays in the middle
-        spread = np.zeros(2 * magnitude * (len(binomial) - 1) + 1)
-        spread[:: 2 * magnitude] = binomial
-        distribution = np.convolve(distribution, spread)
-    middle, observed = len(distribution) // 2, abs(int(net.sum()))
+    magnitudes, counts = np.unique(np.abs(net[net != 0]).astype(int), return_counts=True)
+    observed, largest = abs(int(np.sum(net, dtype=int))), int(magnitudes @ counts)
     if observed == 0:
         return 1.0
-    tail = distribution[middle + observed :]
-    return float(min(1.0, 2 * (tail.sum() - tail[0] / 2)))
+
+    def excess(tilt: float) -> float:
+        return float(counts @ (magnitudes * np.tanh(tilt * magnitudes))) - observed
+
+    tilt = optimize.brentq(excess, 0, _STEEPEST) if observed < largest else _STEEPEST
+    lowest, parts = -largest, []  # Q of S, from `lowest` on in steps of 2
+    for magnitude, count in zip(magnitudes, counts, strict=True):
+        binomial = stats.binom.pmf(np.arange(count + 1), count, special.expit(2 * tilt * magnitude))
+        (kept,) = np.nonzero(binomial > _NEGLIGIBLE)
+        lowest += 2 * magnitude * kept[0]
+        spread = np.zeros(magnitude * (len(kept) - 1) + 1)
+        spread[::magnitude] = binomial[kept]
+        parts.append(spread)
+    tail = _convolved(parts)[(observed - lowest) // 2 :]
+    tail *= np.exp(-2 * tilt * np.arange(len(tail)))
+    beside = counts @ (np.log1p(np.exp(-2 * tilt * magnitudes)) - math.log(2)) + tilt * (largest - observed)
+    return min(1.0, math.exp(math.log(2 * (tail.sum() - tail[0] / 2)) + beside))
+
+
+def _convolved(parts: Sequence[np.ndarray]) -> np.ndarray:
+    """By their transforms: of millions of examples the sums would take minutes."""
+    size = sum(map(len, parts)) - len(parts) + 1
+    return np.fft.irfft(math.prod(np.fft.rfft(part, size) for part in parts), size)
 
 
 def paired_bootstrap(
@@ -128,8 +149,9 @@ def _of_numbers(metric: str, predictions: np.ndarray, labels: np.ndarray) -> Dra
 
 
 def _standardised(numbers: np.ndarray, *, ranks: bool) -> np.ndarray:
-    """Rows of mean 0 and variance 1; NaN where one is constant: its correlation is undefined."""
+    """Rows of mean 0 and variance 1; NaN where `numbers` are constant, as metrics.py has it: no correlation then."""
+    spread, largest = np.ptp(numbers, axis=1, keepdims=True), np.abs(numbers).max(axis=1, keepdims=True)
     rows = stats.rankdata(numbers, axis=1) if ranks else numbers
     centred = rows - rows.mean(axis=1, keepdims=True)
-    sd = centred.std(axis=1, keepdims=True)
-    return centred / np.where(sd > 0, sd, np.nan)
+    centred = centred / np.where(spread > metrics.CONSTANT_TOLERANCE * largest, np.ptp(rows, 1, keepdims=True), np.nan)
+    return centred / centred.std(axis=1, keepdims=True)

@@ -12,7 +12,7 @@ from typing import Any
 
 from gifine import curves
 from gifine.records import RECORD
-from gifine.report import settings, sheets
+from gifine.report import settings, sheets, verdicts
 from gifine.report.contents import Contents
 from gifine.report.reading import Run, progress
 from gifine.report.settings import Settings
@@ -59,6 +59,7 @@ def make(contents: Contents, pictures: Sequence[Picture]) -> Iterator[str]:
     )
     environment.policies["json.dumps_kwargs"] = {"separators": (",", ":")}
     stream = environment.get_template("page.html.j2").stream(
+        answer=verdicts.answer(contents),
         summary=sheets.summary(contents),
         sheets=sheets.make(contents),
         # Safe: `_inline` lets through elements of a drawing only, with their text escaped, and `_STYLE` no markup.

@@ -79,10 +79,10 @@ def _answers(run: Run, measure: str) -> tuple[np.ndarray, np.ndarray]:
         labels = table["label"].to_numpy()
         flat = table["logits"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
         logits = flat.reshape(len(labels), -1)
-    except (OSError, KeyError, ValueError, pyarrow.ArrowException) as error:
+        predicted = logits.argmax(axis=1).astype(np.int16) if run.task.is_classification else logits[:, 0].astype(float)
+        score = metrics.compute([run.task.metric(measure)], predicted, labels)[run.task.metric(measure)]
+    except (OSError, KeyError, ValueError, TypeError, pyarrow.ArrowException) as error:
         raise _UnusableError(f"predictions cannot be read: {error}") from error
-    predicted = logits.argmax(axis=1).astype(np.int16) if run.task.is_classification else logits[:, 0].astype(float)
-    score = metrics.compute([run.task.metric(measure)], predicted, labels)[run.task.metric(measure)]
     recorded = run.score(measure)
     if score is None or recorded is None or abs(score - recorded) > _SAME:
         raise _UnusableError("predictions do not give the record's score")

@@ -10,6 +10,8 @@ from gifine.report.comparison import ALPHA, FEWEST_PAIRS, Comparison, Effect, Ve
 from gifine.report.contents import Contents
 from gifine.report.words import Item, Piece, Sheet, counts, linked, p_value, plain
 
+_NAMED = 4  # comparisons in the answer
+
 
 def sheet(contents: Contents) -> Sheet:
     shown = [each for each in contents.comparisons if each.is_primary]
@@ -33,6 +35,49 @@ def sheet(contents: Contents) -> Sheet:
             numbers = [linked(item, runs) for item in _effect(each.regular, "")]
             rows.append([*map(plain, without), plain(task), *numbers[:3], verdict, *numbers[3:]])
     return Sheet("comparison", "Gated runs against their baseline", heads, rows, _comparison_notes(contents, shown))
+
+
+def answer(contents: Contents) -> str:
+    """Whether the gates help, in a sentence: what `comparison.judge` found, and no more."""
+    judged = [each for each in contents.comparisons if each.is_primary]
+    if not judged:
+        return "Nobody can say: no gated run has a baseline that differs from it in the gate alone."
+    if all(each.effect.summary.n < FEWEST_PAIRS for each in judged):
+        return f"Nobody can say yet: no comparison has the {FEWEST_PAIRS} pairs of runs that a verdict needs."
+    found = {
+        verdict: [each for each in judged if each.effect.verdict is verdict]
+        for verdict in (Verdict.HELPS, Verdict.HURTS)
+    }
+    decided = sum(map(len, found.values()))
+    whole = f"{len(judged)} comparison{'s' * (len(judged) != 1)} of gated runs with their baseline"
+    if not decided:
+        return f"Undecided: none of {whole} shows a difference. That is not to say that there is none."
+    several_models = len({each.model for each in judged}) > 1
+    words = []
+    for verdict, those in found.items():
+        names = [_named(each, with_model=several_models) for each in those[:_NAMED]]
+        names += [f"{len(those) - _NAMED} more"] if len(those) > _NAMED else []
+        words.append(f"it {verdict} in {len(those)}" + (f" ({'; '.join(names)})" if names else ""))
+    said = f"Of {whole}, {', '.join(words)} and {len(judged) - decided} are undecided."
+    if len({each.family for each in judged}) > 1:
+        left = _still_decided(judged)
+        said += f" Corrected for all that was tried, {left} of the {decided} that it helps or hurts {_is(left)} left."
+    return said
+
+
+def _is(number: int) -> str:
+    return "is" if number == 1 else "are"
+
+
+def _named(comparison: Comparison, *, with_model: bool) -> str:
+    model = f"{comparison.model}, " if with_model else ""
+    return f"{model}{comparison.task.title} with {settings.gate(comparison.gate)}"
+
+
+def _still_decided(shown: Sequence[Comparison]) -> int:
+    """How many verdicts are left after a correction over all comparisons."""
+    decided = [each for each in shown if each.effect.verdict in (Verdict.HELPS, Verdict.HURTS)]
+    return sum(each.p_holm_all is not None and each.p_holm_all < ALPHA for each in decided)
 
 
 def _effect(effect: Effect, examples: str) -> list[Item]:
@@ -92,10 +137,9 @@ def _comparison_notes(contents: Contents, shown: Sequence[Comparison]) -> list[s
     decided = [each for each in shown if each.effect.verdict in (Verdict.HELPS, Verdict.HURTS)]
     families = len({each.family for each in shown})
     if families > 1:
-        still = sum(each.p_holm_all is not None and each.p_holm_all < ALPHA for each in decided)
         notes.append(
-            f"{families} gated settings were tried: of {len(decided)} that help or hurt, {still} still do after Holm's "
-            f"correction over all {len(shown)} comparisons."
+            f"{families} gated settings were tried: of {len(decided)} that help or hurt, {_still_decided(shown)} still "
+            f"do after Holm's correction over all {len(shown)} comparisons."
         )
     reasons = {each.predictions.reason for each in shown if each.predictions is not None and each.predictions.reason}
     return [*notes, *(f"p examples is missing, or of fewer pairs, where {reason}." for reason in sorted(reasons))]
