@@ -78,7 +78,6 @@ def test_mcnemar_of_lopsided_nets_is_exact_however_small(net):
 
 
 @for_all(st.dictionaries(st.sampled_from([-5, -2, -1, 1, 2, 5]), st.integers(1, 60), max_size=4))
-@settings(deadline=None)
 def test_mcnemar_is_exact_for_any_net(counts):
     net = np.repeat(np.asarray([*counts, 0]), [*counts.values(), 3])
     assert examples.mcnemar(net) == pytest.approx(float(exact(net)), rel=1e-9, abs=0)

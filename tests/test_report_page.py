@@ -330,13 +330,11 @@ def test_a_browser_sorts_filters_and_follows_numbers(found, tmp_path):
     assert accuracy["fits"]
 
 
-@pytest.mark.integration
+@pytest.mark.machine
 @pytest.mark.parametrize("width", [1300, 500])  # no window of chromium's is narrower
 def test_wide_tables_scroll_in_themselves(found, tmp_path, width):
     """The page itself is never wider than the window, whatever is in it."""
-    browser = shutil.which("chromium") or shutil.which("google-chrome")
-    if browser is None:
-        pytest.skip("needs chromium or google-chrome")
+    browser = needs("chromium", "google-chrome")
     measured = """<script>
     const pageWidth = document.documentElement;
     const wide = [...document.querySelectorAll(".wide:has(table)")].map((each) => [each.scrollWidth, each.clientWidth]);
