@@ -51,7 +51,7 @@ def test_the_command_line_holds_for_all(configs):
 
 def test_what_needs_the_same_is_submitted_together_in_the_order_of_the_sweep(configs):
     requests = [
-        Request(Entry(name, name, f"/{name}"), config, resources.of(config, SETTINGS))
+        Request(Entry(name, name, f"/{name}"), config, resources.of(config, SETTINGS), "/")
         for name, config in configs.items()
     ]
     portions = submission.portions(requests)
