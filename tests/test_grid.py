@@ -209,7 +209,7 @@ def test_of_several_experiments_each_brings_its_sweep(own):
 
     one = [(side, 0.3, seed) for side in ("none", "key") for seed in (1, 2)]
     two = [("both", level, 9) for level in (0, 0.1, 0.3)]
-    assert cells("experiment=one,two,plain,null") == [*one, *two, ("both", 0.3, 7), ("both", 0.3, 42)]
+    assert cells("experiment=one,two,plain") == [*one, *two, ("both", 0.3, 7)]
     assert cells("experiment=two,one", "seed=5", "gi.level=0.9") == [
         ("both", 0.9, 5),
         ("none", 0.9, 5),
@@ -226,10 +226,9 @@ def test_a_launcher_that_one_of_several_experiments_names_is_not_forgotten(own):
     with pytest.raises(ConfigError) as error:
         grid.expand(["experiment=one,slurm,long", "seed=1,2"], own)
     said = "{} hydra/launcher=slurm is not used, since experiment=one,slurm,long are several: give hydra/launcher=slurm"
-    starts = [said.format(f"experiment={name}: its") for name in ("slurm", "long")]
-    assert [problem.startswith(start) for problem, start in zip(error.value.problems, starts, strict=True)] == [
-        True
-    ] * 2
+    first, second = error.value.problems
+    assert first.startswith(said.format("experiment=slurm: its"))
+    assert second.startswith(said.format("experiment=long: its"))
     assert len(grid.expand(["experiment=one,slurm", "hydra/launcher=slurm"], own)) == 5
     with pytest.raises(ConfigError, match="experiment=long: its hydra/launcher=slurm is not used"):
         grid.expand(["experiment=slurm,long", "hydra/launcher=slurm"], own)
