@@ -8,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -397,7 +398,16 @@ def test_processes_that_srun_has_started_do_not_train_one_by_one(gifine, monkeyp
     monkeypatch.setenv("SLURM_PROCID", "2")
     code, error = gifine(*TINY_DEMO)
     assert code == ExitCode.BAD_INPUT
-    assert error.startswith("error: srun has started 4 processes, of which this is number 2, and each would be a run")
+    said = (
+        "error: srun has started 4 processes (SLURM_STEP_NUM_TASKS), of which this is number 2, and each would be a run"
+    )
+    assert error.startswith(said)
+    monkeypatch.setenv("SLURM_PROCID", "0")
+    assert gifine("--multirun", *TINY_DEMO)[0] == ExitCode.BAD_INPUT
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(isatty=lambda: True))  # of srun --pty
+    assert gifine(*TINY_DEMO, "gi.level=7")[1].startswith("error: gi.level=7")
+    monkeypatch.setenv("SLURM_PROCID", "1")
+    assert gifine(*TINY_DEMO)[1].startswith("error: srun has started 4")
     monkeypatch.setenv("RANK", "2")  # by torchrun, or by job.py
     assert gifine(*TINY_DEMO, "gi.level=7") == (
         2,

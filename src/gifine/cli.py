@@ -104,12 +104,16 @@ def _check_single() -> None:
 
 
 def _check_processes() -> None:
-    """Raise an ArgumentError in one of several processes that srun has started: each would train on its own."""
+    """Raise an ArgumentError in one of several processes that srun has started: each would train on its own.
+
+    But a shell of `srun --pty` is alone, whatever the number of tasks: the others have no terminal, and end at once.
+    """
     tasks, rank = os.environ.get("SLURM_STEP_NUM_TASKS", "1"), os.environ.get("SLURM_PROCID", "0")
-    if "RANK" not in os.environ and tasks not in ("", "1"):
+    is_shell = rank == "0" and sys.stdin is not None and sys.stdin.isatty()
+    if "RANK" not in os.environ and tasks not in ("", "1") and not is_shell:
         raise ArgumentError(
-            f"srun has started {tasks} processes, of which this is number {rank}, and each would be a run of its own: "
-            "srun --ntasks=1, or torchrun, or --multirun hydra/launcher=slurm hydra.launcher.tasks_per_node=N"
+            f"srun has started {tasks} processes (SLURM_STEP_NUM_TASKS), of which this is number {rank}, and each "
+            "would be a run of its own: srun --ntasks=1, or torchrun, or --multirun hydra/launcher=slurm with tasks_per_node"
         )
 
 
