@@ -113,7 +113,7 @@ def _check_processes() -> None:
     if "RANK" not in os.environ and tasks not in ("", "1") and not is_shell:
         raise ArgumentError(
             f"srun has started {tasks} processes (SLURM_STEP_NUM_TASKS), of which this is number {rank}, and each "
-            "would be a run of its own: srun --ntasks=1, or torchrun, or --multirun hydra/launcher=slurm with tasks_per_node"
+            "would be a run of its own: srun --ntasks=1, or torchrun, or hydra/launcher=slurm with tasks_per_node"
         )
 
 
