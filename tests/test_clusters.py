@@ -15,10 +15,10 @@ import pytest
 from conftest import TINY_DEMO
 from gifine import cli, identity
 from gifine.config import RunConfig
-from gifine.errors import ExitCode
+from gifine.errors import ExitCode, OutputError
 from gifine.records import Record, Status
 from gifine.sweep import __main__ as sweep
-from gifine.sweep import job, ledger, listing, logtail, retry, slurm, submission
+from gifine.sweep import job, ledger, listing, logtail, retry, sharing, slurm, submission
 from gifine.sweep.config import SlurmConfig
 from gifine.sweep.ledger import Entry, Ledger
 from gifine.sweep.states import State
@@ -193,7 +193,7 @@ def test_an_array_is_as_small_as_each_of_the_clusters_wants(tmp_path, fake, monk
     ],
 )
 def test_classes_share_how_many_jobs_run_at_a_time(batches, expected):
-    assert submission.scheduled(batches) == expected
+    assert sharing.scheduled(batches) == expected
 
 
 def test_one_at_a_time_of_two_classes_is_one_at_a_time(tmp_path, fake):
@@ -239,6 +239,12 @@ def test_a_folder_of_one_s_own_stays_the_run_s(tmp_path, fake):
     (batch,) = submit(folder, each).batches.values()
     (path,) = (ledger.batch_folder(folder, batch.name) / job.CONFIGS).glob("*")
     assert json.loads(path.read_text())["output_dir"] == str(tmp_path / "own" / "run")
+
+
+def test_a_sweep_that_was_moved_to_a_name_that_slurm_cannot_have_is_not_submitted(tmp_path, fake):
+    with pytest.raises(OutputError, match="has a backslash, which SLURM cannot have"):
+        submit(tmp_path / "a\\b", request(tmp_path / "a\\b"))
+    assert fake("sbatch") == []
 
 
 def finish(folder: Path, own: RunConfig) -> None:

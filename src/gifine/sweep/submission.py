@@ -22,7 +22,7 @@ from typing import Any
 from gifine import grid, identity, records
 from gifine.config import RunConfig
 from gifine.errors import ClusterError, ConfigError, OutputError
-from gifine.sweep import ledger, pool, resources, script, slurm, snapshot, states, waiting
+from gifine.sweep import ledger, pool, resources, script, sharing, slurm, snapshot, states, waiting
 from gifine.sweep.config import LauncherConfig, LocalConfig, SlurmConfig, problems
 from gifine.sweep.job import CONFIGS, JOB, STARTED
 from gifine.sweep.ledger import Batch, Entry, Ledger, Place
@@ -100,15 +100,19 @@ def submit(sweep: Path, book: Ledger, requests: Sequence[Request]) -> None:
 
     Raises:
         ClusterError: if SLURM refuses.
+        OutputError: if the sweep's folder has a name that SLURM cannot have, or cannot be written.
     """
     if not requests:
         ledger.write(sweep, book)
         return
+    folder = script.wrong_folder(sweep)  # it may have been moved there
+    if folder and any(isinstance(request.settings, SlurmConfig) for request in requests):
+        raise OutputError(folder)
     code = snapshot.take(sweep / ledger.FOLDER) if requests[0].settings.snapshot else snapshot.checkout()
     batches = portions(requests)
     limits = [(len(portion), _limit(portion[0][0].settings)) for portion in batches]
     names: list[str] = []
-    for portion, (parallelism, after) in zip(batches, scheduled(limits), strict=True):
+    for portion, (parallelism, after) in zip(batches, sharing.scheduled(limits), strict=True):
         settings = portion[0][0].settings
         batch = Batch(
             name=ledger.new_name(),
@@ -136,33 +140,6 @@ def submit(sweep: Path, book: Ledger, requests: Sequence[Request]) -> None:
                 raise
         names.append(batch.name)
         ledger.write(sweep, book)
-
-
-def scheduled(batches: Sequence[tuple[int, int]]) -> list[tuple[int, int | None]]:
-    """Of batches, given as tasks and limit: how many tasks of each may run at a time, and which batch it waits for.
-
-    Those with the same limit share it: they never run more tasks than that at a time together. What one does not need
-    the others have; if they are more than the limit, the later ones wait until earlier ones have ended.
-    """
-    found: list[tuple[int, int | None]] = [(0, None)] * len(batches)
-    for limit in {limit for _, limit in batches}:
-        numbers = [number for number, (_, own) in enumerate(batches) if own == limit]
-        shares = _shared([batches[number][0] for number in numbers], limit)
-        for position, number in enumerate(numbers):
-            before = position - len(shares)
-            found[number] = (shares[position % len(shares)], numbers[before] if before >= 0 else None)
-    return found
-
-
-def _shared(sizes: Sequence[int], limit: int) -> list[int]:
-    """Shares of the limit, at most as many as it allows; the batches take them in turn."""
-    places = min(len(sizes), limit)
-    needs = [max(sizes[place::places]) for place in range(places)]
-    shares, left = [0] * places, limit
-    for position, place in enumerate(sorted(range(places), key=needs.__getitem__)):  # the smallest needs first
-        shares[place] = min(needs[place], left // (places - position))
-        left -= shares[place]
-    return shares
 
 
 def _limit(settings: LauncherConfig) -> int:
