@@ -178,6 +178,59 @@ def test_the_sweep_of_an_experiment_is_expanded_unless_overruled(tmp_path):
     assert cells("gi.side=both,query", "seed=7") == [("both", 7), ("query", 7)]
 
 
+GRIDS = {
+    "one": "hydra:\n  sweeper:\n    params:\n      gi.side: none,key\n      seed: 1,2\n",
+    "two": "hydra:\n  sweeper:\n    params:\n      gi.level: 0,0.1,0.3\nseed: 9\n",
+    "plain": "seed: 7\n",
+    "slurm": "defaults:\n  - override /hydra/launcher: slurm\n",
+    "long": "defaults:\n  - override /hydra/launcher: slurm\nhydra:\n  launcher:\n    timeout_min: 99\n",
+}
+
+
+@pytest.fixture
+def own(tmp_path) -> str:
+    """A folder of experiments: grids, and such that name a launcher."""
+    (tmp_path / "experiment").mkdir()
+    for name, text in GRIDS.items():
+        (tmp_path / "experiment" / f"{name}.yaml").write_text(f"# @package _global_\n{text}")
+    return str(tmp_path)
+
+
+def test_of_several_experiments_each_brings_its_sweep(own):
+    def cells(*words: str) -> list[tuple[str, float, int]]:
+        runs = grid.expand(list(words), own)
+        return [(run.config.gi.side.value, run.config.gi.level, run.config.seed) for run in runs]
+
+    one = [(side, 0.3, seed) for side in ("none", "key") for seed in (1, 2)]
+    two = [("both", level, 9) for level in (0, 0.1, 0.3)]
+    assert cells("experiment=one,two,plain") == [*one, *two, ("both", 0.3, 7)]
+    assert cells("experiment=two,one", "seed=5", "gi.level=0.9") == [
+        ("both", 0.9, 5),
+        ("none", 0.9, 5),
+        ("key", 0.9, 5),
+    ]
+    assert len(cells("experiment=one,two", "task=cola,rte")) == 2 * (4 + 3)
+    with pytest.raises(ConfigError, match="experiment=tow: no such choice"):
+        cells("experiment=one,tow")
+    with pytest.raises(ConfigError, match=r"^gi\.layers=25: the model has 24 layers$"):
+        cells("experiment=one,two", "gi.layers=25")
+
+
+def test_a_launcher_that_one_of_several_experiments_names_is_not_forgotten(own):
+    with pytest.raises(ConfigError) as error:
+        grid.expand(["experiment=one,slurm,long", "seed=1,2"], own)
+    said = "{} hydra/launcher=slurm is not used, since experiment=one,slurm,long are several: give hydra/launcher=slurm"
+    first, second = error.value.problems
+    assert first.startswith(said.format("experiment=slurm: its"))
+    assert second.startswith(said.format("experiment=long: its"))
+    assert len(grid.expand(["experiment=one,slurm", "hydra/launcher=slurm"], own)) == 5
+    with pytest.raises(ConfigError, match="experiment=long: its hydra/launcher=slurm is not used"):
+        grid.expand(["experiment=slurm,long", "hydra/launcher=slurm"], own)
+    words = ["experiment=slurm,long", "hydra/launcher=slurm", "hydra.launcher.timeout_min=5"]
+    assert len(grid.expand(words, own)) == 2
+    assert len(grid.expand(["experiment=long"], own)) == 1
+
+
 def test_each_result_is_made_once(tmp_path):
     """Without a side, level and layers change nothing."""
     words = [*TINY_DEMO, "train.epochs=1", "data.demo_train_rows=16", "gi.side=none,key", "gi.level=0,0.3"]

@@ -53,7 +53,7 @@ def test_the_command_line_holds_for_all(configs):
 def test_what_needs_the_same_is_submitted_together_in_the_order_of_the_sweep(configs):
     settings = replace(SETTINGS, max_array_size=1000)  # else the cluster is asked
     requests = [
-        Request(Entry(name, name, f"/{name}"), config, resources.of(config, settings))
+        Request(Entry(name, name, f"/{name}"), config, resources.of(config, settings), "/")
         for name, config in configs.items()
     ]
     portions = submission.portions(requests)

@@ -56,7 +56,7 @@ def test_a_site_s_preset_and_resources_by_model(tmp_path):
     assert done.returncode == 0, done.stderr
     (batch,) = ledger.read(folder).batches.values()
     script = (ledger.batch_folder(folder, batch.name) / "job.sh").read_text()
-    assert {"#SBATCH --time=0:07:00", "#SBATCH --gres=gpu:1", "#SBATCH --partition=normal"} <= {*script.splitlines()}
+    assert {"--time=0:07:00", "--gres=gpu:1", "--partition=normal"} <= {*script.splitlines()[1].split()}
     assert (batch.tasks, batch.settings["pack"], batch.settings["resources"]) == (1, 2, [])
     assert attempts(folder) == [1, 1]
     assert {record["config"]["tracking"]["mode"] for record in read(folder)} == {"offline"}

@@ -1,8 +1,7 @@
-"""What is submitted: the launcher's keys as sbatch's directives, and what is refused before anything is."""
+"""What is submitted: the launcher's keys as sbatch's options, and what is refused before anything is."""
 
 from __future__ import annotations
 
-import shlex
 import subprocess
 import sys
 
@@ -11,8 +10,8 @@ import pytest
 from conftest import TINY_DEMO, needs
 from gifine import cli
 from gifine.errors import ExitCode
-from gifine.sweep import script
-from gifine.sweep.config import SlurmConfig, problems
+from gifine.sweep import script, submission
+from gifine.sweep.config import LocalConfig, SlurmConfig, problems
 
 # The method's own: four GPUs for three days, nine tasks in one job.
 SEED = SlurmConfig(
@@ -31,43 +30,48 @@ SEED = SlurmConfig(
     },
 )
 SEED_HEADER = """
-#SBATCH --time=72:00:00
-#SBATCH --gres=gpu:4
-#SBATCH --mem-per-gpu=32000
-#SBATCH --job-name=giDeBERTa30_Last6
-#SBATCH --error=giDeBERTa30_Last6.err
-#SBATCH --output=giDeBERTa30_Last6.out
-#SBATCH --mail-user=someone@example.org
-#SBATCH --mail-type=ALL
+--time=72:00:00
+--gres=gpu:4
+--mem-per-gpu=32000
+--job-name=giDeBERTa30_Last6
+--error=giDeBERTa30_Last6.err
+--output=giDeBERTa30_Last6.out
+--mail-user=someone@example.org
+--mail-type=ALL
 """
-# What going on after the time limit needs, and what a submission is found by.
+# What does not hang on the environment of the command, what going on after the time limit needs, and the batch's name.
 OURS = """
-#SBATCH --open-mode=append
-#SBATCH --signal=USR2@120
-#SBATCH --requeue
-#SBATCH --comment=batch
+--nodes=1
+--ntasks=1
+--ntasks-per-node=1
+--open-mode=append
+--signal=USR2@120
+--requeue
 """
 
 
-def written(config: SlurmConfig, folder, tasks: int = 1, parallelism: int = 256) -> str:
-    options = script.directives(config, folder=folder, comment="batch", tasks=tasks, parallelism=parallelism)
-    return script.text(config, options, python=config.python or "python3", code=folder / "src", folder=folder)
+def options(config: SlurmConfig, folder, tasks: int = 1, parallelism: int = 256) -> dict:
+    return script.options(config, folder=folder, chdir=folder.parent, tasks=tasks, parallelism=parallelism)
 
 
-def directives(text: str) -> set[str]:
-    return {line for line in text.splitlines() if line.startswith("#SBATCH")}
+def written(config: SlurmConfig, folder) -> str:
+    python = config.python or "python3"
+    return script.text(config, options(config, folder), python=python, code=folder / "src", folder=folder)
 
 
 def test_the_original_header_comes_out(tmp_path):
     assert problems(SEED) == []
+    ours = {f"--comment={tmp_path.name}", f"--chdir={tmp_path.parent}"}
+    assert {*script.words(options(SEED, tmp_path))} == {*SEED_HEADER.split(), *OURS.split(), *ours}
     text = written(SEED, tmp_path)
-    assert directives(text) == directives(SEED_HEADER) | directives(OURS)
+    assert "#SBATCH" not in text, "it would give way to SBATCH_* in the environment"
     body = [line for line in text.splitlines() if line and not line.startswith("#")]
-    assert body[:3] == ["set -e", *SEED.setup]
-    assert body[-1] == f"srun --kill-on-bad-exit=1 python -m gifine.sweep.job {tmp_path}"
+    assert body[0] == "set -e"
+    assert body[2:4] == SEED.setup
+    assert body[-1] == f"srun --kill-on-bad-exit=1 --export=ALL --ntasks=1 python -m gifine.sweep.job {tmp_path}"
 
 
-def test_every_other_key_has_its_directive(tmp_path):
+def test_every_other_key_has_its_option(tmp_path):
     config = SlurmConfig(
         partition="long",
         account="nlp",
@@ -81,32 +85,58 @@ def test_every_other_key_has_its_directive(tmp_path):
         exclude="node[7-9]",
         signal_delay_s=30,
         max_num_timeout=0,
-        additional_parameters={"exclusive": True, "nice": 5, "reservation": "it's mine"},
+        additional_parameters={"exclusive": True, "nice": 5, "reservation": "it's mine", "comment": "paid by x"},
     )
-    text = written(config, tmp_path, tasks=7, parallelism=4)
-    assert directives(text) == {
-        "#SBATCH --job-name=gifine",
-        "#SBATCH --time=1:00:00",
-        "#SBATCH --partition=long",
-        "#SBATCH --account=nlp",
-        "#SBATCH --qos=low",
-        "#SBATCH --nodes=2",
-        "#SBATCH --ntasks-per-node=2",
-        "#SBATCH --cpus-per-task=3",
-        "#SBATCH --gpus-per-node=2",
-        "#SBATCH --mem=1536M",
-        "#SBATCH --constraint='a100|h100'",
-        "#SBATCH --exclude='node[7-9]'",
-        f"#SBATCH --output={tmp_path}/%A_%a.log",
-        "#SBATCH --open-mode=append",
-        "#SBATCH --signal=USR2@30",
-        "#SBATCH --comment=batch",
-        "#SBATCH --array=0-6%4",
-        "#SBATCH --exclusive",
-        "#SBATCH --nice=5",
-        "#SBATCH --reservation=" + shlex.quote("it's mine"),
+    assert {*script.words(options(config, tmp_path, tasks=7, parallelism=4))} == {
+        "--job-name=gifine",
+        "--time=1:00:00",
+        "--partition=long",
+        "--account=nlp",
+        "--qos=low",
+        "--nodes=2",
+        "--ntasks=4",
+        "--ntasks-per-node=2",
+        "--cpus-per-task=3",
+        "--gpus-per-node=2",
+        "--mem=1536M",
+        "--constraint=a100|h100",
+        "--exclude=node[7-9]",
+        f"--chdir={tmp_path.parent}",
+        f"--output={tmp_path}/%A_%a.log",
+        "--open-mode=append",
+        "--signal=USR2@30",
+        "--array=0-6%4",
+        "--exclusive",
+        "--nice=5",
+        "--reservation=it's mine",
+        "--comment=paid by x",
     }
-    assert "srun --kill-on-bad-exit=1 --cpus-per-task=3 --label python3" in text
+    assert "srun --kill-on-bad-exit=1 --export=ALL --ntasks=4 --cpus-per-task=3 --label python3" in written(
+        config, tmp_path
+    )
+
+
+@pytest.mark.parametrize(("gb", "said"), [(0, "0"), (1e-9, "1M"), (0.5, "512M"), (None, None)])
+def test_only_a_memory_of_0_is_all_of_the_node(tmp_path, gb, said):
+    assert options(SlurmConfig(mem_gb=gb), tmp_path).get("mem") == said
+
+
+def test_a_log_is_where_the_folder_says_whatever_its_name(tmp_path):
+    folder = tmp_path / "50%j of 100%"
+    found = options(SlurmConfig(), folder)
+    assert found["output"] == f"{tmp_path}/50%%j of 100%%/%j.log"
+    assert script.log(found, folder) == "%j.log"
+    own = options(SlurmConfig(additional_parameters={"output": "logs/%x.out"}), tmp_path / "a%j" / "batch")
+    assert script.log(own, tmp_path / "a%j" / "batch") == f"{tmp_path}/a%%j/logs/%x.out"
+
+
+@pytest.mark.parametrize(("name", "said"), [("a\\b", "a backslash"), ("a\nb", "the character '\\n'")])
+def test_folders_that_slurm_has_no_name_for_are_refused(tmp_path, name, said):
+    (problem,) = submission.wrong(SlurmConfig(), sweep=tmp_path / name)
+    assert problem.startswith("output_root: ")
+    assert f"has {said}, which SLURM cannot have in the name of a log" in problem
+    assert submission.wrong(LocalConfig(), sweep=tmp_path / name) == []
+    assert submission.wrong(SlurmConfig(), sweep=tmp_path / "50 %j, 李 'x'") == []
 
 
 @pytest.mark.machine
@@ -126,6 +156,15 @@ def test_a_setup_line_that_fails_ends_the_job(tmp_path, line, code):
         (["partitoin=a"], "hydra.launcher.partitoin: no such key (did you mean 'partition'?); valid: wait, "),
         (["nodes=two"], "hydra.launcher.nodes=two: Value 'two' of type 'str' could not be converted to Integer"),
         (["nodes=0"], "hydra.launcher.nodes=0: must be above 0"),
+        (["mem_gb=-4"], "hydra.launcher.mem_gb=-4: at least 0"),
+        (["mem_gb=nan"], "hydra.launcher.mem_gb=nan: at least 0"),
+        (["mem_gb=inf"], "hydra.launcher.mem_gb=inf: must be a number"),
+        (["additional_parameters.ntasks=2"], "ntasks=2: nodes=1 and tasks_per_node=1 make 1"),
+        (["additional_parameters.wait=true"], "additional_parameters.wait: give hydra.launcher.wait"),
+        (
+            ["signal_delay_s=4000", "resources=[{task: demo, timeout_min: 60}]"],
+            "hydra.launcher.signal_delay_s=4000: must be shorter than timeout_min=60 (with resources[0])",
+        ),
         (["max_num_timeout=-1"], "hydra.launcher.max_num_timeout=-1: at least 0"),
         (["mem_gb=3", "mem_per_cpu=4G"], "hydra.launcher.mem_gb: excludes mem_per_cpu"),
         (["mem_per_gpu=32000"], "hydra.launcher.mem_per_gpu=32000: needs GPUs"),
@@ -147,8 +186,25 @@ def test_wrong_keys_are_one_message_and_nothing_is_submitted(tmp_path, monkeypat
     assert cli.main() == ExitCode.BAD_INPUT
     error = capsys.readouterr().err
     assert said in error
+    assert sum("hydra.launcher." in line for line in error.splitlines()) == 1, "told once, under the key that was given"
     assert error.splitlines()[-1].startswith(("error: ", "  ")), "the plan comes before"
     assert not (tmp_path / "sweep" / ".sweep").exists()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        SlurmConfig(mem_gb=0),
+        SlurmConfig(mem_per_gpu="32G", additional_parameters={"gpus-per-task": 1}),
+        SlurmConfig(mem_per_gpu="32G", additional_parameters={"gpus": 2}),
+        SlurmConfig(nodes=2, tasks_per_node=2, additional_parameters={"ntasks": 4}),
+        SlurmConfig(
+            additional_parameters={"comment": "x", "clusters": "a,b", "nodelist": "node[1-2]", "reservation": "x"}
+        ),
+    ],
+)
+def test_what_a_site_may_require_can_be_said(settings):
+    assert submission.wrong(settings) == []
 
 
 def test_without_slurm_the_message_says_so(tmp_path, monkeypatch, capsys):

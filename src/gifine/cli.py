@@ -17,11 +17,13 @@ from omegaconf import DictConfig, OmegaConf
 
 from gifine import execution
 from gifine.assignment import parsed
-from gifine.composition import compose, config_from, one_line, opened
+from gifine.composition import check_chdir, compose, config_from, one_line, opened
 from gifine.conf_dir import conf_dir
-from gifine.errors import ConfigError, ExitCode, UserError, tell
+from gifine.errors import ArgumentError, ConfigError, ExitCode, UserError, tell
 from gifine.explanation import explain
 from gifine.grid import check_config_dir, configs
+
+_NO_LAUNCHER = "basic"  # Hydra's own: runs train in this process
 
 __all__ = ["compose", "conf_dir", "config_from", "configs", "main"]
 
@@ -40,6 +42,8 @@ def main() -> int:
     run = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(job)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises; else it prints at length and exits with 1
     try:
+        if not (args.cfg or args.info):
+            _check_processes()
         check_config_dir(args.config_dir)
         run()
     except UserError as error:
@@ -72,16 +76,45 @@ def _run(cfg: DictConfig, wants_traceback: bool) -> ExitCode:
 
 
 def _check_single() -> None:
-    """Raise a ConfigError for a grid that would be one run of it: whoever chose it without --multirun meant all."""
+    """Raise a ConfigError for a grid that would be one run of it: whoever chose it without --multirun meant all.
+
+    And for a launcher, which runs are handed to with --multirun only.
+    """
     settings = HydraConfig.get()
+    check_chdir(settings.job.chdir)
     if settings.mode is RunMode.MULTIRUN:
         return
+    problems = []
+    choices = settings.runtime.choices
+    launcher = choices.get("hydra/launcher")
+    if launcher != _NO_LAUNCHER:
+        by_site = f" (of site={choices.get('site')})" if choices.get("site") else ""
+        problems.append(
+            f"hydra/launcher={launcher}{by_site}: launches nothing without --multirun; add it, for one run, too, or "
+            f"hydra/launcher={_NO_LAUNCHER} to train in this process"
+        )
     words = OmegaConf.to_container(settings.overrides.task) or []  # unresolved: they may have ${…}
     given = {parsed(str(word)).get_key_element() for word in words}
     left = [key for key in settings.sweeper.params or {} if key not in given]
     if left:
         grid = f"experiment={settings.runtime.choices.get('experiment')}"
-        raise ConfigError(f"{grid} is a grid over {', '.join(left)}: add --multirun, or give each of them a value")
+        problems.append(f"{grid} is a grid over {', '.join(left)}: add --multirun, or give each of them a value")
+    if problems:
+        raise ConfigError(*problems)
+
+
+def _check_processes() -> None:
+    """Raise an ArgumentError in one of several processes that srun has started: each would train on its own.
+
+    But a shell of `srun --pty` is alone, whatever the number of tasks: the others have no terminal, and end at once.
+    """
+    tasks, rank = os.environ.get("SLURM_STEP_NUM_TASKS", "1"), os.environ.get("SLURM_PROCID", "0")
+    is_shell = rank == "0" and sys.stdin is not None and sys.stdin.isatty()
+    if "RANK" not in os.environ and tasks not in ("", "1") and not is_shell:
+        raise ArgumentError(
+            f"srun has started {tasks} processes (SLURM_STEP_NUM_TASKS), of which this is number {rank}, and each "
+            "would be a run of its own: srun --ntasks=1, or torchrun, or hydra/launcher=slurm with tasks_per_node"
+        )
 
 
 def _leave_process_group() -> None:

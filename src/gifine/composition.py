@@ -47,6 +47,15 @@ def config_from(cfg: DictConfig) -> RunConfig:
     return config
 
 
+def check_chdir(chdir: bool | None) -> None:
+    """Raise a ConfigError if Hydra is to let runs start in another folder than the command's."""
+    if chdir:
+        raise ConfigError(
+            "hydra.job.chdir=true: relative paths, such as output_root, would be from another folder than the "
+            "command's own; leave it out, output_root says where runs go"
+        )
+
+
 def typed(cfg: DictConfig) -> RunConfig:
     """The composed config as dataclasses, which `checks` has not seen yet.
 

@@ -7,6 +7,7 @@ the others are copies of its config in which these keys have their values. A tes
 from __future__ import annotations
 
 import copy
+import itertools
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 
@@ -27,6 +29,7 @@ from gifine.errors import ConfigError
 from gifine.explanation import explain
 
 Shape = tuple[str, ...]
+_OF_GRIDS = ("experiment", "site")  # groups whose files have a sweep, or a launcher
 
 _REFERENCE = re.compile(r"\$\{([a-z_]\w*(?:\.\w+)*)\}")  # ${seed}, ${task.name}
 _READS_NO_KEY = re.compile(r"\$\{oc\.env:[^${}]*\}")
@@ -48,13 +51,13 @@ def expand(overrides: list[str], config_dir: str | None = None) -> list[Run]:
         ConfigError: with every problem of any of them.
     """
     check_config_dir(config_dir)
-    words = _with_params(overrides, config_dir)
+    grids = _grids(overrides, config_dir)
     try:
-        runs = _split(words)
+        runs = [run for words in grids for run in _split(words)]
         return [Run(words, config) for words, config in zip(runs, configs(runs, config_dir), strict=True)]
     except (ConfigError, HydraException) as error:
         said = error.problems if isinstance(error, ConfigError) else [one_line(error)]
-        problems = explain(words, config_dir, multirun=True)
+        problems = [problem for words in grids for problem in explain(words, config_dir, multirun=True)]
         # Values that are wrong together only are not among what is explained one by one.
         raise ConfigError(*dict.fromkeys(problems or said)) from error
 
@@ -191,19 +194,58 @@ def _split(words: list[str]) -> list[list[str]]:
     return BasicSweeper.split_arguments(OverridesParser.create().parse_overrides(words), None)[0]
 
 
-def _with_params(overrides: list[str], config_dir: str | None) -> list[str]:
-    """The overrides after the sweep in the YAML of experiment=NAME, without what they overrule of it.
+def _grids(overrides: list[str], config_dir: str | None) -> list[list[str]]:
+    """The overrides of each grid: after the sweep in the YAML of experiment=NAME, without what they overrule of it.
 
-    An experiment that is swept itself has none, as in Hydra.
+    `experiment=a,b` are two grids, one after the other.
+
+    Raises:
+        ConfigError: if one of several names another launcher, or other values for it, than the one that is used.
     """
     try:
         given = OverridesParser.create().parse_overrides(overrides)
-        fixed = [word for word, override in zip(overrides, given) if not override.is_sweep_override()]
-        params = compose(fixed, config_dir, with_hydra=True).hydra.sweeper.params or {}
+        swept = [override for override in given if _is_of_grids(override)]
+        used = _hydra(given, config_dir)
+        chosen = _chosen(given) if swept else []
+        each = [(words, _hydra(OverridesParser.create().parse_overrides(words), config_dir)) for words in chosen]
     except Exception:  # Hydra lets through whatever its parts raise, and `explain` says it
-        return overrides
+        return [overrides]
     overruled = {override.get_key_element() for override in given}
-    return [*(f"{key}={value}" for key, value in params.items() if key not in overruled), *overrides]
+    grids, problems = [], []
+    for words, settings in each or [(overrides, used)]:
+        params = settings.sweeper.params or {}
+        grids.append([*(f"{key}={value}" for key, value in params.items() if key not in overruled), *words])
+        if OmegaConf.to_container(settings.launcher) != OmegaConf.to_container(used.launcher):
+            name = settings.runtime.choices["hydra/launcher"]
+            choice = " ".join(word for word, override in zip(words, given) if override in swept)
+            problems.append(
+                f"{choice}: its hydra/launcher={name} is not used, since {swept[0].input_line} are several: "
+                f"give hydra/launcher={name} and its values on the command line, or one of them at a time"
+            )
+    if problems:
+        raise ConfigError(*problems)
+    return grids
+
+
+def _chosen(given: list[Override]) -> Iterator[list[str]]:
+    """The words with each combination of the experiments and sites that are swept."""
+    options = [
+        [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
+        if _is_of_grids(override)
+        else [str(override.input_line)]
+        for override in given
+    ]
+    return map(list, itertools.product(*options))
+
+
+def _is_of_grids(override: Override) -> bool:
+    return override.key_or_group in _OF_GRIDS and override.is_discrete_sweep()
+
+
+def _hydra(given: list[Override], config_dir: str | None) -> DictConfig:
+    """Hydra's own settings, as it makes them of the words that are not swept."""
+    fixed = [str(override.input_line) for override in given if not override.is_sweep_override()]
+    return compose(fixed, config_dir, with_hydra=True).hydra
 
 
 def check_config_dir(config_dir: str | None) -> None:

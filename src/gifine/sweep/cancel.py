@@ -24,14 +24,14 @@ def run(args: argparse.Namespace) -> ExitCode:
         places = {
             (batch.name, task) for each in runs for batch, task in [book.latest(each.entry) or (None, 0)] if batch
         }
-        jobs = set()
+        jobs: dict[str | None, set[str]] = {}  # by cluster
         for name, task in places:
             job = book.batches[name].job(task)
             if job is not None:
-                jobs.add(job)
+                jobs.setdefault(book.batches[name].cluster, set()).add(job)
             else:
                 pool.cancel(ledger.batch_folder(sweep, name), task)
-        if jobs:
-            slurm.cancel(jobs)
+        for cluster, ids in jobs.items():
+            slurm.cancel(ids, cluster)
     print(f"{len(places)} jobs with {len(runs)} runs cancelled")
     return ExitCode.DONE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -37,7 +38,7 @@ class SlurmConfig(LauncherConfig):
     qos: str | None = None
     gres: str | None = None  # such as gpu:4
     gpus_per_node: int | None = None
-    mem_gb: float | None = None  # on each node
+    mem_gb: float | None = None  # on each node; 0: all that it has
     mem_per_gpu: str | None = None  # as sbatch takes it: 32000 (MB), 32G
     mem_per_cpu: str | None = None
     cpus_per_task: int | None = None
@@ -47,7 +48,7 @@ class SlurmConfig(LauncherConfig):
     exclude: str | None = None
     signal_delay_s: int = 120  # SLURM sends USR2 so long before the time limit; the run saves a checkpoint
     max_num_timeout: int = 20  # how often a job that reached its time limit goes on in another allocation
-    array_parallelism: int = 256  # jobs that run at a time
+    array_parallelism: int = 256  # jobs of one submission that run at a time
     max_array_size: int | None = None  # null: the cluster's
     pack: int = 1  # runs in one job
     side_by_side: int = 1  # of these at a time: they share its GPUs and CPUs; each has one GPU if there are as many
@@ -79,12 +80,14 @@ def _local(config: LauncherConfig) -> Iterator[str]:
 
 
 def _slurm(config: SlurmConfig) -> Iterator[str]:
-    at_least = {"signal_delay_s": 0, "max_num_timeout": 0, "gpus_per_node": 0}
-    positive = ("timeout_min", "mem_gb", "cpus_per_task", "nodes", "tasks_per_node", "array_parallelism")
+    at_least = {"signal_delay_s": 0, "max_num_timeout": 0, "gpus_per_node": 0, "mem_gb": 0}
+    positive = ("timeout_min", "cpus_per_task", "nodes", "tasks_per_node", "array_parallelism")
     for key in (*at_least, *positive, "max_array_size", "pack", "side_by_side"):
         value, least = getattr(config, key), at_least.get(key)
-        if value is not None and (value < least if least is not None else not value > 0):
-            yield f"{key}={value}: {f'at least {least}' if least is not None else 'must be above 0'}"
+        if value is not None and not (value > 0 if least is None else value >= least):  # NaN too
+            yield f"{key}={value:g}: {f'at least {least}' if least is not None else 'must be above 0'}"
+        elif value == math.inf:
+            yield f"{key}={value}: must be a number"
     if config.signal_delay_s >= 60 * config.timeout_min:
         yield f"signal_delay_s={config.signal_delay_s}: must be shorter than timeout_min={config.timeout_min}"
     if config.side_by_side > 1 and config.nodes * config.tasks_per_node > 1:
@@ -106,7 +109,9 @@ def _exclusive(config: SlurmConfig) -> Iterator[str]:
     memory = [key for key in ("mem_gb", "mem_per_gpu", "mem_per_cpu") if getattr(config, key) is not None]
     if len(memory) > 1:
         yield f"{memory[0]}: excludes {', '.join(memory[1:])}"
+    flags = {name.replace("_", "-") for name in config.additional_parameters}
     has_gpus = bool(config.gpus_per_node) or "gpu" in (config.gres or "")
+    has_gpus = has_gpus or any(flag == "gpus" or flag.startswith("gpus-per-") for flag in flags)
     if config.gpus_per_node is not None and "gpu" in (config.gres or ""):
         yield f"gpus_per_node={config.gpus_per_node}: excludes gres={config.gres}; both ask for GPUs"
     if config.mem_per_gpu is not None and not has_gpus:
@@ -119,13 +124,12 @@ _OWN: dict[str, str | None] = {
     "time": "timeout_min",
     "mem": "mem_gb",
     "ntasks-per-node": "tasks_per_node",
-    "ntasks": "tasks_per_node",
     "signal": "signal_delay_s",
     "array": "array_parallelism",
     "open-mode": None,
-    "comment": None,
     "wrap": None,
     "parsable": None,
+    "test-only": None,
 }
 
 
@@ -137,6 +141,9 @@ def _additional(config: SlurmConfig) -> Iterator[str]:
             yield f"additional_parameters.{name}: give hydra.launcher.{direct[flag]}"
         elif flag in _OWN:
             yield f"additional_parameters.{name}: {_instead(_OWN[flag])}"
+        elif flag == "ntasks" and value != config.nodes * config.tasks_per_node:
+            per_node = f"nodes={config.nodes} and tasks_per_node={config.tasks_per_node}"
+            yield f"additional_parameters.{name}={value}: {per_node} make {config.nodes * config.tasks_per_node}"
         elif not isinstance(value, (str, int, float)):
             yield f"additional_parameters.{name}={value}: a string, a number, or true for a flag without a value"
         elif "\n" in f"{name}{value}":

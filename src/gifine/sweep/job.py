@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import platform
+import re
 import signal
 import subprocess
 import sys
@@ -32,6 +33,10 @@ log = logging.getLogger(__name__)
 
 JOB = "job.json"  # in the batch's folder
 CONFIGS, OUTCOMES, STARTED, REQUEUES, FAILURES = "runs", "outcomes", "started", "requeues", "failures"
+# What a shell within another distributed run hands on: a run of one process would wait for the others.
+_FOREIGN = re.compile(
+    r"(LOCAL_|GROUP_|ROLE_)?(RANK|WORLD_SIZE)|ROLE_NAME|MASTER_(ADDR|PORT)|TORCHELASTIC_.*|(OMPI|MV2)_COMM_WORLD_.*|PMI_.*"
+)
 _ENDED = (ExitCode.DONE, ExitCode.DIVERGED, ExitCode.INTERRUPTED)  # as the record says
 _PATIENCE_SECONDS = 10.0  # for a process whose run has failed elsewhere
 
@@ -71,7 +76,14 @@ def main() -> int:
     job = json.loads((folder / JOB).read_text(encoding="utf-8"))
     if seat.rank == 0 and seat.job_id is not None:
         (folder / STARTED).mkdir(exist_ok=True)
-        (folder / STARTED / seat.job_id).touch()
+        (folder / STARTED / seat.job_id).write_text(os.environ.get("SLURM_CLUSTER_NAME", ""), encoding="utf-8")
+    expected = job.get("processes", seat.processes)
+    if expected != seat.processes:
+        return _refuse(folder, job["tasks"][seat.task], seat, expected)
+    try:
+        os.chdir(job.get("cwd", "."))
+    except OSError as error:
+        log.warning("%s: %s; relative paths of the runs are from there", job["cwd"], error.strerror)
     if job["code"] is not None and job["code"] != snapshot.digest():
         log.warning("the code has changed since this was submitted: snapshot=false runs it as it is now")
     relay = _Relay()
@@ -98,6 +110,18 @@ def main() -> int:
     if relay.received and ExitCode.INTERRUPTED in codes:
         _go_on(folder, seat, relay.received, job["max_num_timeout"])
     return max(codes)
+
+
+def _refuse(folder: Path, runs: list[dict[str, str]], seat: Seat, expected: int) -> int:
+    """Do not train what would not be the run that was asked for: batches depend on the number of processes."""
+    said = f"the job has {seat.processes} processes, the launcher's nodes and tasks_per_node make {expected}"
+    if seat.rank == 0:
+        log.error("%s", said)
+        (folder / OUTCOMES).mkdir(exist_ok=True)
+        outcome = {"code": ExitCode.BAD_INPUT, "signal": None, "job": seat.job_id, "reason": said}
+        for run in runs:
+            records.write_text(folder / OUTCOMES / f"{run['run_id']}.json", json.dumps(outcome))
+    return ExitCode.BAD_INPUT if seat.rank == 0 else ExitCode.DONE
 
 
 @dataclass
@@ -153,7 +177,8 @@ def _run(folder: Path, run: dict[str, str], seat: Seat, position: int, share: di
     """One run in its own process, which gets the signals that this one gets; the exit code, 128 + n for signal n."""
     command = [sys.executable, "-m", "gifine.sweep.attempt", str(folder / CONFIGS / f"{run['run_id']}.json")]
     command += ["--again"] * (seat.restarts > 0)
-    environment = {**os.environ, **seat.environment(position), **share}
+    own = {name: value for name, value in os.environ.items() if not _FOREIGN.fullmatch(name)}
+    environment = {**own, **seat.environment(position), **share}
     failure = folder / FAILURES / f"{run['run_id']}-{seat.job_id}-{seat.restarts}.json"
     if seat.rank == 0:
         (folder / OUTCOMES / f"{run['run_id']}.json").unlink(missing_ok=True)

@@ -7,6 +7,7 @@ job id, and with it afterwards: after a crash in between, `slurm.find` says whet
 from __future__ import annotations
 
 import json
+import re
 import secrets
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, fields
@@ -18,7 +19,7 @@ from gifine import records, storage
 from gifine.errors import OutputError, RunError
 from gifine.records import Record
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # 1 had absolute paths everywhere
 FOLDER = ".sweep"  # below the sweep's folder: all that is not a run's
 LEDGER = "ledger.json"
 _LOCK_SECONDS = 600.0  # composing is done before, so another process holds it for as long as sbatch takes
@@ -39,7 +40,7 @@ class Entry:
 
     run_id: str
     slug: str
-    folder: str  # absolute
+    folder: str  # absolute; in the file it is relative to the sweep if it is below it
     overrides: list[str] = field(default_factory=list)
     places: list[Place] = field(default_factory=list)  # the newest last
 
@@ -53,7 +54,8 @@ class Batch:
     submitted: str  # UTC, ISO 8601
     job_id: str | None = None  # of SLURM; null for processes of this machine, and until sbatch has answered
     host: str | None = None  # where processes are
-    log: str = ""  # SLURM's pattern for the file with what a job prints
+    log: str = ""  # SLURM's pattern for the file with what a job prints, in the batch's folder unless it is absolute
+    cluster: str | None = None  # of job_id, where sbatch was told a cluster; null: this machine's
 
     def job(self, task: int) -> str | None:
         """What SLURM calls one task."""
@@ -86,11 +88,12 @@ def read(sweep: Path) -> Ledger:
     path = sweep / FOLDER / LEDGER
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))
-        if entries["schema_version"] != SCHEMA_VERSION:
+        if entries["schema_version"] not in (1, SCHEMA_VERSION):
             raise ValueError(f"schema_version {entries['schema_version']}, this gifine writes {SCHEMA_VERSION}")
         runs = [Entry(**run) for run in entries["runs"]]
         for run in runs:
             run.places = [Place(**cast("dict[str, Any]", place)) for place in run.places]
+            run.folder = _moved(sweep, run) if entries["schema_version"] == 1 else str(sweep / run.folder)
         batches = [Batch(**batch) for batch in entries["batches"]]
     except FileNotFoundError:
         return Ledger()
@@ -114,7 +117,8 @@ def read_existing(sweep: Path) -> Ledger:
 def write(sweep: Path, ledger: Ledger) -> None:
     """Replace the ledger as a whole; the caller holds `locked`."""
     entries = {key.name: getattr(ledger, key.name) for key in fields(ledger)}
-    entries["runs"] = [asdict(entry) for entry in ledger.runs.values()]
+    entries["schema_version"] = SCHEMA_VERSION
+    entries["runs"] = [asdict(entry) | {"folder": _relative(sweep, entry.folder)} for entry in ledger.runs.values()]
     entries["batches"] = [asdict(batch) for batch in ledger.batches.values()]
     records.write_text(sweep / FOLDER / LEDGER, json.dumps(entries, indent=1, ensure_ascii=False) + "\n")
 
@@ -127,6 +131,29 @@ def locked(sweep: Path) -> AbstractContextManager[None]:
     """
     busy = f"{sweep}: another process is submitting into it, for {_LOCK_SECONDS:.0f} s now"
     return storage.locked(sweep / FOLDER / ".lock", busy=busy, seconds=_LOCK_SECONDS)
+
+
+def _relative(sweep: Path, path: str) -> str:
+    """A sweep's folder may be moved, with its ledger; what lies elsewhere stays there."""
+    return str(Path(path).relative_to(sweep)) if Path(path).is_relative_to(sweep) else path
+
+
+def _moved(sweep: Path, run: Entry) -> str:
+    """Where a run is by an older ledger, which may have been moved since."""
+    here = sweep / Path(run.folder).name
+    return str(here) if (here / records.RECORD).is_file() and not Path(run.folder).is_dir() else run.folder
+
+
+def log_of(sweep: Path, batch: Batch, task: int) -> Path | None:
+    """The file with what a task's job prints, as far as its name is known; null if it was not submitted."""
+    if batch.launcher == "local":
+        return batch_folder(sweep, batch.name) / f"{task}.log"
+    if batch.job_id is None:
+        return None
+    words = {"A": batch.job_id, "a": str(task), "j": batch.job_id, "x": str(batch.settings["name"]), "%": "%"}
+    path = Path(re.sub(r"%([Aajx%])", lambda match: words[match.group(1)], batch.log))
+    own = batch_folder(sweep, batch.name)
+    return own / (path.name if path.parent.name == batch.name else path)  # the former in an older ledger
 
 
 def mark(record: Record | None) -> str:

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import re
 import sys
-from pathlib import Path
 
 from gifine.errors import ArgumentError, ExitCode, RunError
 from gifine.sweep import ledger, listing
-from gifine.sweep.ledger import Batch
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,18 +27,9 @@ def run(args: argparse.Namespace) -> ExitCode:
         raise ArgumentError(f"{args.run}: {len(found)} runs; give a run_id: {', '.join(r.entry.run_id for r in found)}")
     entry = found[0].entry
     place = book.latest(entry)
-    path = _path(sweep, *place) if place is not None else None
+    path = ledger.log_of(sweep, *place) if place is not None else None
     if path is None or not path.is_file():
         raise RunError(f"{entry.slug}: nothing was printed yet" + (f" into {path}" if path is not None else ""))
     print(path, file=sys.stderr)
     print(path.read_text(encoding="utf-8", errors="replace"), end="")
     return ExitCode.DONE
-
-
-def _path(sweep: Path, batch: Batch, task: int) -> Path | None:
-    if batch.launcher == "local":
-        return ledger.batch_folder(sweep, batch.name) / f"{task}.log"
-    if batch.job_id is None:
-        return None
-    words = {"A": batch.job_id, "a": str(task), "j": batch.job_id, "x": str(batch.settings["name"]), "%": "%"}
-    return Path(re.sub(r"%([Aajx%])", lambda match: words[match.group(1)], batch.log))

@@ -10,6 +10,7 @@ stands on the command line holds for all runs. Runs that need the same are submi
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import asdict, replace
 from typing import Any
@@ -35,22 +36,32 @@ def of(config: RunConfig, settings: SlurmConfig, fixed: Collection[str] = ()) ->
     Raises:
         OmegaConfBaseException: for values of another type than the key's.
     """
-    run = {"task": config.task.name, "model": config.model.name, "size": config.model.size}
     held = {other for key in fixed for other in _alternatives(key)}
     values: dict[str, Any] = {}
     for entry in settings.resources:
-        if all(run[name] in _words(entry[name]) for name in _WHEN if name in entry):
+        if _fits(entry, config):
             for key in entry.keys() - {*_WHEN, *held}:
                 values |= dict.fromkeys(_alternatives(key)) | {key: entry[key]}
     return _typed({**asdict(settings), **values, "resources": []})
 
 
-def wrong(settings: SlurmConfig, configs: Iterable[RunConfig] = ()) -> Iterator[str]:
-    """What is wrong with the entries: names, keys, and values. The runs' tasks and models may be the user's own."""
+def _fits(entry: dict[str, Any], config: RunConfig) -> bool:
+    run = {"task": config.task.name, "model": config.model.name, "size": config.model.size}
+    return all(run[name] in _words(entry[name]) for name in _WHEN if name in entry)
+
+
+def wrong(settings: SlurmConfig, configs: Iterable[RunConfig] = (), fixed: Collection[str] = ()) -> Iterator[str]:
+    """What is wrong with the entries: names, keys, and values. The runs' tasks and models may be the user's own.
+
+    What is wrong without the entries is not told again. Of a key outside of them that does not go with an entry it is
+    told once, under that key, if a run has both.
+    """
     if not settings.resources:
         return
+    runs = list(configs)
+    told = {_key(problem) for problem in problems(settings)}
     valid = [key for key in keys(SlurmConfig) if key not in _OF_THE_SWEEP]
-    known = _names(configs)
+    known = _names(runs)
     for number, entry in enumerate(settings.resources):
         place = f"hydra.launcher.resources[{number}]"
         unknown = [key for key in entry if key not in (*_WHEN, *valid)]
@@ -62,11 +73,21 @@ def wrong(settings: SlurmConfig, configs: Iterable[RunConfig] = ()) -> Iterator[
                 near, names = did_you_mean(str(word), known[key]), ", ".join(sorted(known[key]))
                 yield f"{place}.{key}={word}: no such {key}{near}; valid: {names}"
         if not unknown:
-            yield from _values(settings, entry, place)
+            is_used = any(_fits(entry, config) for config in runs)
+            yield from _values(settings, entry, place, fixed, told, is_used=is_used)
 
 
-def _values(settings: SlurmConfig, entry: dict[str, Any], place: str) -> Iterator[str]:
-    values = {key: value for key, value in entry.items() if key not in _WHEN}
+def _values(
+    settings: SlurmConfig,
+    entry: dict[str, Any],
+    place: str,
+    fixed: Collection[str],
+    told: set[str],
+    *,
+    is_used: bool,
+) -> Iterator[str]:
+    held = {other for key in fixed for other in _alternatives(key)}
+    values = {key: value for key, value in entry.items() if key not in (*_WHEN, *held)}
     others = {other: None for key in values for other in _alternatives(key) if other not in values}
     try:
         changed = _typed({**asdict(replace(settings, resources=[])), **others, **values})
@@ -74,7 +95,17 @@ def _values(settings: SlurmConfig, entry: dict[str, Any], place: str) -> Iterato
         yield f"{place}: {one_line(error)}"
         return
     for problem in problems(changed):
-        yield f"{place}: {problem.removeprefix('hydra.launcher.')}"
+        key = _key(problem)
+        if key in values:
+            yield f"{place}: {problem.removeprefix('hydra.launcher.')}"
+        elif is_used and key not in told:
+            told.add(key)
+            yield f"{problem} (with {place.removeprefix('hydra.launcher.')})"
+
+
+def _key(problem: str) -> str:
+    """The launcher's key that a problem is told of."""
+    return re.split(r"[=:.]", problem.removeprefix("hydra.launcher."))[0]
 
 
 def _typed(values: dict[str, Any]) -> SlurmConfig:

@@ -53,4 +53,5 @@ def _request(sweep: Path, entry: Entry, batch: Batch) -> Request:
     merged = OmegaConf.merge(OmegaConf.structured(LAUNCHERS[batch.launcher]), OmegaConf.create(batch.settings))
     settings = OmegaConf.to_object(merged)
     assert isinstance(settings, LauncherConfig)
-    return Request(entry, identity.from_dict(json.loads(path.read_text(encoding="utf-8"))), settings)
+    config = identity.from_dict(json.loads(path.read_text(encoding="utf-8")))
+    return Request(entry, config, settings, submission.cwd_of(sweep, batch))

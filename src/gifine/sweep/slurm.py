@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from gifine.errors import ClusterError
 
 _ANSWER_SECONDS = 60.0
+SCRIPT = "job.sh"  # in the batch's folder
 _MOST_IDS = 500  # in one call: a command line has an end
 ACTIVE = frozenset(
     {"PENDING", "CONFIGURING", "RUNNING", "SUSPENDED", "COMPLETING", "STOPPED", "SIGNALING", "STAGE_OUT", "RESIZING"}
     | {"REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SPECIAL_EXIT", "RESV_DEL_HOLD"}
 )
+# SLURM's commands take options from variables of these names, of other commands', too, where a job hands them on.
+_OPTIONS = ("SLURM_", "SLURMD_", "SBATCH_", "SRUN_", "SALLOC_", "SQUEUE_", "SACCT_", "SCANCEL_", "SCONTROL_", "PMI")
+_WHERE = ("SLURM_CONF", "SLURM_CLUSTERS", "SLURM_JWT")  # the cluster, and the right to use it
+# A site's defaults for what no key of the launcher says.
+_DEFAULTS = ("ACCOUNT", "CLUSTERS", "CONSTRAINT", "PARTITION", "QOS", "RESERVATION", "WCKEY")
+_KEPT = frozenset([*_WHERE, *(f"SBATCH_{name}" for name in _DEFAULTS)])
+_DEVICES = frozenset({"CUDA_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL", "ROCR_VISIBLE_DEVICES", "ZE_AFFINITY_MASK"})
 WAITING = frozenset({"PENDING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SPECIAL_EXIT", "RESV_DEL_HOLD"})
 
 
@@ -30,17 +39,43 @@ def check() -> None:
             )
 
 
-def submit(script: Path) -> str:
-    """Submit a batch script; the job id.
+def environment() -> dict[str, str]:
+    """This process's, for SLURM's commands, without what makes them, or the jobs that they submit, do something else.
+
+    A shell within a job has that job's SLURM_NTASKS and the like: sbatch would size the new job by them and hand them
+    on to it, where srun takes them for its own. SQUEUE_USERS and the like hide jobs.
+    """
+    kept = {name: value for name, value in os.environ.items() if name in _KEPT or not name.startswith(_OPTIONS)}
+    if "SLURM_JOB_ID" in os.environ:  # the devices are that job's as well
+        kept = {name: value for name, value in kept.items() if name not in _DEVICES}
+    return kept
+
+
+def clusters(given: object) -> list[str | None]:
+    """Where a submission may go that was given these `--clusters` or none; null is the cluster of this machine."""
+    names = str(given or os.environ.get("SBATCH_CLUSTERS") or os.environ.get("SLURM_CLUSTERS") or "")
+    return [name.strip() for name in names.split(",") if name.strip()] or [None]
+
+
+def submit(script: Path, options: Sequence[str]) -> tuple[str, str | None]:
+    """Submit a batch script; the job id, and the cluster's name where sbatch was told one.
+
+    The options are sbatch's words, not lines of the script: those would give way to SBATCH_* in the environment.
 
     Raises:
         ClusterError: with what sbatch says.
     """
-    return _call("sbatch", "--parsable", str(script)).strip().split(";")[0]
+    answer = _call("sbatch", "--parsable", *options, str(script)).strip()
+    job, _, cluster = answer.partition(";")
+    if not job.isdecimal():
+        raise ClusterError(f"sbatch: names no job, but says: {answer or 'nothing'}")
+    return job, cluster or None
 
 
-def states(jobs: Iterable[str]) -> dict[str, str]:
+def states(jobs: Iterable[str], cluster: str | None = None) -> dict[str, str]:
     """The state of each of these jobs (`123`, `123_4`), as SLURM names it; those that SLURM does not know are left out.
+
+    All are of one cluster: null is the one of this machine.
 
     squeue is up to date and knows jobs for some minutes after their end; sacct, where there is accounting, knows them
     for years, but some seconds late.
@@ -52,14 +87,14 @@ def states(jobs: Iterable[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for ids in _portions({job.partition("_")[0] for job in wanted}):
         words = ["--noheader", "--array", "--states=all", "--format=%F|%K|%T", f"--jobs={','.join(ids)}"]
-        for line in _call("squeue", *words, unless="Invalid job id").splitlines():
+        for line in _call("squeue", *_on(cluster), *words, unless="Invalid job id").splitlines():
             job, task, state = line.strip().split("|")
             found[job if task == "N/A" else f"{job}_{task}"] = state
     ended = wanted - found.keys()
     for ids in _portions({job.partition("_")[0] for job in ended}):
         words = ["--allocations", "--noheader", "--parsable2", "--format=JobID,State", f"--jobs={','.join(ids)}"]
         try:
-            answer = _call("sacct", *words)
+            answer = _call("sacct", *_on(cluster), *words)
         except ClusterError:  # a cluster without accounting
             break
         for line in answer.splitlines():
@@ -69,31 +104,39 @@ def states(jobs: Iterable[str]) -> dict[str, str]:
     return {job: found[job] for job in wanted if job in found}
 
 
-def find(comment: str) -> str | None:
-    """The job that was submitted with this comment, if it is queued or running or was so some minutes ago."""
-    for line in _call("squeue", "--noheader", "--states=all", "--format=%F|%k").splitlines():
-        job, _, given = line.strip().partition("|")
-        if given == comment:
-            return job
+def find(name: str, clusters: Iterable[str | None] = (None,)) -> tuple[str, str | None] | None:
+    """The job that was submitted from the folder of this name, and its cluster: if it is queued or was so minutes ago.
+
+    The folder is unique; a user may give jobs a comment and a name of their own.
+    """
+    for cluster in clusters:
+        for line in _call("squeue", *_on(cluster), "--noheader", "--states=all", "--format=%F|%k|%o").splitlines():
+            job, _, rest = line.strip().partition("|")
+            if rest.startswith(f"{name}|") or rest.endswith(f"/{name}/{SCRIPT}"):  # by its comment: of an older version
+                return job, cluster
     return None
 
 
-def cancel(jobs: Iterable[str]) -> None:
-    """Take jobs out of the queue, and end those that run."""
+def cancel(jobs: Iterable[str], cluster: str | None = None) -> None:
+    """Take jobs of one cluster out of the queue, and end those that run."""
     for ids in _portions(set(jobs)):
-        _call("scancel", *ids, unless="Invalid job id")
+        _call("scancel", *_on(cluster), *ids, unless="Invalid job id")
 
 
-def max_array_size() -> int:
-    """How many tasks an array may have.
+def max_array_size(clusters: Iterable[str | None] = (None,)) -> int:
+    """How many tasks an array may have on each of these clusters.
 
     Raises:
         ClusterError: if the cluster does not say.
     """
-    match = re.search(r"^MaxArraySize\s*=\s*(\d+)", _call("scontrol", "show", "config"), re.MULTILINE)
-    if match is None:
-        raise ClusterError("scontrol show config names no MaxArraySize; give hydra.launcher.max_array_size=N")
-    return int(match.group(1))
+    sizes = []
+    for cluster in clusters:
+        answer = _call("scontrol", *_on(cluster), "show", "config")
+        match = re.search(r"^MaxArraySize\s*=\s*(\d+)", answer, re.MULTILINE)
+        if match is None:
+            raise ClusterError("scontrol show config names no MaxArraySize; give hydra.launcher.max_array_size=N")
+        sizes.append(int(match.group(1)))
+    return min(sizes)
 
 
 def is_preempted(job: str) -> bool:
@@ -111,7 +154,9 @@ def _call(*words: str, unless: str | None = None) -> str:
     """The command's stdout; an empty one if it fails for the reason that `unless` is a part of."""
     for patience in (1.0, 5.0, None):  # a busy controller answers on the second or third call
         try:
-            done = subprocess.run(words, capture_output=True, text=True, timeout=_ANSWER_SECONDS)  # noqa: S603 - no shell
+            done = subprocess.run(  # noqa: S603 - no shell
+                words, env=environment(), capture_output=True, text=True, timeout=_ANSWER_SECONDS
+            )
         except FileNotFoundError:
             raise ClusterError(f"{words[0]} is not on the PATH") from None
         except subprocess.TimeoutExpired:
@@ -126,6 +171,10 @@ def _call(*words: str, unless: str | None = None) -> str:
             break
         time.sleep(patience)
     raise ClusterError(f"{words[0]}: {reason}")
+
+
+def _on(cluster: str | None) -> list[str]:
+    return [] if cluster is None else [f"--clusters={cluster}"]
 
 
 def _portions(ids: set[str]) -> list[list[str]]:

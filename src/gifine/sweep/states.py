@@ -14,7 +14,7 @@ from pathlib import Path
 from gifine import records
 from gifine.errors import OutputError
 from gifine.records import Record, Status
-from gifine.sweep import ledger, pool, slurm
+from gifine.sweep import ledger, logtail, pool, slurm
 from gifine.sweep.job import OUTCOMES
 from gifine.sweep.ledger import Batch, Entry, Ledger
 
@@ -82,7 +82,7 @@ def job_states(sweep: Path, book: Ledger) -> dict[tuple[str, int], str]:
         if place is not None:
             wanted.setdefault(place[0].name, (place[0], set()))[1].add(place[1])
     found: dict[tuple[str, int], str] = {}
-    in_slurm: dict[str, tuple[str, int]] = {}
+    in_slurm: dict[str | None, dict[str, tuple[str, int]]] = {}  # by cluster
     for batch, tasks in wanted.values():
         if batch.launcher == "local":
             if batch.host == platform.node():
@@ -92,9 +92,9 @@ def job_states(sweep: Path, book: Ledger) -> dict[tuple[str, int], str]:
         for task in tasks:
             job = batch.job(task)
             if job is not None:
-                in_slurm[job] = (batch.name, task)
-    if in_slurm:
-        found |= {in_slurm[job]: state for job, state in slurm.states(in_slurm).items()}
+                in_slurm.setdefault(batch.cluster, {})[job] = (batch.name, task)
+    for cluster, places in in_slurm.items():
+        found |= {places[job]: state for job, state in slurm.states(places, cluster).items()}
     return found
 
 
@@ -109,16 +109,35 @@ def _run(sweep: Path, book: Ledger, entry: Entry, jobs: dict[tuple[str, int], st
         state = _BY_RECORD.get(record.status, State.LOST) if record else State.LOST
         return Run(entry, state, record, reason=reason or _reason(record))
     batch, task = place
+    outcome, said = _outcome(sweep, batch, entry)
     job = jobs.get((batch.name, task))
     current = record if ledger.mark(record) != entry.places[-1].seen else None
     if job in slurm.ACTIVE:
         is_alone = batch.settings.get("pack", 1) == 1
-        state = _in_job(current, job, _outcome(sweep, batch, entry), is_alone=is_alone)
+        state = _in_job(current, job, outcome, is_alone=is_alone)
     else:
-        state = _without_job(record, current, job, _outcome(sweep, batch, entry))
+        state = _without_job(record, current, job, outcome)
     if state is State.KILLED:
         reason = "its process was killed from outside: by a person, or for want of memory"
-    return Run(entry, state, record, batch.job(task), reason or _reason(current))
+    reason = reason or said or _reason(current)
+    if reason is None and state not in FINISHED | ACTIVE:
+        reason = _ending(sweep, batch, task, job, outcome)
+    return Run(entry, state, record, batch.job(task), reason)
+
+
+def _ending(sweep: Path, batch: Batch, task: int, job: str | None, outcome: int | None) -> str:
+    """Of a run whose record does not say why it ended: what the scheduler and the job's log say."""
+    if batch.launcher == "local":
+        said = f"its process is gone from {batch.host}" if job is None else f"its process has ended ({job})"
+    else:
+        said = "SLURM does not know its job any more" if job is None else f"SLURM says {job}"
+    if outcome is not None:
+        said += f"; exit code {outcome}"
+    path = ledger.log_of(sweep, batch, task)
+    line = None if path is None else logtail.last_line(path)
+    if line is not None:
+        return f"{said}; its log ends: {line}"
+    return said if path is None else f"{said}; {path} {'is empty' if path.exists() else 'was not written'}"
 
 
 def _in_job(current: Record | None, job: str | None, outcome: int | None, *, is_alone: bool) -> State:
@@ -149,13 +168,14 @@ def _without_job(record: Record | None, current: Record | None, job: str | None,
     return by_job
 
 
-def _outcome(sweep: Path, batch: Batch, entry: Entry) -> int | None:
-    """The exit code of the run's own process, if the job has lived to see it."""
+def _outcome(sweep: Path, batch: Batch, entry: Entry) -> tuple[int | None, str | None]:
+    """The exit code of the run's own process, if the job has lived to see it; and why it was not even started."""
     path = ledger.batch_folder(sweep, batch.name) / OUTCOMES / f"{entry.run_id}.json"
     try:
-        return int(json.loads(path.read_text(encoding="utf-8"))["code"])
+        outcome = json.loads(path.read_text(encoding="utf-8"))
+        return int(outcome["code"]), outcome.get("reason")
     except FileNotFoundError:
-        return None
+        return None, None
 
 
 def _reason(record: Record | None) -> str | None:

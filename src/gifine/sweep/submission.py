@@ -15,13 +15,14 @@ import shutil
 import sys
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from gifine import grid, identity, records
 from gifine.config import RunConfig
 from gifine.errors import ClusterError, ConfigError, OutputError
-from gifine.sweep import ledger, pool, resources, script, slurm, snapshot, states, waiting
+from gifine.sweep import ledger, pool, resources, script, sharing, slurm, snapshot, states, waiting
 from gifine.sweep.config import LauncherConfig, LocalConfig, SlurmConfig, problems
 from gifine.sweep.job import CONFIGS, JOB, STARTED
 from gifine.sweep.ledger import Batch, Entry, Ledger, Place
@@ -37,12 +38,21 @@ class Request:
     entry: Entry
     config: RunConfig
     settings: LauncherConfig
+    cwd: str  # what relative paths are relative to, wherever the job starts
 
 
-def wrong(settings: LauncherConfig, configs: Iterable[RunConfig] = ()) -> list[str]:
-    """What is wrong with the launcher's keys for these runs."""
+def wrong(
+    settings: LauncherConfig,
+    configs: Iterable[RunConfig] = (),
+    fixed: Collection[str] = (),
+    sweep: Path | None = None,
+) -> list[str]:
+    """What is wrong with the launcher's keys for these runs, and with the sweep's folder."""
     found = problems(settings)
-    return [*found, *resources.wrong(settings, configs)] if isinstance(settings, SlurmConfig) else found
+    if not isinstance(settings, SlurmConfig):
+        return found
+    folder = None if sweep is None else script.wrong_folder(sweep)
+    return [*found, *resources.wrong(settings, configs, fixed), *([f"output_root: {folder}"] if folder else [])]
 
 
 def launch(runs: Iterable[grid.Run], settings: LauncherConfig, *, sweep: Path, fixed: Collection[str] = ()) -> None:
@@ -70,7 +80,8 @@ def launch(runs: Iterable[grid.Run], settings: LauncherConfig, *, sweep: Path, f
         present = [run for run in states.of(sweep, book) if run.entry.run_id in wanted]
         missing = [run for run in present if is_missing(run, settings, wanted[run.entry.run_id].config)]
         _summarise(sweep, present, missing)
-        requests = [_request(run.entry, wanted[run.entry.run_id].config, settings, fixed) for run in missing]
+        cwd = str(Path.cwd())
+        requests = [_request(run.entry, wanted[run.entry.run_id].config, settings, fixed, cwd) for run in missing]
         submit(sweep, book, requests)
     waiting.follow(sweep, set(wanted), is_wanted=settings.wait)
 
@@ -89,13 +100,19 @@ def submit(sweep: Path, book: Ledger, requests: Sequence[Request]) -> None:
 
     Raises:
         ClusterError: if SLURM refuses.
+        OutputError: if the sweep's folder has a name that SLURM cannot have, or cannot be written.
     """
     if not requests:
         ledger.write(sweep, book)
         return
+    folder = script.wrong_folder(sweep)  # it may have been moved there
+    if folder and any(isinstance(request.settings, SlurmConfig) for request in requests):
+        raise OutputError(folder)
     code = snapshot.take(sweep / ledger.FOLDER) if requests[0].settings.snapshot else snapshot.checkout()
     batches = portions(requests)
-    for portion in batches:
+    limits = [(len(portion), _limit(portion[0][0].settings)) for portion in batches]
+    names: list[str] = []
+    for portion, (parallelism, after) in zip(batches, sharing.scheduled(limits), strict=True):
         settings = portion[0][0].settings
         batch = Batch(
             name=ledger.new_name(),
@@ -114,31 +131,49 @@ def submit(sweep: Path, book: Ledger, requests: Sequence[Request]) -> None:
         book.batches[batch.name] = batch
         ledger.write(sweep, book)  # before: whoever comes after a crash knows what to look for
         try:
-            _start(sweep, batch, settings, code, arrays=len(batches))
+            earlier_batch = None if after is None else book.batches[names[after]]
+            _start(sweep, batch, portion, code, parallelism=parallelism, after=earlier_batch)
         except ClusterError:
-            batch.job_id = _found(batch)
+            batch.job_id, batch.cluster = _found(batch) or (None, None)
             if batch.job_id is None:
                 _forget(sweep, book, batch, earlier)
                 raise
+        names.append(batch.name)
         ledger.write(sweep, book)
+
+
+def _limit(settings: LauncherConfig) -> int:
+    return settings.array_parallelism if isinstance(settings, SlurmConfig) else 1  # a pool divides by itself
 
 
 def recover(sweep: Path, book: Ledger) -> None:
     """Learn the job ids of submissions that were not written down, because this program was killed at the time."""
     for batch in [batch for batch in book.batches.values() if batch.launcher == "slurm" and batch.job_id is None]:
         started = sorted((ledger.batch_folder(sweep, batch.name) / STARTED).glob("*"))  # jobs, by SLURM's ids
-        batch.job_id = started[0].name.partition("_")[0] if started else _found(batch)
+        if started:
+            batch.job_id, batch.cluster = started[0].name.partition("_")[0], _cluster(batch, started[0])
+        else:
+            batch.job_id, batch.cluster = _found(batch) or (None, None)
         if batch.job_id is None:
             earlier = {run.run_id: [p for p in run.places if p.batch != batch.name] for run in book.runs.values()}
             _forget(sweep, book, batch, earlier)
 
 
-def _found(batch: Batch) -> str | None:
+def _found(batch: Batch) -> tuple[str, str | None] | None:
     try:
-        return slurm.find(batch.name)
+        return slurm.find(batch.name, _clusters(batch.settings))
     except ClusterError as error:
         said = f"{error}\nwhether {batch.name} was submitted is not known; the same command finds out"
         raise ClusterError(said) from error
+
+
+def _clusters(settings: Mapping[str, Any]) -> list[str | None]:
+    return slurm.clusters(settings["additional_parameters"].get("clusters"))
+
+
+def _cluster(batch: Batch, started: Path) -> str | None:
+    """The cluster that a job has said it is on, if it might have been on another one."""
+    return None if _clusters(batch.settings) == [None] else started.read_text(encoding="utf-8") or None
 
 
 def _forget(sweep: Path, book: Ledger, batch: Batch, places: dict[str, list[Place]]) -> None:
@@ -149,9 +184,18 @@ def _forget(sweep: Path, book: Ledger, batch: Batch, places: dict[str, list[Plac
     shutil.rmtree(ledger.batch_folder(sweep, batch.name), ignore_errors=True)
 
 
-def _request(entry: Entry, config: RunConfig, settings: LauncherConfig, fixed: Collection[str]) -> Request:
+def _request(entry: Entry, config: RunConfig, settings: LauncherConfig, fixed: Collection[str], cwd: str) -> Request:
     own = resources.of(config, settings, fixed) if isinstance(settings, SlurmConfig) else settings
-    return Request(entry, config, own)
+    return Request(entry, config, own, cwd)
+
+
+def cwd_of(sweep: Path, batch: Batch) -> str:
+    """The folder that a batch's relative paths are from; this one if that is gone, as after a move of all."""
+    try:
+        earlier = Path(json.loads((ledger.batch_folder(sweep, batch.name) / JOB).read_text(encoding="utf-8"))["cwd"])
+    except (OSError, ValueError, LookupError, TypeError):  # of an older version
+        return str(Path.cwd())
+    return str(earlier if earlier.is_dir() else Path.cwd())
 
 
 def _check_folders(runs: Mapping[str, grid.Run]) -> None:
@@ -166,7 +210,7 @@ def portions(requests: Sequence[Request]) -> list[list[list[Request]]]:
     """Batches of tasks of runs: those with the same settings together, as many as an array takes."""
     classes: dict[str, list[Request]] = {}
     for request in requests:
-        classes.setdefault(json.dumps(_plain(request.settings), sort_keys=True), []).append(request)
+        classes.setdefault(json.dumps([_plain(request.settings), request.cwd], sort_keys=True), []).append(request)
     found = []
     for group in classes.values():
         settings = group[0].settings
@@ -174,7 +218,7 @@ def portions(requests: Sequence[Request]) -> list[list[list[Request]]]:
         tasks = [group[start : start + pack] for start in range(0, len(group), pack)]
         size = len(tasks)
         if isinstance(settings, SlurmConfig) and size > 1:
-            size = settings.max_array_size or slurm.max_array_size()
+            size = settings.max_array_size or slurm.max_array_size(_clusters(_plain(settings)))
         found += [tasks[start : start + size] for start in range(0, len(tasks), size)]
     return found
 
@@ -190,34 +234,48 @@ def _describe(sweep: Path, batch: Batch, tasks: list[list[Request]]) -> None:
         "max_num_timeout": settings.max_num_timeout if isinstance(settings, SlurmConfig) else 0,
         "side_by_side": settings.side_by_side if isinstance(settings, SlurmConfig) else 1,
         "parallelism": settings.parallelism if isinstance(settings, LocalConfig) else None,
+        "processes": settings.nodes * settings.tasks_per_node if isinstance(settings, SlurmConfig) else 1,
+        "cwd": tasks[0][0].cwd,
         "code": None if settings.snapshot or snapshot.checkout() is None else snapshot.digest(),
     }
     try:
         (folder / CONFIGS).mkdir(parents=True)
         for task in tasks:
             for request in task:
-                entries = json.dumps(identity.to_dict(request.config), ensure_ascii=False)
+                entries = json.dumps(identity.to_dict(_placed(request)), ensure_ascii=False)
                 (folder / CONFIGS / f"{request.entry.run_id}.json").write_text(entries, encoding="utf-8")
         (folder / JOB).write_text(json.dumps(job), encoding="utf-8")
     except OSError as error:
         raise OutputError(f"cannot write to {folder}: {error.strerror}") from error
 
 
-def _start(sweep: Path, batch: Batch, settings: LauncherConfig, code: Path | None, *, arrays: int) -> None:
-    folder = ledger.batch_folder(sweep, batch.name)
+def _placed(request: Request) -> RunConfig:
+    """The config with the run's folder as an absolute path: the ledger's, which may have been moved."""
+    folder, config = Path(request.entry.folder), request.config
+    if config.output_dir is None and folder.name == f"{request.entry.slug}-{request.entry.run_id}":
+        return replace(config, output_root=str(folder.parent))
+    return replace(config, output_dir=str(folder))
+
+
+def _start(
+    sweep: Path, batch: Batch, tasks: list[list[Request]], code: Path | None, *, parallelism: int, after: Batch | None
+) -> None:
+    folder, settings = ledger.batch_folder(sweep, batch.name), tasks[0][0].settings
     if not isinstance(settings, SlurmConfig):
         environment = dict(os.environ)
         if code is not None:
             environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(code), environment.get("PYTHONPATH")]))
         pool.start(folder, environment)
         return
-    parallelism = max(1, settings.array_parallelism // arrays)
-    options = script.directives(settings, folder=folder, comment=batch.name, tasks=batch.tasks, parallelism=parallelism)
-    batch.log = str(Path(options["output"]).absolute())
+    chdir = Path(tasks[0][0].cwd)
+    options = script.options(settings, folder=folder, chdir=chdir, tasks=batch.tasks, parallelism=parallelism)
+    if after is not None:
+        options["dependency"] = ",".join(filter(None, [options.get("dependency"), f"afterany:{after.job_id}"]))
+    batch.log = script.log(options, folder)
     python = settings.python or shlex.quote(sys.executable)
-    path = folder / "job.sh"
+    path = folder / slurm.SCRIPT
     path.write_text(script.text(settings, options, python=python, code=code, folder=folder), encoding="utf-8")
-    batch.job_id = slurm.submit(path)
+    batch.job_id, batch.cluster = slurm.submit(path, script.words(options))
 
 
 def _plain(settings: LauncherConfig) -> dict[str, object]:

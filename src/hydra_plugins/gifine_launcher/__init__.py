@@ -44,20 +44,29 @@ class SweepLauncher(Launcher):
         """What is wrong with the launcher's keys, for these runs."""
         from gifine.sweep import submission
 
-        return submission.wrong(self.settings, [run.config for run in runs])
+        return submission.wrong(self.settings, [run.config for run in runs], self._fixed(), self._sweep())
 
     def submit(self, runs: Iterable[Run]) -> None:
         """Submit what is missing of these runs, whose configs are good."""
-        from gifine.assignment import parsed
         from gifine.sweep import submission
 
         assert self.config is not None
         configure_log(self.config.hydra.job_logging, self.config.hydra.verbose)  # as a run's: plain lines on stderr
+        submission.launch(runs, self.settings, sweep=self._sweep(), fixed=self._fixed())
+
+    def _fixed(self) -> set[str]:
+        """The launcher's keys that stand on the command line."""
+        from gifine.assignment import parsed
+
+        assert self.config is not None
         words = OmegaConf.to_container(self.config.hydra.overrides.hydra) or []  # unresolved: they may have ${…}
         given = [parsed(str(word)).key_or_group for word in words]
-        fixed = {key.removeprefix("hydra.launcher.") for key in given if key.startswith("hydra.launcher.")}
-        sweep = Path(str(self.config.hydra.sweep.dir)).expanduser().absolute()
-        submission.launch(runs, self.settings, sweep=sweep, fixed=fixed)
+        return {key.removeprefix("hydra.launcher.") for key in given if key.startswith("hydra.launcher.")}
+
+    def _sweep(self) -> Path:
+        """The sweep's folder."""
+        assert self.config is not None
+        return Path(str(self.config.hydra.sweep.dir)).expanduser().absolute()
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         from gifine.errors import ConfigError

@@ -22,6 +22,7 @@ class DistinctSweeper(BasicSweeper):
         """
         from gifine import grid  # Hydra imports every plugin at its start, and gifine.composition starts Hydra
         from gifine.assignment import parsed
+        from gifine.composition import check_chdir
         from gifine.errors import ConfigError
         from gifine.sweep import plan
 
@@ -31,6 +32,7 @@ class DistinctSweeper(BasicSweeper):
         config_dir = next((source.path for source in sources if source.provider == "command-line"), None)
         own = OmegaConf.to_container(self.config.hydra.overrides.hydra)
         assert isinstance(own, list)
+        check_chdir(self.config.hydra.job.chdir)
         launcher = self.launcher if isinstance(self.launcher, SweepLauncher) else None
         try:
             runs = grid.expand([*map(str, own), *arguments], config_dir)
