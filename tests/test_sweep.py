@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -16,6 +17,8 @@ from gifine import cli, identity, limits
 from gifine.errors import ArgumentError, RunError
 from gifine.sweep import __main__ as sweep
 from gifine.sweep import devices, ledger, snapshot
+from gifine.sweep.job import CONFIGS
+from gifine.sweep.ledger import Batch, Entry, Ledger, Place
 from sweeps import attempts, command, pause, status, submit, wait_for
 
 pytestmark = pytest.mark.integration
@@ -54,20 +57,38 @@ def test_two_who_start_the_same_sweep_at_once_do_nothing_twice(tmp_path):
 
 
 def test_a_failed_run_hurts_nobody_and_is_retried_on_request_only(tmp_path, capsys):
-    folder, rows = tmp_path / "sweep", tmp_path / "rows.csv"
-    rows.write_text("sentence,label\n" + "it sleeps,acceptable\n" * 40 + "broken,nothing\n")
-    own = [f"task.files.{split}={rows}" for split in ("train", "validation")]
-    words = [*own, "task.inputs=[sentence]", "task.labels=[unacceptable,acceptable]", "seed=1,2"]
+    folder, words, obstacle = tmp_path / "sweep", ["seed=1,2"], tmp_path / "cache"
+    obstacle.write_text("where data.cache_dir is to be")
     error = submit(folder, *words, code=1)
     assert "2 of 2 runs have not finished (2 failed)" in error
     assert set(status(folder, capsys).values()) == {"failed"}
     assert "2 failed, 0 to submit\nfailed runs are left alone" in submit(folder, *words, code=1)
-    rows.write_text(rows.read_text().replace("broken,nothing\n", ""))
+    obstacle.unlink()
     run_id = next(iter(ledger.read(folder).runs))
     assert sweep.main(["retry", str(folder), run_id]) == 0
-    wait_for(lambda: sorted(status(folder, capsys).values()) == ["degenerate", "failed"], "the retried run")
+    ended = {"done", "degenerate"}
+    wait_for(lambda: sum(state in ended for state in status(folder, capsys).values()) == 1, "the retried run")
+    assert "failed" in status(folder, capsys).values()
     submit(folder, *words, "hydra.launcher.retry_failed=true")
     assert attempts(folder) == [2, 2]
+
+
+def test_a_run_whose_files_have_changed_is_another_one_to_retry(tmp_path, capsys):
+    rows = tmp_path / "rows.csv"
+    rows.write_text("sentence,label\nbroken,nothing\n")
+    own = [f"task.files.{split}={rows}" for split in ("train", "validation")]
+    config = cli.config_from(cli.compose(["task=cola", *own, f"output_root={tmp_path}"]))
+    entry = Entry(identity.run_id(config), identity.slug(config), str(identity.directory(config)))
+    entry.places = [Place("batch", 0)]
+    batch = Batch("batch", "local", {}, 1, ledger.now(), host=platform.node())
+    configs = ledger.batch_folder(tmp_path, "batch") / CONFIGS
+    configs.mkdir(parents=True)
+    (configs / f"{entry.run_id}.json").write_text(json.dumps(identity.to_dict(config)))
+    ledger.write(tmp_path, Ledger({entry.run_id: entry}, {"batch": batch}))
+    rows.write_text("sentence,label\nmended,1\n")
+    assert sweep.main(["retry", str(tmp_path), entry.run_id]) == ArgumentError.code
+    said = f"error: {entry.slug}: another run now, by what its files hold; the sweep's command submits it\n"
+    assert capsys.readouterr().err == said
 
 
 @pytest.mark.long

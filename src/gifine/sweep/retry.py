@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 from pathlib import Path
 
 from omegaconf import OmegaConf
@@ -16,6 +17,8 @@ from gifine.sweep.job import CONFIGS
 from gifine.sweep.ledger import Batch, Entry
 from gifine.sweep.states import FINISHED, State
 from gifine.sweep.submission import Request
+
+log = logging.getLogger(__name__)
 
 _CHOICES = [state.value.replace(" ", "-") for state in State if state not in FINISHED | states.ACTIVE]
 
@@ -43,8 +46,16 @@ def run(args: argparse.Namespace) -> ExitCode:
         runs = [each for each in runs if each.state not in FINISHED | states.ACTIVE]
         runs = [each for each in runs if not wanted or each.state in wanted]
         placed = [(each.entry, place[0]) for each in runs for place in [book.latest(each.entry)] if place is not None]
-        submission.submit(sweep, book, [_request(sweep, entry, batch) for entry, batch in placed])
-    print(f"{len(placed)} submitted again")
+        requests = [_request(sweep, entry, batch) for entry, batch in placed]
+        same = [each for each in requests if identity.run_id(each.config) == each.entry.run_id]
+        others = [each.entry.slug for each in requests if each not in same]
+        said = f"{', '.join(others)}: another run now, by what its files hold; the sweep's command submits it"
+        if others and not same:
+            raise ArgumentError(said)
+        if others:
+            log.warning("%s", said)
+        submission.submit(sweep, book, same)
+    print(f"{len(same)} submitted again")
     return ExitCode.DONE
 
 
