@@ -22,14 +22,17 @@ from gifine.conf_dir import conf_dir
 from gifine.errors import ConfigError, ExitCode, UserError, tell
 from gifine.explanation import explain
 from gifine.grid import check_config_dir, configs
+from gifine.spelling import check_spelling
 
 __all__ = ["compose", "conf_dir", "config_from", "configs", "main"]
 
 
 def main() -> int:
     """Run the command line and return its exit code (`errors.ExitCode`)."""
-    args = get_args_parser().parse_args()
-    sys.argv[1:] = [opened(word) for word in sys.argv[1:]]
+    args = get_args_parser().parse_intermixed_args()
+    # Hydra's own parsing takes no overrides behind an option that follows others.
+    options = [word for word in sys.argv[1:] if word not in args.overrides]
+    sys.argv[1:] = [*options, *map(opened, args.overrides)]
     wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     codes: list[ExitCode] = []
 
@@ -41,6 +44,7 @@ def main() -> int:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises; else it prints at length and exits with 1
     try:
         check_config_dir(args.config_dir)
+        check_spelling(args.overrides)
         run()
     except UserError as error:
         if wants_traceback:

@@ -21,10 +21,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from gifine import checks, identity, recipes
 from gifine.assignment import assignment, parsed
-from gifine.composition import compose, one_line, opened, typed
+from gifine.composition import compose, one_line, opened, spelled_out, typed
 from gifine.config import RunConfig
 from gifine.errors import ConfigError
 from gifine.explanation import explain
+from gifine.spelling import check_spelling
 
 Shape = tuple[str, ...]
 
@@ -48,8 +49,10 @@ def expand(overrides: list[str], config_dir: str | None = None) -> list[Run]:
         ConfigError: with every problem of any of them.
     """
     check_config_dir(config_dir)
+    check_spelling(overrides)
     words = _with_params(overrides, config_dir)
     try:
+        words = [spelled_out(word, config_dir) for word in words]
         runs = _split(words)
         return [Run(words, config) for words, config in zip(runs, configs(runs, config_dir), strict=True)]
     except (ConfigError, HydraException) as error:
