@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -156,7 +157,7 @@ def test_what_is_derived_fits(monkeypatch, tmp_path):
     """wandb's library takes names that its server refuses."""
     words = [*TINY_DEMO, "tracking=wandb", "tracking.mode=offline", f"output_root={tmp_path / ('r' * 200)}"]
     config = cli.config_from(cli.compose([*words, f"model.name={'m' * 100}", f"model.title={'n' * 200}"]))
-    given = {}
+    given: dict[str, Any] = {}
 
     class _StartedError(Exception):
         pass

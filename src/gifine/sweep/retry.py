@@ -7,9 +7,10 @@ import json
 from pathlib import Path
 
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from gifine import identity
-from gifine.errors import ArgumentError, ExitCode
+from gifine.errors import ArgumentError, ExitCode, RunError, first_line
 from gifine.sweep import ledger, listing, states, submission
 from gifine.sweep.config import LAUNCHERS, LauncherConfig
 from gifine.sweep.job import CONFIGS
@@ -17,7 +18,8 @@ from gifine.sweep.ledger import Batch, Entry
 from gifine.sweep.states import FINISHED, State
 from gifine.sweep.submission import Request
 
-_CHOICES = [state.value.replace(" ", "-") for state in State if state not in FINISHED | states.ACTIVE]
+_NOT_OURS = FINISHED | states.ACTIVE | {State.NOT_SUBMITTED, State.UNKNOWN}
+_CHOICES = [state.value.replace(" ", "-") for state in State if state not in _NOT_OURS]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,10 +39,13 @@ def run(args: argparse.Namespace) -> ExitCode:
         book = ledger.read(sweep)
         submission.recover(sweep, book)
         runs = listing.chosen(states.of(sweep, book), args.runs)
-        busy = [each for each in runs if args.runs and each.state in FINISHED | states.ACTIVE]
+        busy = [each for each in runs if args.runs and each.state in _NOT_OURS]
         if busy:
-            raise ArgumentError(f"{busy[0].entry.slug} is {busy[0].state}: there is nothing to retry")
-        runs = [each for each in runs if each.state not in FINISHED | states.ACTIVE]
+            what = f"{busy[0].entry.slug} is {busy[0].state}"
+            if busy[0].state is State.NOT_SUBMITTED:
+                raise ArgumentError(f"{what}: the sweep's command submits it")
+            raise ArgumentError(f"{what}: there is nothing to retry")
+        runs = [each for each in runs if each.state not in _NOT_OURS]
         runs = [each for each in runs if not wanted or each.state in wanted]
         placed = [(each.entry, place[0]) for each in runs for place in [book.latest(each.entry)] if place is not None]
         submission.submit(sweep, book, [_request(sweep, entry, batch) for entry, batch in placed])
@@ -49,7 +54,35 @@ def run(args: argparse.Namespace) -> ExitCode:
 
 
 def _request(sweep: Path, entry: Entry, batch: Batch) -> Request:
+    """What was submitted, again.
+
+    Raises:
+        RunError: if that cannot be read any more, or is another run for this code.
+    """
     path = ledger.batch_folder(sweep, batch.name) / CONFIGS / f"{entry.run_id}.json"
+    try:
+        request = _read(path, entry, batch)
+    except (
+        OSError,
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        AssertionError,
+        OmegaConfBaseException,
+    ) as error:
+        said = f"{path}: cannot be read, or is of another version ({first_line(error)})"
+        raise RunError(f"{said}; the sweep's command submits the run, with hydra.launcher.retry_failed=true") from error
+    run_id = identity.run_id(request.config)
+    if run_id != entry.run_id:
+        raise RunError(
+            f"{path}: is the run {run_id} for this code; "
+            "the sweep's command submits the run, with hydra.launcher.retry_failed=true"
+        )
+    return request
+
+
+def _read(path: Path, entry: Entry, batch: Batch) -> Request:
     merged = OmegaConf.merge(OmegaConf.structured(LAUNCHERS[batch.launcher]), OmegaConf.create(batch.settings))
     settings = OmegaConf.to_object(merged)
     assert isinstance(settings, LauncherConfig)

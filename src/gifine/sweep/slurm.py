@@ -39,14 +39,20 @@ def submit(script: Path) -> str:
     return _call("sbatch", "--parsable", str(script)).strip().split(";")[0]
 
 
-def states(jobs: Iterable[str]) -> dict[str, str]:
+def is_here() -> bool:
+    """Whether this machine knows SLURM at all; a sweep's folder may be a copy."""
+    return shutil.which("squeue") is not None
+
+
+def states(jobs: Iterable[str], *, needs_sacct: bool = False) -> dict[str, str]:
     """The state of each of these jobs (`123`, `123_4`), as SLURM names it; those that SLURM does not know are left out.
 
     squeue is up to date and knows jobs for some minutes after their end; sacct, where there is accounting, knows them
     for years, but some seconds late.
 
     Raises:
-        ClusterError: if squeue does not answer: that says nothing about the jobs.
+        ClusterError: if squeue does not answer: that says nothing about the jobs. With `needs_sacct` also if sacct does
+            not, on a cluster with accounting.
     """
     wanted = set(jobs)
     found: dict[str, str] = {}
@@ -60,13 +66,26 @@ def states(jobs: Iterable[str]) -> dict[str, str]:
         words = ["--allocations", "--noheader", "--parsable2", "--format=JobID,State", f"--jobs={','.join(ids)}"]
         try:
             answer = _call("sacct", *words)
-        except ClusterError:  # a cluster without accounting
-            break
+        except ClusterError as error:
+            if needs_sacct and not any(word in str(error) for word in ("is disabled", "not on the PATH")):
+                raise
+            break  # these jobs have ended, and how they did is not known
         for line in answer.splitlines():
             job, state = line.split("|")
             for each in _tasks(job):
                 found.setdefault(each, state.split()[0])  # "CANCELLED by 1000"
     return {job: found[job] for job in wanted if job in found}
+
+
+def reasons(jobs: Iterable[str]) -> dict[str, str]:
+    """Why jobs wait, in SLURM's words: Priority, Resources, QOSMaxJobsPerUserLimit; those that do not are left out."""
+    wanted, found = set(jobs), {}
+    for ids in _portions({job.partition("_")[0] for job in wanted}):
+        words = ["--noheader", "--array", "--states=PENDING", "--format=%F|%K|%r", f"--jobs={','.join(ids)}"]
+        for line in _call("squeue", *words, unless="Invalid job id").splitlines():
+            job, task, reason = line.strip().split("|", 2)
+            found[job if task == "N/A" else f"{job}_{task}"] = reason
+    return {job: found[job] for job in wanted if found.get(job) not in (None, "", "None")}
 
 
 def find(comment: str) -> str | None:
@@ -121,7 +140,7 @@ def _call(*words: str, unless: str | None = None) -> str:
         reason = " ".join(done.stderr.split()) or f"exit code {done.returncode}"
         if unless is not None and unless in reason:
             return ""
-        is_busy = "temporarily" in reason or "Socket timed out" in reason
+        is_busy = any(word in reason for word in ("temporarily", "Socket timed out", "Unable to contact"))
         if not is_busy or patience is None or words[0] == "sbatch":  # which may have succeeded
             break
         time.sleep(patience)

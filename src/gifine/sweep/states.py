@@ -6,17 +6,21 @@ A record alone is not enough: it says `running` of a run whose process was kille
 from __future__ import annotations
 
 import json
+import logging
 import platform
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
 from gifine import records
-from gifine.errors import OutputError
+from gifine.errors import ClusterError, OutputError
 from gifine.records import Record, Status
 from gifine.sweep import ledger, pool, slurm
 from gifine.sweep.job import OUTCOMES
 from gifine.sweep.ledger import Batch, Entry, Ledger
+
+log = logging.getLogger(__name__)
 
 
 class State(StrEnum):
@@ -32,6 +36,8 @@ class State(StrEnum):
     KILLED = "killed"  # by a signal that SLURM has not sent
     CANCELLED = "cancelled"
     LOST = "lost"  # its job is gone, and nothing says why
+    NOT_SUBMITTED = "not submitted"  # SLURM has refused it, or the command was ended before
+    UNKNOWN = "unknown"  # unfinished by its record, and there is no SLURM to ask
 
 
 FINISHED = frozenset({State.DONE, State.DEGENERATE, State.DIVERGED})
@@ -43,7 +49,9 @@ _BY_RECORD = {
     Status.FAILED: State.FAILED,
     Status.INTERRUPTED: State.INTERRUPTED,
 }
+NO_ANSWER = "NO_ANSWER"  # instead of a word of SLURM's
 _BY_JOB = {
+    NO_ANSWER: State.UNKNOWN,
     "OUT_OF_MEMORY": State.OUT_OF_MEMORY,
     "TIMEOUT": State.TIMED_OUT,
     "DEADLINE": State.TIMED_OUT,
@@ -64,20 +72,38 @@ class Run:
     reason: str | None = None  # what went wrong, in one line
 
 
-def of(sweep: Path, book: Ledger) -> list[Run]:
+def of(sweep: Path, book: Ledger, *, needs_slurm: bool = True, needs_sacct: bool = False) -> list[Run]:
     """All runs of the ledger.
 
     Raises:
-        ClusterError: if SLURM does not answer.
+        ClusterError: if `needs_slurm` and SLURM does not answer, or `needs_sacct` and accounting does not.
     """
-    jobs = job_states(sweep, book)
-    return [_run(sweep, book, entry, jobs) for entry in book.runs.values()]
+    read = {run_id: _read(entry) for run_id, entry in book.runs.items()}
+    open_ = [entry for run_id, entry in book.runs.items() if not _is_concluded(entry, read[run_id][0])]
+    jobs = job_states(sweep, book, open_, needs_slurm=needs_slurm, needs_sacct=needs_sacct)
+    return [_run(sweep, book, entry, jobs, *read[run_id]) for run_id, entry in book.runs.items()]
 
 
-def job_states(sweep: Path, book: Ledger) -> dict[tuple[str, int], str]:
+def _read(entry: Entry) -> tuple[Record | None, str | None]:
+    """The run's record, or what is wrong with it: one of many must not hide the others."""
+    try:
+        return records.read(Path(entry.folder)), None
+    except OutputError as error:
+        return None, str(error)
+
+
+def _is_concluded(entry: Entry, record: Record | None) -> bool:
+    """Whether the record of the latest submission says all: nothing more can happen to the run."""
+    is_current = bool(entry.places) and ledger.mark(record) != entry.places[-1].seen
+    return record is not None and record.status in records.FINISHED and is_current
+
+
+def job_states(
+    sweep: Path, book: Ledger, entries: Iterable[Entry], *, needs_slurm: bool = True, needs_sacct: bool = False
+) -> dict[tuple[str, int], str]:
     """The state in SLURM's words by batch and task, where the scheduler knows it; of latest submissions only."""
     wanted: dict[str, tuple[Batch, set[int]]] = {}
-    for entry in book.runs.values():
+    for entry in entries:
         place = book.latest(entry)
         if place is not None:
             wanted.setdefault(place[0].name, (place[0], set()))[1].add(place[1])
@@ -94,22 +120,40 @@ def job_states(sweep: Path, book: Ledger) -> dict[tuple[str, int], str]:
             if job is not None:
                 in_slurm[job] = (batch.name, task)
     if in_slurm:
-        found |= {in_slurm[job]: state for job, state in slurm.states(in_slurm).items()}
+        found |= {in_slurm[job]: state for job, state in _ask(in_slurm, needs_slurm, needs_sacct).items()}
     return found
 
 
-def _run(sweep: Path, book: Ledger, entry: Entry, jobs: dict[tuple[str, int], str]) -> Run:
-    reason = None
+def _ask(jobs: Collection[str], needs_slurm: bool, needs_sacct: bool) -> dict[str, str]:
     try:
-        record = records.read(Path(entry.folder))
-    except OutputError as error:  # not ours: one of many must not hide the others
-        record, reason = None, str(error)
+        if not needs_slurm and not slurm.is_here():
+            raise ClusterError("there is no SLURM on this machine")
+        return slurm.states(jobs, needs_sacct=needs_sacct)
+    except ClusterError as error:
+        if needs_slurm:
+            raise
+        log.warning("%s: of unfinished runs no more is known than their records say", error)
+        return dict.fromkeys(jobs, NO_ANSWER)
+
+
+def _run(
+    sweep: Path,
+    book: Ledger,
+    entry: Entry,
+    jobs: dict[tuple[str, int], str],
+    record: Record | None,
+    reason: str | None,
+) -> Run:
     place = book.latest(entry)
     if place is None:
-        state = _BY_RECORD.get(record.status, State.LOST) if record else State.LOST
+        state = _BY_RECORD.get(record.status, State.NOT_SUBMITTED) if record else State.NOT_SUBMITTED
+        if state is State.NOT_SUBMITTED:
+            reason = reason or "the sweep's command submits it"
         return Run(entry, state, record, reason=reason or _reason(record))
     batch, task = place
     job = jobs.get((batch.name, task))
+    if job is None and entry.places[-1].cancelled:
+        job = "CANCELLED"
     current = record if ledger.mark(record) != entry.places[-1].seen else None
     if job in slurm.ACTIVE:
         is_alone = batch.settings.get("pack", 1) == 1
@@ -118,6 +162,8 @@ def _run(sweep: Path, book: Ledger, entry: Entry, jobs: dict[tuple[str, int], st
         state = _without_job(record, current, job, _outcome(sweep, batch, entry))
     if state is State.KILLED:
         reason = "its process was killed from outside: by a person, or for want of memory"
+    elif state is State.UNKNOWN:
+        reason = reason or "SLURM gives no answer here"
     return Run(entry, state, record, batch.job(task), reason or _reason(current))
 
 
@@ -142,7 +188,7 @@ def _without_job(record: Record | None, current: Record | None, job: str | None,
         return by_job if by_job in (State.TIMED_OUT, State.CANCELLED) else State.INTERRUPTED
     if current is not None and current.status is Status.FAILED:
         return State.FAILED
-    if by_job in (State.FAILED, State.LOST) and outcome is not None:
+    if by_job in (State.FAILED, State.LOST, State.UNKNOWN) and outcome is not None:
         return State.KILLED if outcome > 128 else State.INTERRUPTED if outcome == 75 else State.FAILED
     if by_job is State.FAILED and current is not None:
         return State.KILLED  # the record says that it is running, its process has not said a word
@@ -154,7 +200,7 @@ def _outcome(sweep: Path, batch: Batch, entry: Entry) -> int | None:
     path = ledger.batch_folder(sweep, batch.name) / OUTCOMES / f"{entry.run_id}.json"
     try:
         return int(json.loads(path.read_text(encoding="utf-8"))["code"])
-    except FileNotFoundError:
+    except (OSError, ValueError, TypeError, LookupError):  # none yet, or damaged
         return None
 
 

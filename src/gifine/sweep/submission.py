@@ -95,6 +95,7 @@ def submit(sweep: Path, book: Ledger, requests: Sequence[Request]) -> None:
         return
     code = snapshot.take(sweep / ledger.FOLDER) if requests[0].settings.snapshot else snapshot.checkout()
     batches = portions(requests)
+    left = len(requests)
     for portion in batches:
         settings = portion[0][0].settings
         batch = Batch(
@@ -115,12 +116,14 @@ def submit(sweep: Path, book: Ledger, requests: Sequence[Request]) -> None:
         ledger.write(sweep, book)  # before: whoever comes after a crash knows what to look for
         try:
             _start(sweep, batch, settings, code, arrays=len(batches))
-        except ClusterError:
+        except ClusterError as error:
             batch.job_id = _found(batch)
             if batch.job_id is None:
                 _forget(sweep, book, batch, earlier)
-                raise
+                said = f"{len(requests) - left} of {len(requests)} runs are submitted, {left} are not"
+                raise ClusterError(f"{error}\n{said}; the same command goes on with those") from error
         ledger.write(sweep, book)
+        left -= sum(map(len, portion))
 
 
 def recover(sweep: Path, book: Ledger) -> None:
