@@ -127,8 +127,17 @@ def test_what_was_cancelled_before_it_started_is_cancelled(slurm, folder, capsys
     assert status(folder, capsys) == {"a": "done", "b": "queued"}
     assert sweep.main(["cancel", str(folder)]) == ExitCode.DONE
     assert (slurm.folder / "scancel.calls").read_text() == "7_1\n"
-    slurm.answers("squeue")  # and sacct does not know such tasks
-    assert status(folder, capsys) == {"a": "done", "b": "cancelled"}
+    slurm.answers("squeue")
+    for array in ([], ["7_[0-1%2]|PENDING"], ["7_[0-1%2]|CANCELLED by 0"]):  # what sacct says of such tasks, in turn
+        slurm.answers("sacct", *array)
+        assert status(folder, capsys) == {"a": "done", "b": "cancelled"}
+
+
+def test_a_waiting_task_that_only_accounting_knows_is_not_waited_for(slurm, folder):
+    """As after `scancel 7_1`: sacct shows the array as it was submitted for as long as another task waits."""
+    slurm.answers("sacct", "7_[0-1%2]|PENDING")
+    with pytest.raises(UnfinishedError, match="1 lost"):
+        waiting.follow(folder, {"a" * 12, "b" * 12}, is_wanted=True)
 
 
 def test_queued_runs_say_why_they_wait(slurm, folder, capsys):

@@ -72,6 +72,8 @@ def states(jobs: Iterable[str], *, needs_sacct: bool = False) -> dict[str, str]:
             break  # these jobs have ended, and how they did is not known
         for line in answer.splitlines():
             job, state = line.split("|")
+            if "[" in job and state.split()[0] in ACTIVE:
+                continue  # an array's waiting tasks as it was submitted with; squeue knows which of them still wait
             for each in _tasks(job):
                 found.setdefault(each, state.split()[0])  # "CANCELLED by 1000"
     return {job: found[job] for job in wanted if job in found}

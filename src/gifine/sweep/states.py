@@ -152,7 +152,7 @@ def _run(
         return Run(entry, state, record, reason=reason or _reason(record))
     batch, task = place
     job = jobs.get((batch.name, task))
-    if job is None and entry.places[-1].cancelled:
+    if entry.places[-1].cancelled and (job is None or job in slurm.WAITING):
         job = "CANCELLED"
     current = record if ledger.mark(record) != entry.places[-1].seen else None
     if job in slurm.ACTIVE:
