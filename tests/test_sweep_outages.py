@@ -131,6 +131,8 @@ def test_what_was_cancelled_before_it_started_is_cancelled(slurm, folder, capsys
     for array in ([], ["7_[0-1%2]|PENDING"], ["7_[0-1%2]|CANCELLED by 0"]):  # what sacct says of such tasks, in turn
         slurm.answers("sacct", *array)
         assert status(folder, capsys) == {"a": "done", "b": "cancelled"}
+    slurm.fails("squeue", *["squeue: error: Invalid authentication credential"] * 9)
+    assert status(folder, capsys) == {"a": "done", "b": "cancelled"}
 
 
 def test_a_waiting_task_that_only_accounting_knows_is_not_waited_for(slurm, folder):

@@ -152,7 +152,7 @@ def _run(
         return Run(entry, state, record, reason=reason or _reason(record))
     batch, task = place
     job = jobs.get((batch.name, task))
-    if entry.places[-1].cancelled and (job is None or job in slurm.WAITING):
+    if entry.places[-1].cancelled and (job in (None, NO_ANSWER) or job in slurm.WAITING):
         job = "CANCELLED"
     current = record if ledger.mark(record) != entry.places[-1].seen else None
     if job in slurm.ACTIVE:
