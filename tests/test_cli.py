@@ -149,6 +149,20 @@ def test_config_overrides_take_any_key_in_both_spellings(started, command):
         (["task.splits.train=${task.hub}"], "error: "),
         (["task.splits.train.columns=${seed}"], "error: "),
         (["model.sizes=${seed}"], "Cannot assign int to Dict[str, SizeConfig]"),
+        (["tracking=wandb", "tracking.project=a/b"], "tracking.project=a/b: has /, and wandb takes none of"),
+        (["tracking=wandb", "tracking.entity=a:b"], "tracking.entity=a:b: has :, and wandb takes none of"),
+        (["tracking=wandb", f"tracking.group={'g' * 129}"], "has 129 characters, wandb takes at most 128"),
+        (["tracking=wandb", "tracking.project=' '"], "tracking.project: is empty"),
+        (
+            ["tracking=wandb", f"tracking.tags=['',{'t' * 65}]"],
+            "tracking.tags: '' has 0 characters, wandb takes 1 to 64",
+        ),
+        (
+            ["output_root=a=b"],
+            """output_root=a=b: not of the form KEY=VALUE or GROUP=NAME; quote it: "output_root='a=b'\"""",
+        ),
+        (["hydra.launcher=slurm"], "which are chosen with a slash: hydra/launcher=slurm"),
+        (["gi=glob(*)"], "gi=glob(*): several values need --multirun"),
         (["prefetch=/no/such"], "prefetch=/no/such: no such folder; python -m gifine.prefetch makes and fills it"),
         (["--config-dir", "/no/such"], "--config-dir /no/such: no such folder"),
         (["--multirun", "gi.level=0,30"], "gi.level=30: a fraction"),
@@ -209,6 +223,27 @@ def test_words_on_the_command_line_are_text(command, started):
     """Hydra's grammar has no truth values but true and false."""
     assert command("task.labels=[no,yes]")[0] == ExitCode.DONE
     assert started[0].task.labels == ["no", "yes"]
+
+
+def test_what_wandb_would_refuse_is_fine_without_it(started, command):
+    assert command("tracking.project=a/b")[0] == ExitCode.DONE
+    assert command("tracking=wandb", f"tracking.tags=[{'t' * 64}]", f"tracking.group={'g' * 128}")[0] == ExitCode.DONE
+
+
+def test_wandbs_own_variables_hold_where_no_key_is_given(monkeypatch):
+    for name, value in {"MODE": "offline", "PROJECT": "p", "ENTITY": "e", "RUN_GROUP": "g"}.items():
+        monkeypatch.setenv(f"WANDB_{name}", value)
+    tracking = composed("tracking=wandb").tracking
+    assert (tracking.mode.value, tracking.project, tracking.entity, tracking.group) == ("offline", "p", "e", "g")
+    tracking = composed("tracking=wandb", "tracking.mode=online", "tracking.project=own").tracking
+    assert (tracking.mode.value, tracking.project) == ("online", "own")
+    monkeypatch.setenv("WANDB_MODE", "off")
+    with pytest.raises(ConfigError, match=r"Invalid value 'off', expected one of \[online, offline, disabled\]"):
+        composed("tracking=wandb")
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    monkeypatch.setenv("WANDB_PROJECT", "a?b")
+    with pytest.raises(ConfigError, match=r"tracking\.project=a\?b: has \?"):
+        composed("tracking=wandb")
 
 
 def test_all_problems_are_reported_at_once(command):

@@ -245,3 +245,23 @@ def test_each_result_is_made_once(tmp_path):
     assert done.stderr.startswith("3 runs (4 cells, 1 of which ask for what another one does): 0 finished, 3 to do.")
     assert done.stdout.count("record: ") == 3
     assert "already" not in done.stderr, "a run that coincides is not started"
+
+
+def test_patterns_stand_for_the_names_of_a_group():
+    assert [run.overrides for run in grid.expand(["model=glob(bert*)", "seed=1,2"])] == [
+        [f"model={model}", f"seed={seed}"] for model in ("bert", "bert-large") for seed in (1, 2)
+    ]
+    assert grid.expand(["gi=glob(q*)"])[0].config.gi.side is GateSide.query
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("gi=glob(x*)", "fits none of both, key, none, query"),
+        ("gi.side=glob(*)", "glob stands for names of a config group, and gi.side is none; give the values"),
+    ],
+)
+def test_patterns_that_stand_for_nothing(word, said):
+    with pytest.raises(ConfigError) as error:
+        grid.expand([word])
+    assert error.value.problems == (f"{word}: {said}",)

@@ -82,3 +82,21 @@ def test_write_that_fails_leaves_the_old_record(tmp_path, monkeypatch):
     assert kept is not None
     assert kept.run_id == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["record.json"]
+
+
+def test_links_are_followed_and_each_run_is_found_once(tmp_path):
+    """Runs that were moved to a larger disk, with links where they were."""
+    disk, root = tmp_path / "disk", tmp_path / "runs"
+    for name in ("a", "b"):
+        (disk / name).mkdir(parents=True)
+        (disk / name / records.RECORD).write_text("{}")
+    root.mkdir()
+    (root / "a").symlink_to(disk / "a")
+    (root / "again").symlink_to(disk / "a")
+    (root / "nested").mkdir()
+    (root / "nested" / "all").symlink_to(disk)
+    (disk / "up").symlink_to(tmp_path)
+    (root / "gone").symlink_to(tmp_path / "nowhere")
+    (root / "itself").symlink_to(root / "itself")
+    assert sorted(records.below(root)) == [disk / "a", disk / "b"]
+    assert list(records.below(root / "a")) == [disk / "a"]

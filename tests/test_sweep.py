@@ -87,7 +87,7 @@ def test_a_run_whose_files_have_changed_is_another_one_to_retry(tmp_path, capsys
     ledger.write(tmp_path, Ledger({entry.run_id: entry}, {"batch": batch}))
     rows.write_text("sentence,label\nmended,1\n")
     assert sweep.main(["retry", str(tmp_path), entry.run_id]) == ArgumentError.code
-    said = f"error: {entry.slug}: another run now, by what its files hold; the sweep's command submits it\n"
+    said = f"error: {entry.slug}: another run now, by its files or this version; the sweep's command submits it\n"
     assert capsys.readouterr().err == said
 
 

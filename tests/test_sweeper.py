@@ -76,3 +76,32 @@ def test_a_grid_that_is_meant_to_be_swept_is_not_one_run(sweep, monkeypatch, cap
     assert capsys.readouterr().err == said
     monkeypatch.setattr(sys, "argv", ["gifine", "experiment=seed_sbatch", "task=rte"])
     assert cli.main() == ExitCode.DONE
+
+
+def test_options_may_stand_between_overrides(sweep, monkeypatch, capsys, tmp_path):
+    assert sweep("gi=none", "--multirun", "seed=1,2")[1] == [("none", 0.3, 1), ("none", 0.3, 2)]
+    monkeypatch.setattr(sys, "argv", ["gifine", "seed=1", "--config-dir", str(tmp_path), "-m", "gi=key,query"])
+    assert cli.main() == ExitCode.DONE
+    assert "2 runs: " in capsys.readouterr().err
+
+
+def test_names_by_pattern(sweep, tmp_path):
+    assert {side for side, _, _ in sweep("gi=glob(*,exclude=none)")[1]} == {"both", "key", "query"}
+    (tmp_path / "own" / "gi").mkdir(parents=True)
+    (tmp_path / "own" / "gi" / "kind.yaml").write_text("defaults: [key]\nlevel: 0.7\n")
+    assert sweep("--config-dir", str(tmp_path / "own"), "gi=glob(k*)")[1] == [("key", 0.3, 42), ("key", 0.7, 42)]
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("hydra.launcher=slurm", "hydra.launcher is a group of configs, which are chosen with a slash"),
+        ("+hydra.launcher.retry_faild=true", "no such key (did you mean 'retry_failed'?); valid: wait, "),
+        ("hydra.launcher.parallelism=1,2", "Hydra's own keys have one value in a sweep; give one"),
+    ],
+)
+def test_what_is_wrong_about_the_launcher(sweep, word, said):
+    code, started, err = sweep("hydra/launcher=local", word)
+    assert (code, started) == (ExitCode.BAD_INPUT, [])
+    assert err.startswith(f"error: {word.lstrip('+').partition('=')[0]}")
+    assert said in err

@@ -10,13 +10,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
 from conftest import TINY_DEMO, WANDB
 from gifine import callbacks, cli, identity, tracking
-from gifine.records import Status
+from gifine.records import Record, Status
 
 wandb = pytest.importorskip("wandb", reason="needs the extra `wandb`")
 
@@ -139,6 +140,36 @@ def test_a_server_that_never_answers_does_not_hold_a_run_up(train, monkeypatch, 
     assert result.record.status in (Status.DONE, Status.DEGENERATE)
     assert "tracking: not taken by" in caplog.text
     assert history(inspect(result.folder))
+
+
+@pytest.mark.parametrize("variable", ["WANDB_MODE=disabled", "WANDB_DISABLED=true"])
+def test_disabled_sends_and_writes_nothing_and_says_so(monkeypatch, tmp_path, caplog, variable):
+    monkeypatch.setenv(*variable.split("="))
+    config = cli.config_from(cli.compose([*TINY_DEMO, "tracking=wandb"]))
+    with caplog.at_level("INFO"), tracking.tracked(config, tmp_path, Record("a" * 12, "run", {}), writes=True) as log:
+        log({"step": 1})
+    assert caplog.text.count("tracking: disabled (tracking.mode, WANDB_MODE or WANDB_DISABLED)") == 1
+    assert list(tmp_path.iterdir()) == []
+    assert services() == []
+
+
+def test_what_is_derived_fits(monkeypatch, tmp_path):
+    """wandb's library takes names that its server refuses."""
+    words = [*TINY_DEMO, "tracking=wandb", "tracking.mode=offline", f"output_root={tmp_path / ('r' * 200)}"]
+    config = cli.config_from(cli.compose([*words, f"model.name={'m' * 100}", f"model.title={'n' * 200}"]))
+    given: dict[str, Any] = {}
+
+    class _StartedError(Exception):
+        pass
+
+    def init(**values: object) -> None:
+        given.update(values)
+        raise _StartedError
+
+    monkeypatch.setattr(wandb, "init", init)
+    with pytest.raises(_StartedError):
+        tracking.conclude(config, tmp_path, Record("a" * 12, "run", {}))
+    assert (len(given["name"]), len(given["group"]), len(given["tags"][1])) == (128, 128, 64)
 
 
 def test_a_failed_run_says_so_there(train, monkeypatch, tmp_path):

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from gifine import prefetched
+from gifine import prefetched, wandb_server
 from gifine.checkpoints import locate, saved_model, weight_files
 from gifine.config import (
     BALANCED,
@@ -21,6 +21,7 @@ from gifine.config import (
     ModelConfig,
     RunConfig,
     TaskConfig,
+    Tracker,
     TrainConfig,
     families,
 )
@@ -62,6 +63,8 @@ def check(config: RunConfig) -> None:
     ]
     if config.tracking.gate_steps is not None and config.tracking.gate_steps < 1:
         problems.append(f"tracking.gate_steps={config.tracking.gate_steps}: at least 1, or null for no statistics")
+    if config.tracking.name is Tracker.wandb:
+        problems += wandb_server.wrong(config.tracking)
     if config.evaluate.split_dev and not config.train.select_best:
         problems.append("evaluate.split_dev=true: needs train.select_best=true; else nothing is chosen on either half")
     try:

@@ -22,6 +22,7 @@ from gifine.conf_dir import conf_dir
 from gifine.errors import ArgumentError, ConfigError, ExitCode, UserError, tell
 from gifine.explanation import explain
 from gifine.grid import check_config_dir, configs
+from gifine.spelling import check_spelling
 
 _NO_LAUNCHER = "basic"  # Hydra's own: runs train in this process
 
@@ -30,8 +31,10 @@ __all__ = ["compose", "conf_dir", "config_from", "configs", "main"]
 
 def main() -> int:
     """Run the command line and return its exit code (`errors.ExitCode`)."""
-    args = get_args_parser().parse_args()
-    sys.argv[1:] = [opened(word) for word in sys.argv[1:]]
+    args = get_args_parser().parse_intermixed_args()
+    # Hydra's own parsing takes no overrides behind an option that follows others.
+    options = [word for word in sys.argv[1:] if word not in args.overrides]
+    sys.argv[1:] = [*options, *map(opened, args.overrides)]
     wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     codes: list[ExitCode] = []
 
@@ -45,6 +48,7 @@ def main() -> int:
         if not (args.cfg or args.info):
             _check_processes()
         check_config_dir(args.config_dir)
+        check_spelling(args.overrides)
         run()
     except UserError as error:
         if wants_traceback:

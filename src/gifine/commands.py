@@ -8,13 +8,19 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from gifine.errors import ArgumentError, ExitCode, UserError, tell
 
 
 class Parser(argparse.ArgumentParser):
     """Wrong arguments are told as everything else that a user can mend."""
+
+    def parse_args(self, *args: Any, **kwargs: Any) -> Any:
+        """As argparse does it, with options between positional words as well."""
+        if any(action.nargs == argparse.REMAINDER for action in self._actions):  # which takes them as they are
+            return super().parse_args(*args, **kwargs)
+        return self.parse_intermixed_args(*args, **kwargs)
 
     def error(self, message: str) -> NoReturn:
         raise ArgumentError(f"{message}; --help lists the arguments")
@@ -34,7 +40,8 @@ def seconds(word: str) -> float:
 def call(command: Callable[[argparse.Namespace], ExitCode], parser: Parser, words: Sequence[str] | None) -> ExitCode:
     """Run a command with its arguments (null: the process's own) and return its exit code."""
     logging.basicConfig(format="%(message)s")  # plain lines on stderr, as a run's
-    logging.getLogger("gifine").setLevel(logging.INFO)
+    for name in ("gifine", "__main__"):  # what `python -m` calls a command's own module
+        logging.getLogger(name).setLevel(logging.INFO)
     try:
         code = command(parser.parse_args(words))
         sys.stdout.flush()

@@ -11,6 +11,8 @@ from pathlib import Path
 import hydra
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Glob
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -31,9 +33,40 @@ def compose(overrides: list[str], config_dir: str | None = None, *, with_hydra: 
     """Compose one run's config in this process, as the command line does; `with_hydra` keeps Hydra's own settings."""
     GlobalHydra.instance().clear()
     with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        searchpath = [f"hydra.searchpath=[file://{Path(config_dir).resolve()}]"] if config_dir else []
-        words = [*map(opened, overrides), *searchpath]
+        words = [*map(opened, overrides), *_searchpath(config_dir)]
         return hydra.compose("config", overrides=words, return_hydra_config=with_hydra)
+
+
+def spelled_out(word: str, config_dir: str | None = None) -> str:
+    """`gi=glob(k*)` as the list of names that it stands for; other words as they are.
+
+    Raises:
+        ConfigError: if there is nothing that it stands for.
+    """
+    if "glob(" not in word:
+        return word
+    override = OverridesParser.create().parse_overrides([word])[0]
+    pattern = override.value()
+    if not isinstance(pattern, Glob):
+        return word
+    names, key = _options(override.key_or_group, config_dir), override.get_key_element()
+    if not names:
+        raise ConfigError(f"{word}: glob stands for names of a config group, and {key} is none; give the values")
+    found = pattern.filter(names)
+    if not found:
+        raise ConfigError(f"{word}: fits none of {', '.join(names)}")
+    return f"{key}={','.join(found)}"
+
+
+def _options(group: str, config_dir: str | None) -> list[str]:
+    GlobalHydra.instance().clear()
+    with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        loader = GlobalHydra.instance().config_loader()
+        return loader.get_group_options(group, config_name="config", overrides=_searchpath(config_dir))
+
+
+def _searchpath(config_dir: str | None) -> list[str]:
+    return [f"hydra.searchpath=[file://{Path(config_dir).resolve()}]"] if config_dir else []
 
 
 def config_from(cfg: DictConfig) -> RunConfig:

@@ -242,7 +242,7 @@ class Tracker(Enum):
 class TrackingMode(Enum):
     online = "online"
     offline = "offline"
-    disabled = "disabled"
+    disabled = "disabled"  # nothing is sent or written
 
 
 @dataclass

@@ -9,22 +9,23 @@ from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, ValidationError
 
 from gifine.assignment import assignment
-from gifine.composition import compose, config_from, one_line
+from gifine.composition import compose, config_from, one_line, spelled_out
 from gifine.config import RunConfig
 from gifine.errors import ConfigError, did_you_mean
+from gifine.spelling import quoting
 
 
 def explain(overrides: list[str], config_dir: str | None, *, multirun: bool) -> list[str]:
     """The problems of each override, and of the run of their first values."""
     problems, accepted = [], []
     try:
-        compose([values(override)[0] for override in overrides], config_dir)
+        compose([values(override, config_dir)[0] for override in overrides], config_dir)
         is_composed = True  # their first values are fine
     except Exception:  # Hydra lets through whatever its parts raise
         is_composed = False
     for override in overrides:
         try:
-            each = values(override)
+            each = values(override, config_dir)
             if len(each) > 1 and not multirun:
                 problems.append(f"{override}: several values need --multirun")
             for number, value in enumerate(each):
@@ -43,8 +44,9 @@ def explain(overrides: list[str], config_dir: str | None, *, multirun: bool) -> 
     return problems
 
 
-def values(override: str) -> list[str]:
+def values(override: str, config_dir: str | None = None) -> list[str]:
     """The overrides that a sweep over one key stands for."""
+    override = spelled_out(override, config_dir)
     (parsed,) = OverridesParser.create().parse_overrides([override])
     if not parsed.is_discrete_sweep():
         return [override]
@@ -54,8 +56,10 @@ def values(override: str) -> list[str]:
 def _problem(override: str, error: Exception) -> str:
     key, _, value = override.lstrip("+~").partition("=")
     cause = error.__cause__
+    if isinstance(error, ConfigError):
+        return str(error)
     if isinstance(error, OverrideParseException):
-        return f"{override}: not of the form KEY=VALUE or GROUP=NAME"
+        return f"{override}: not of the form KEY=VALUE or GROUP=NAME{quoting(override)}"
     if isinstance(error, MissingConfigException) and error.options is not None:
         group, name = (error.missing_cfg_file or "").rsplit("/", 1)
         return f"{group}={name}: no such choice{did_you_mean(name, error.options)}; valid: {', '.join(error.options)}"
@@ -66,7 +70,7 @@ def _problem(override: str, error: Exception) -> str:
         valid = _keys_below(parent) or _public(cause.object_type)  # the latter: of Hydra's own, such as hydra.launcher
         return f"{key}: no such key{did_you_mean(leaf, valid)}; valid: {', '.join(valid)}"
     if isinstance(cause, ValidationError):
-        return f"{key}={value}: {one_line(cause)}"
+        return f"{key}={value}: {one_line(cause)}{quoting(override)}"
     return f"{override}: {one_line(error)}"
 
 

@@ -23,10 +23,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from gifine import checks, identity, recipes
 from gifine.assignment import assignment, parsed
-from gifine.composition import compose, one_line, opened, typed
+from gifine.composition import compose, one_line, opened, spelled_out, typed
 from gifine.config import RunConfig
 from gifine.errors import ConfigError
 from gifine.explanation import explain
+from gifine.spelling import check_spelling
 
 Shape = tuple[str, ...]
 _OF_GRIDS = ("experiment", "site")  # groups whose files have a sweep, or a launcher
@@ -51,9 +52,11 @@ def expand(overrides: list[str], config_dir: str | None = None) -> list[Run]:
         ConfigError: with every problem of any of them.
     """
     check_config_dir(config_dir)
-    grids = _grids(overrides, config_dir)
+    check_spelling(overrides)
+    grids = [overrides]
     try:
-        runs = [run for words in grids for run in _split(words)]
+        grids = _grids([spelled_out(word, config_dir) for word in overrides], config_dir)
+        runs = [run for words in grids for run in _split([spelled_out(word, config_dir) for word in words])]
         return [Run(words, config) for words, config in zip(runs, configs(runs, config_dir), strict=True)]
     except (ConfigError, HydraException) as error:
         said = error.problems if isinstance(error, ConfigError) else [one_line(error)]

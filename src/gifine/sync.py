@@ -152,6 +152,7 @@ def _upload(files: Sequence[Path]) -> list[str]:
     command = [sys.executable, "-m", "wandb", "sync", "--include-online", *map(str, files)]
     with tempfile.TemporaryDirectory() as logs:
         environment = os.environ | {"WANDB_DIR": logs}  # else they are left in the current folder
+        environment.pop("WANDB_MODE", None)  # of runs: what is called for here is an upload
         done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)  # noqa: S603 - no shell
     lines = (done.stdout + done.stderr).splitlines()
     return [line.removeprefix("wandb: ") for line in lines if "ERROR" in line or line.startswith("Error:")]

@@ -41,6 +41,10 @@ def tracked(config: RunConfig, folder: Path, record: Record, *, writes: bool) ->
     if config.tracking.name is Tracker.off or not writes:
         yield lambda point: None
         return
+    if config.tracking.mode is TrackingMode.disabled or wandb_server.is_disabled():
+        log.info("tracking: disabled (tracking.mode, WANDB_MODE or WANDB_DISABLED): wandb is sent and writes nothing")
+        yield lambda point: None
+        return
     view = _View(config, folder, record)
     try:
         yield view.points.put
@@ -114,10 +118,10 @@ def _init(config: RunConfig, folder: Path, record: Record, mode: TrackingMode) -
     run = wandb.init(
         id=record.run_id,  # a run that is gone on with is the same one there
         resume="allow",
-        name=identity.title(config),
+        name=identity.title(config)[: wandb_server.NAME],
         project=tracking.project,
         entity=tracking.entity,
-        group=tracking.group or Path(config.output_root).expanduser().resolve().name,
+        group=tracking.group or Path(config.output_root).expanduser().resolve().name[: wandb_server.NAME] or None,
         job_type="train",
         tags=[*_tags(config), *tracking.tags],
         config=_settings(config),
@@ -158,7 +162,8 @@ def _summary(record: Record) -> dict[str, Any]:
 
 
 def _tags(config: RunConfig) -> list[str]:
-    return [config.task.name, config.model.name, f"gi-{config.gi.side.value}", f"seed-{config.seed}"]
+    tags = [config.task.name, config.model.name, f"gi-{config.gi.side.value}", f"seed-{config.seed}"]
+    return [tag[: wandb_server.TAG] for tag in tags if tag]
 
 
 def _settings(config: RunConfig) -> dict[str, Any]:

@@ -1,18 +1,45 @@
-"""The server of Weights & Biases: where it is, and whether this user can write there."""
+"""The server of Weights & Biases: where it is, what it takes, and whether this user can write there."""
 
 from __future__ import annotations
 
 import io
 import os
 import sys
+from collections.abc import Iterator
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
+from gifine.config import TrackingConfig
 from gifine.errors import TrackingError, first_line
 from gifine.network import reach
 
 if TYPE_CHECKING:
     import wandb
+
+TAG, NAME = 64, 128  # characters that a tag, and any other name, may have
+_NOT_IN_PATHS = "/\\#?%:"  # of pages: wandb.ai/ENTITY/PROJECT
+
+
+def wrong(tracking: TrackingConfig) -> Iterator[str]:
+    """Values that the server refuses; offline runs would be refused at their upload, weeks later."""
+    for key in ("project", "entity", "group"):
+        value, where = getattr(tracking, key), f"tracking.{key}"
+        if value is None:
+            continue
+        if not value.strip():
+            yield f"{where}: is empty"
+        elif len(value) > NAME:
+            yield f"{where}={value}: has {len(value)} characters, wandb takes at most {NAME}"
+        elif key != "group" and (found := [sign for sign in _NOT_IN_PATHS if sign in value]):
+            yield f"{where}={value}: has {' '.join(found)}, and wandb takes none of {' '.join(_NOT_IN_PATHS)}"
+    for tag in tracking.tags:
+        if not 1 <= len(tag) <= TAG:
+            yield f"tracking.tags: '{tag}' has {len(tag)} characters, wandb takes 1 to {TAG}"
+
+
+def is_disabled() -> bool:
+    """Whether WANDB_DISABLED says so: of older versions, and transformers' trainer still heeds it."""
+    return os.environ.get("WANDB_DISABLED", "").lower() in ("1", "true", "yes", "on")
 
 
 def check_installed(*packages: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from gifine.errors import ExitCode
-from gifine.sweep import ledger, listing, pool, slurm
+from gifine.sweep import ledger, listing, pool, slurm, states
 from gifine.sweep.states import ACTIVE
 
 
@@ -20,7 +20,7 @@ def run(args: argparse.Namespace) -> ExitCode:
     ledger.read_existing(sweep)
     with ledger.locked(sweep):  # nobody submits meanwhile
         book = ledger.read(sweep)
-        runs = [each for each in listing.chosen(listing.read(sweep), args.runs) if each.state in ACTIVE]
+        runs = [each for each in listing.chosen(states.of(sweep, book), args.runs) if each.state in ACTIVE]
         places = {
             (batch.name, task) for each in runs for batch, task in [book.latest(each.entry) or (None, 0)] if batch
         }
@@ -33,5 +33,10 @@ def run(args: argparse.Namespace) -> ExitCode:
                 pool.cancel(ledger.batch_folder(sweep, name), task)
         for cluster, ids in jobs.items():
             slurm.cancel(ids, cluster)
+        for entry in book.runs.values():
+            place = book.latest(entry)
+            if place is not None and (place[0].name, place[1]) in places:
+                entry.places[-1].cancelled = ledger.now()  # SLURM forgets those that had not started
+        ledger.write(sweep, book)
     print(f"{len(places)} jobs with {len(runs)} runs cancelled")
     return ExitCode.DONE

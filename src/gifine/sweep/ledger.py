@@ -32,6 +32,7 @@ class Place:
     batch: str
     task: int
     seen: str = ""  # `mark` of the record that was there then
+    cancelled: str = ""  # when `cancel` has taken it back, UTC
 
 
 @dataclass
@@ -93,13 +94,32 @@ def read(sweep: Path) -> Ledger:
         runs = [Entry(**run) for run in entries["runs"]]
         for run in runs:
             run.places = [Place(**cast("dict[str, Any]", place)) for place in run.places]
+            _check_types(run, *run.places)
             run.folder = _moved(sweep, run) if entries["schema_version"] == 1 else str(sweep / run.folder)
         batches = [Batch(**batch) for batch in entries["batches"]]
+        _check_types(*batches)
+        lost = {place.batch for run in runs for place in run.places} - {batch.name for batch in batches}
+        if lost:
+            raise ValueError(f"it does not have the batches {', '.join(sorted(lost))} that runs are in")
     except FileNotFoundError:
         return Ledger()
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
         raise OutputError(f"{path} is no readable ledger ({error}); move it away: records stay") from error
     return Ledger({run.run_id: run for run in runs}, {batch.name: batch for batch in batches})
+
+
+def _check_types(*things: Entry | Place | Batch) -> None:
+    """Raise a TypeError for values of another type than the default's, or than those of keys without one."""
+    for thing in things:
+        for key in fields(thing):
+            value = getattr(thing, key.name)
+            wanted = _TYPES.get(key.type if isinstance(key.type, str) else "", object)
+            if not isinstance(value, wanted):
+                raise TypeError(f"{key.name} is {value!r}")
+
+
+_TYPES: dict[str, Any] = {"str": str, "int": int, "str | None": (str, type(None)), "dict[str, Any]": dict}
+_TYPES |= {"list[str]": list, "list[Place]": list}
 
 
 def read_existing(sweep: Path) -> Ledger:

@@ -25,12 +25,12 @@ def folder(given: str) -> Path:
 
 
 def read(sweep: Path) -> list[Run]:
-    """The sweep's runs as they are now.
+    """The sweep's runs as they are now; where SLURM gives no answer, as their records say.
 
     Raises:
         RunError: if the folder is no sweep's.
     """
-    return states.of(sweep, ledger.read_existing(sweep))
+    return states.of(sweep, ledger.read_existing(sweep), needs_slurm=False)
 
 
 def chosen(runs: Sequence[Run], names: Sequence[str]) -> list[Run]:

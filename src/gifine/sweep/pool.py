@@ -112,10 +112,10 @@ def _is_held(path: Path) -> bool:
     try:
         with path.open() as lock:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
     except BlockingIOError:
         return True
+    except OSError:  # none there, or no file
+        return False
     return False
 
 

@@ -72,7 +72,12 @@ def submit(script: Path, options: Sequence[str]) -> tuple[str, str | None]:
     return job, cluster or None
 
 
-def states(jobs: Iterable[str], cluster: str | None = None) -> dict[str, str]:
+def is_here() -> bool:
+    """Whether this machine knows SLURM at all; a sweep's folder may be a copy."""
+    return shutil.which("squeue") is not None
+
+
+def states(jobs: Iterable[str], cluster: str | None = None, *, needs_sacct: bool = False) -> dict[str, str]:
     """The state of each of these jobs (`123`, `123_4`), as SLURM names it; those that SLURM does not know are left out.
 
     All are of one cluster: null is the one of this machine.
@@ -81,7 +86,8 @@ def states(jobs: Iterable[str], cluster: str | None = None) -> dict[str, str]:
     for years, but some seconds late.
 
     Raises:
-        ClusterError: if squeue does not answer: that says nothing about the jobs.
+        ClusterError: if squeue does not answer: that says nothing about the jobs. With `needs_sacct` also if sacct does
+            not, on a cluster with accounting.
     """
     wanted = set(jobs)
     found: dict[str, str] = {}
@@ -95,13 +101,28 @@ def states(jobs: Iterable[str], cluster: str | None = None) -> dict[str, str]:
         words = ["--allocations", "--noheader", "--parsable2", "--format=JobID,State", f"--jobs={','.join(ids)}"]
         try:
             answer = _call("sacct", *_on(cluster), *words)
-        except ClusterError:  # a cluster without accounting
-            break
+        except ClusterError as error:
+            if needs_sacct and not any(word in str(error) for word in ("is disabled", "not on the PATH")):
+                raise
+            break  # these jobs have ended, and how they did is not known
         for line in answer.splitlines():
             job, state = line.split("|")
+            if "[" in job and state.split()[0] in ACTIVE:
+                continue  # an array's waiting tasks as it was submitted with; squeue knows which of them still wait
             for each in _tasks(job):
                 found.setdefault(each, state.split()[0])  # "CANCELLED by 1000"
     return {job: found[job] for job in wanted if job in found}
+
+
+def reasons(jobs: Iterable[str], cluster: str | None = None) -> dict[str, str]:
+    """Why jobs wait, in SLURM's words: Priority, Resources, QOSMaxJobsPerUserLimit; those that do not are left out."""
+    wanted, found = set(jobs), {}
+    for ids in _portions({job.partition("_")[0] for job in wanted}):
+        words = ["--noheader", "--array", "--states=PENDING", "--format=%F|%K|%r", f"--jobs={','.join(ids)}"]
+        for line in _call("squeue", *_on(cluster), *words, unless="Invalid job id").splitlines():
+            job, task, reason = line.strip().split("|", 2)
+            found[job if task == "N/A" else f"{job}_{task}"] = reason
+    return {job: found[job] for job in wanted if found.get(job) not in (None, "", "None")}
 
 
 def find(name: str, clusters: Iterable[str | None] = (None,)) -> tuple[str, str | None] | None:
@@ -166,7 +187,7 @@ def _call(*words: str, unless: str | None = None) -> str:
         reason = " ".join(done.stderr.split()) or f"exit code {done.returncode}"
         if unless is not None and unless in reason:
             return ""
-        is_busy = "temporarily" in reason or "Socket timed out" in reason
+        is_busy = any(word in reason for word in ("temporarily", "Socket timed out", "Unable to contact"))
         if not is_busy or patience is None or words[0] == "sbatch":  # which may have succeeded
             break
         time.sleep(patience)

@@ -6,17 +6,21 @@ A record alone is not enough: it says `running` of a run whose process was kille
 from __future__ import annotations
 
 import json
+import logging
 import platform
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
 from gifine import records
-from gifine.errors import OutputError
+from gifine.errors import ClusterError, OutputError
 from gifine.records import Record, Status
 from gifine.sweep import ledger, logtail, pool, slurm
 from gifine.sweep.job import OUTCOMES
 from gifine.sweep.ledger import Batch, Entry, Ledger
+
+log = logging.getLogger(__name__)
 
 
 class State(StrEnum):
@@ -32,6 +36,8 @@ class State(StrEnum):
     KILLED = "killed"  # by a signal that SLURM has not sent
     CANCELLED = "cancelled"
     LOST = "lost"  # its job is gone, and nothing says why
+    NOT_SUBMITTED = "not submitted"  # SLURM has refused it, or the command was ended before
+    UNKNOWN = "unknown"  # unfinished by its record, and there is no SLURM to ask
 
 
 FINISHED = frozenset({State.DONE, State.DEGENERATE, State.DIVERGED})
@@ -43,7 +49,9 @@ _BY_RECORD = {
     Status.FAILED: State.FAILED,
     Status.INTERRUPTED: State.INTERRUPTED,
 }
+NO_ANSWER = "NO_ANSWER"  # instead of a word of SLURM's
 _BY_JOB = {
+    NO_ANSWER: State.UNKNOWN,
     "OUT_OF_MEMORY": State.OUT_OF_MEMORY,
     "TIMEOUT": State.TIMED_OUT,
     "DEADLINE": State.TIMED_OUT,
@@ -61,23 +69,42 @@ class Run:
     state: State
     record: Record | None
     job: str | None = None  # SLURM's, of the latest submission
+    cluster: str | None = None  # where that is, if not on this machine's cluster
     reason: str | None = None  # what went wrong, in one line
 
 
-def of(sweep: Path, book: Ledger) -> list[Run]:
+def of(sweep: Path, book: Ledger, *, needs_slurm: bool = True, needs_sacct: bool = False) -> list[Run]:
     """All runs of the ledger.
 
     Raises:
-        ClusterError: if SLURM does not answer.
+        ClusterError: if `needs_slurm` and SLURM does not answer, or `needs_sacct` and accounting does not.
     """
-    jobs = job_states(sweep, book)
-    return [_run(sweep, book, entry, jobs) for entry in book.runs.values()]
+    read = {run_id: _read(entry) for run_id, entry in book.runs.items()}
+    open_ = [entry for run_id, entry in book.runs.items() if not _is_concluded(entry, read[run_id][0])]
+    jobs = job_states(sweep, book, open_, needs_slurm=needs_slurm, needs_sacct=needs_sacct)
+    return [_run(sweep, book, entry, jobs, *read[run_id]) for run_id, entry in book.runs.items()]
 
 
-def job_states(sweep: Path, book: Ledger) -> dict[tuple[str, int], str]:
+def _read(entry: Entry) -> tuple[Record | None, str | None]:
+    """The run's record, or what is wrong with it: one of many must not hide the others."""
+    try:
+        return records.read(Path(entry.folder)), None
+    except OutputError as error:
+        return None, str(error)
+
+
+def _is_concluded(entry: Entry, record: Record | None) -> bool:
+    """Whether the record of the latest submission says all: nothing more can happen to the run."""
+    is_current = bool(entry.places) and ledger.mark(record) != entry.places[-1].seen
+    return record is not None and record.status in records.FINISHED and is_current
+
+
+def job_states(
+    sweep: Path, book: Ledger, entries: Iterable[Entry], *, needs_slurm: bool = True, needs_sacct: bool = False
+) -> dict[tuple[str, int], str]:
     """The state in SLURM's words by batch and task, where the scheduler knows it; of latest submissions only."""
     wanted: dict[str, tuple[Batch, set[int]]] = {}
-    for entry in book.runs.values():
+    for entry in entries:
         place = book.latest(entry)
         if place is not None:
             wanted.setdefault(place[0].name, (place[0], set()))[1].add(place[1])
@@ -94,23 +121,42 @@ def job_states(sweep: Path, book: Ledger) -> dict[tuple[str, int], str]:
             if job is not None:
                 in_slurm.setdefault(batch.cluster, {})[job] = (batch.name, task)
     for cluster, places in in_slurm.items():
-        found |= {places[job]: state for job, state in slurm.states(places, cluster).items()}
+        answers = _ask(places, cluster, needs_slurm=needs_slurm, needs_sacct=needs_sacct)
+        found |= {places[job]: state for job, state in answers.items()}
     return found
 
 
-def _run(sweep: Path, book: Ledger, entry: Entry, jobs: dict[tuple[str, int], str]) -> Run:
-    reason = None
+def _ask(jobs: Collection[str], cluster: str | None, *, needs_slurm: bool, needs_sacct: bool) -> dict[str, str]:
     try:
-        record = records.read(Path(entry.folder))
-    except OutputError as error:  # not ours: one of many must not hide the others
-        record, reason = None, str(error)
+        if not needs_slurm and not slurm.is_here():
+            raise ClusterError("there is no SLURM on this machine")
+        return slurm.states(jobs, cluster, needs_sacct=needs_sacct)
+    except ClusterError as error:
+        if needs_slurm:
+            raise
+        log.warning("%s: of unfinished runs no more is known than their records say", error)
+        return dict.fromkeys(jobs, NO_ANSWER)
+
+
+def _run(
+    sweep: Path,
+    book: Ledger,
+    entry: Entry,
+    jobs: dict[tuple[str, int], str],
+    record: Record | None,
+    reason: str | None,
+) -> Run:
     place = book.latest(entry)
     if place is None:
-        state = _BY_RECORD.get(record.status, State.LOST) if record else State.LOST
+        state = _BY_RECORD.get(record.status, State.NOT_SUBMITTED) if record else State.NOT_SUBMITTED
+        if state is State.NOT_SUBMITTED:
+            reason = reason or "the sweep's command submits it"
         return Run(entry, state, record, reason=reason or _reason(record))
     batch, task = place
     outcome, said = _outcome(sweep, batch, entry)
     job = jobs.get((batch.name, task))
+    if entry.places[-1].cancelled and (job in (None, NO_ANSWER) or job in slurm.WAITING):
+        job = "CANCELLED"
     current = record if ledger.mark(record) != entry.places[-1].seen else None
     if job in slurm.ACTIVE:
         is_alone = batch.settings.get("pack", 1) == 1
@@ -119,10 +165,12 @@ def _run(sweep: Path, book: Ledger, entry: Entry, jobs: dict[tuple[str, int], st
         state = _without_job(record, current, job, outcome)
     if state is State.KILLED:
         reason = "its process was killed from outside: by a person, or for want of memory"
+    elif state is State.UNKNOWN:
+        reason = reason or "SLURM gives no answer here"
     reason = reason or said or _reason(current)
     if reason is None and state not in FINISHED | ACTIVE:
         reason = _ending(sweep, batch, task, job, outcome)
-    return Run(entry, state, record, batch.job(task), reason)
+    return Run(entry, state, record, batch.job(task), batch.cluster, reason)
 
 
 def _ending(sweep: Path, batch: Batch, task: int, job: str | None, outcome: int | None) -> str:
@@ -161,7 +209,7 @@ def _without_job(record: Record | None, current: Record | None, job: str | None,
         return by_job if by_job in (State.TIMED_OUT, State.CANCELLED) else State.INTERRUPTED
     if current is not None and current.status is Status.FAILED:
         return State.FAILED
-    if by_job in (State.FAILED, State.LOST) and outcome is not None:
+    if by_job in (State.FAILED, State.LOST, State.UNKNOWN) and outcome is not None:
         return State.KILLED if outcome > 128 else State.INTERRUPTED if outcome == 75 else State.FAILED
     if by_job is State.FAILED and current is not None:
         return State.KILLED  # the record says that it is running, its process has not said a word
@@ -174,7 +222,7 @@ def _outcome(sweep: Path, batch: Batch, entry: Entry) -> tuple[int | None, str |
     try:
         outcome = json.loads(path.read_text(encoding="utf-8"))
         return int(outcome["code"]), outcome.get("reason")
-    except FileNotFoundError:
+    except (OSError, ValueError, TypeError, LookupError, AttributeError):  # none yet, or damaged
         return None, None
 
 

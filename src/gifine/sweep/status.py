@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
 import time
@@ -12,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from gifine import changes, commands, curves
-from gifine.errors import ExitCode
-from gifine.sweep import listing, states, waiting
+from gifine.errors import ClusterError, ExitCode
+from gifine.sweep import listing, slurm, states, waiting
 from gifine.sweep.states import Run, State
 
 _WATCH_SECONDS = 10.0
@@ -38,13 +39,26 @@ def run(args: argparse.Namespace) -> ExitCode:
     sweep = listing.folder(args.sweep)
     while True:
         runs = listing.read(sweep)
+        _add_reasons(runs)
         if args.watch is not None and not args.json and sys.stdout.isatty():
             print(_CLEAR, end="")
         _show(runs, args)
-        if args.watch is None or not any(each.state in states.ACTIVE for each in runs):
+        watched = {*states.ACTIVE, State.UNKNOWN} if slurm.is_here() else states.ACTIVE
+        if args.watch is None or not any(each.state in watched for each in runs):
             return ExitCode.DONE
         sys.stdout.flush()
         time.sleep(args.watch)
+
+
+def _add_reasons(runs: list[Run]) -> None:
+    """Why queued runs wait, where SLURM says so."""
+    queued = [run for run in runs if run.state is State.QUEUED and run.job is not None]
+    for cluster in {run.cluster for run in queued}:
+        there = [run for run in queued if run.cluster == cluster]
+        with contextlib.suppress(ClusterError):
+            reasons = slurm.reasons({str(run.job) for run in there}, cluster)
+            for run in there:
+                run.reason = reasons.get(str(run.job), run.reason)
 
 
 def _show(runs: list[Run], args: argparse.Namespace) -> None:

@@ -112,6 +112,7 @@ def submit(sweep: Path, book: Ledger, requests: Sequence[Request]) -> None:
     batches = portions(requests)
     limits = [(len(portion), _limit(portion[0][0].settings)) for portion in batches]
     names: list[str] = []
+    left = len(requests)
     for portion, (parallelism, after) in zip(batches, sharing.scheduled(limits), strict=True):
         settings = portion[0][0].settings
         batch = Batch(
@@ -133,13 +134,15 @@ def submit(sweep: Path, book: Ledger, requests: Sequence[Request]) -> None:
         try:
             earlier_batch = None if after is None else book.batches[names[after]]
             _start(sweep, batch, portion, code, parallelism=parallelism, after=earlier_batch)
-        except ClusterError:
+        except ClusterError as error:
             batch.job_id, batch.cluster = _found(batch) or (None, None)
             if batch.job_id is None:
                 _forget(sweep, book, batch, earlier)
-                raise
+                said = f"{len(requests) - left} of {len(requests)} runs are submitted, {left} are not"
+                raise ClusterError(f"{error}\n{said}; the same command goes on with those") from error
         names.append(batch.name)
         ledger.write(sweep, book)
+        left -= sum(map(len, portion))
 
 
 def _limit(settings: LauncherConfig) -> int:

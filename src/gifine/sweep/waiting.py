@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from gifine.errors import UnfinishedError
+from gifine.errors import ClusterError, UnfinishedError
 from gifine.sweep import ledger, states
 from gifine.sweep.states import Run
 
@@ -15,6 +15,7 @@ log = logging.getLogger(__name__)
 
 _SECONDS = (0.5, 30.0)  # between two looks: short runs should not be waited for long, nor SLURM asked often
 _LATE_SECONDS = 5.0  # sacct may not know yet what squeue knows no more
+_OUTAGE_SECONDS = 1800.0  # a controller that is restarted, or its stand-in that takes over
 
 
 def follow(sweep: Path, run_ids: set[str], *, is_wanted: bool) -> None:
@@ -22,6 +23,7 @@ def follow(sweep: Path, run_ids: set[str], *, is_wanted: bool) -> None:
 
     Raises:
         UnfinishedError: if some have not finished in the end.
+        ClusterError: if SLURM has given no answer for half an hour.
     """
     command = f"python -m gifine.sweep status {sweep}"
     if not is_wanted:
@@ -45,7 +47,7 @@ def described(runs: list[Run]) -> str:
 def _wait(sweep: Path, run_ids: set[str]) -> list[Run]:
     said, pause, late = "", _SECONDS[0], 0.0
     while True:
-        runs = [run for run in states.of(sweep, ledger.read(sweep)) if run.entry.run_id in run_ids]
+        runs = [run for run in _look(sweep) if run.entry.run_id in run_ids]
         is_unclear = any(run.state is states.State.LOST for run in runs) and late < _LATE_SECONDS
         text = described(runs)
         if text != said and not is_unclear:
@@ -56,3 +58,20 @@ def _wait(sweep: Path, run_ids: set[str]) -> list[Run]:
         late = late + pause if is_unclear else 0.0
         time.sleep(pause)
         pause = min(1.3 * pause, _SECONDS[1])
+
+
+def _look(sweep: Path) -> list[Run]:
+    """The sweep's runs; what SLURM does not answer now it is asked again."""
+    start = time.monotonic()
+    is_said = False
+    while True:
+        is_over = time.monotonic() - start > _OUTAGE_SECONDS
+        try:
+            return states.of(sweep, ledger.read(sweep), needs_sacct=not is_over)
+        except ClusterError as error:
+            if is_over:
+                raise
+            if not is_said:
+                log.warning("%s; asking again, for half an hour: the jobs do not depend on it", error)
+                is_said = True
+        time.sleep(_SECONDS[1])

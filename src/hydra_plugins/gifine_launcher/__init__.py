@@ -16,7 +16,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-from gifine.sweep.config import LAUNCHERS, LauncherConfig
+from gifine.sweep.config import LAUNCHERS, LauncherConfig, keys
 
 if TYPE_CHECKING:
     from gifine.grid import Run
@@ -31,7 +31,9 @@ class SweepLauncher(Launcher):
     schema: type[LauncherConfig]
 
     def __init__(self, **settings: Any) -> None:
-        merged = OmegaConf.merge(OmegaConf.structured(self.schema), OmegaConf.create(settings))
+        self.unknown = settings.keys() - {*keys(self.schema)}  # which `+hydra.launcher.KEY=…` lets through
+        known = {key: value for key, value in settings.items() if key not in self.unknown}
+        merged = OmegaConf.merge(OmegaConf.structured(self.schema), OmegaConf.create(known))
         typed = OmegaConf.to_object(merged)
         assert isinstance(typed, LauncherConfig)
         self.settings = typed
@@ -42,9 +44,16 @@ class SweepLauncher(Launcher):
 
     def wrong(self, runs: Iterable[Run] = ()) -> list[str]:
         """What is wrong with the launcher's keys, for these runs."""
+        from gifine.errors import did_you_mean
         from gifine.sweep import submission
 
-        return submission.wrong(self.settings, [run.config for run in runs], self._fixed(), self._sweep())
+        valid = keys(self.schema)
+        unknown = [
+            f"hydra.launcher.{key}: no such key{did_you_mean(key, valid)}; valid: {', '.join(valid)}"
+            for key in sorted(self.unknown)
+        ]
+        configs = [run.config for run in runs]
+        return [*unknown, *submission.wrong(self.settings, configs, self._fixed(), self._sweep())]
 
     def submit(self, runs: Iterable[Run]) -> None:
         """Submit what is missing of these runs, whose configs are good."""
