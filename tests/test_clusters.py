@@ -19,7 +19,7 @@ from gifine.errors import ExitCode, OutputError
 from gifine.records import Record, Status
 from gifine.sweep import __main__ as sweep
 from gifine.sweep import job, ledger, listing, logtail, retry, sharing, slurm, submission
-from gifine.sweep.config import SlurmConfig
+from gifine.sweep.config import LocalConfig, SlurmConfig
 from gifine.sweep.ledger import Entry, Ledger
 from gifine.sweep.states import State
 from gifine.sweep.submission import Request
@@ -245,6 +245,13 @@ def test_a_sweep_that_was_moved_to_a_name_that_slurm_cannot_have_is_not_submitte
     with pytest.raises(OutputError, match="has a backslash, which SLURM cannot have"):
         submit(tmp_path / "a\\b", request(tmp_path / "a\\b"))
     assert fake("sbatch") == []
+
+
+def test_a_folder_that_pythonpath_would_divide_takes_no_copy_of_the_code(tmp_path):
+    folder, said = tmp_path / "a:b", "has :, at which PYTHONPATH is divided"
+    for settings in (SlurmConfig(), LocalConfig()):
+        assert any(said in problem for problem in submission.wrong(settings, sweep=folder))
+        assert submission.wrong(replace(settings, snapshot=False), sweep=folder) == []
 
 
 def finish(folder: Path, own: RunConfig) -> None:

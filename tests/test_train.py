@@ -294,6 +294,25 @@ def test_bf16_is_refused_on_a_cpu_without_it(train, flags, valid, monkeypatch):
             train(*words)
 
 
+@pytest.mark.parametrize(
+    ("words", "valid"),
+    [
+        (["model=deberta", "model.attention=hf"], False),
+        (["model=deberta", "model.attention=hf", "gi=both"], True),
+        (["model=deberta"], True),
+        (["model=debertav3", "model.attention=hf"], True),
+    ],
+)
+def test_debertas_attention_of_transformers_is_refused_in_bf16_where_it_would_raise(train, words, valid, monkeypatch):
+    monkeypatch.setattr(precision, "cpu_flags", lambda: {"avx512_bf16"})
+    words = [*TINY_DEMO, "gi=none", "model.tokenizer=demo", "train.precision=bf16", "train.max_steps=1", *words]
+    if valid:
+        assert train(*words).code == ExitCode.DONE
+    else:
+        with pytest.raises(ConfigError, match=r"model\.attention=fast can, or give train\.precision=fp32"):
+            train(*words)
+
+
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("side", ["none", "both"])
 def test_accumulated_batches_are_one_large_batch(train, side):

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import sys
 from pathlib import Path
 
 import datasets
@@ -64,7 +65,9 @@ def stop_at(monkeypatch, step: int) -> None:
     monkeypatch.setattr(callbacks.Bar, "on_step_end", on_step_end)
 
 
-def test_official_files_that_have_changed_are_refused_until_it_is_run_again(train, official, tmp_path, capsys):
+def test_official_files_that_have_changed_are_refused_until_it_is_run_again(
+    train, official, tmp_path, capsys, monkeypatch
+):
     done = train(*official)
     before = (done.folder / "record.json").read_bytes()
     assert train(*official).code == ExitCode.DONE, "nothing has changed yet"
@@ -80,6 +83,12 @@ def test_official_files_that_have_changed_are_refused_until_it_is_run_again(trai
     told = plan.told(plan.of(grid.expand([*official, f"output_root={tmp_path}"])))
     assert "1 finished, 0 to do. 1 run was made of data or weights that are not those on disk any more" in told
     assert f"{done.folder.name} ({path})" in told
+    monkeypatch.setattr(sys, "argv", ["gifine", "--multirun", *official, f"output_root={tmp_path}", "seed=42,43"])
+    assert cli.main() == ExitCode.BAD_INPUT, "of a sweep nothing starts"
+    assert (
+        f"a finished run is of other data than those there now, {done.folder.name}: train (" in capsys.readouterr().err
+    )
+    assert len([*tmp_path.glob("cola_*/record.json")]) == 1
     again = train(*official, "overwrite=true")
     assert (again.record.run_id, again.record.provenance["data"]["train"]) == (done.record.run_id, now)
 

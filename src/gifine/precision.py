@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from gifine.config import Device, Precision, TrainConfig
+from gifine.config import Attention, Device, Precision, RunConfig, TrainConfig
 from gifine.errors import ConfigError
 
 _UNITS = {"avx512_bf16", "amx_bf16", "bf16"}  # the last is ARM's
@@ -29,6 +29,19 @@ def check(train: TrainConfig) -> None:
         raise ConfigError(
             "train.precision=bf16: this CPU does not compute in bfloat16 (AVX512-BF16 or AMX do), where fp32 is many "
             "times faster; valid here: auto, fp32"
+        )
+
+
+def check_attention(family: str, config: RunConfig) -> None:
+    """
+    Raises:
+        ConfigError: where transformers' own code cannot be trained in bf16: its DeBERTa (v1) masks scores in bf16 with
+            the lowest number of float32. Gated models and the fast attention have code of their own.
+    """
+    if family == "deberta" and config.model.attention is Attention.hf and bf16(config.train):
+        raise ConfigError(
+            "model.attention=hf: transformers' own DeBERTa cannot compute in bfloat16; model.attention=fast can, or give "
+            "train.precision=fp32"
         )
 
 

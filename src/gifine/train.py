@@ -134,6 +134,7 @@ def _fit(config: RunConfig, folder: Path, record: Record, track: tracking.Log) -
         token_types=tokenization.token_types(tokenizer, len(task.inputs)),
         provenance=record.provenance,
     )
+    precision.check_attention(model.config.model_type, config)
     longest = checks.longest_input(model.config.to_dict())
     if longest is not None and train.max_length > longest:
         raise ModelError(f"train.max_length={train.max_length}: the model takes at most {longest} word pieces")

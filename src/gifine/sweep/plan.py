@@ -17,7 +17,7 @@ from typing import Any
 
 from gifine import changes, grid, identity, parameters
 from gifine.config import Precision, RunConfig
-from gifine.errors import ExitCode
+from gifine.errors import DataError, ExitCode
 from gifine.grid import Run
 from gifine.memory import Memory
 from gifine.records import FINISHED, RECORD
@@ -41,6 +41,7 @@ class Plan:
     scratch_gb: float | None = None  # besides, by the largest run while it trains
     models: dict[str, dict[str, float]] = field(default_factory=dict)  # runs to do, device hours of each
     changed: dict[str, list[str]] = field(default_factory=dict)  # by folder what a run was made of and is not there now
+    outdated: dict[str, str] = field(default_factory=dict)  # of these the finished runs of the plan, and what differs
 
 
 def of(runs: Iterable[Run]) -> Plan:
@@ -58,10 +59,11 @@ def of(runs: Iterable[Run]) -> Plan:
     plan = Plan(len(cells), len(chosen), len(chosen) - len(to_do), len(to_do))
     plan.changed = _changed({identity.slug(run.config) for run in chosen.values()}, records)
     for run_id, record in finished.items():
-        if places[run_id].name not in plan.changed:
-            then, now = _noted(record, "data"), changes.fingerprints(chosen[run_id].config)
-            if differing := changes.differing(then, now):
-                plan.changed[places[run_id].name] = differing
+        config, name = chosen[run_id].config, places[run_id].name
+        then, now = _noted(record, "data"), changes.fingerprints(config)
+        if differing := changes.differing(then, now):
+            plan.changed.setdefault(name, differing)
+            plan.outdated[name] = changes.described(config, then, now)
     estimates = _estimate.of(records.values())
     bases: Counter[Basis] = Counter()
     for config in to_do:
@@ -75,6 +77,18 @@ def of(runs: Iterable[Run]) -> Plan:
     plan.measured_on = sorted(estimates.devices)
     _add_sizes(plan, to_do)
     return plan
+
+
+def check(plan: Plan) -> None:
+    """Raise a DataError if finished runs are of other official or prefetched data than those there now."""
+    if plan.outdated:
+        name, what = next(iter(plan.outdated.items()))
+        count = len(plan.outdated)
+        runs = "a finished run is" if count == 1 else f"{count:,} finished runs are"
+        raise DataError(
+            f"{runs} of other data than those there now, {'' if count == 1 else 'first '}{name}: {what}; put them back, "
+            "or run it again: overwrite=true in its place, another output_root beside it"
+        )
 
 
 def told(plan: Plan) -> str:

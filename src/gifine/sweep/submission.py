@@ -49,6 +49,11 @@ def wrong(
 ) -> list[str]:
     """What is wrong with the launcher's keys for these runs, and with the sweep's folder."""
     found = problems(settings)
+    if sweep is not None and settings.snapshot and os.pathsep in str(sweep):
+        found.append(
+            f"output_root: {str(sweep)!r} has {os.pathsep}, at which PYTHONPATH is divided: the copy of the code would not "
+            "be found there; give another one, or hydra.launcher.snapshot=false"
+        )
     if not isinstance(settings, SlurmConfig):
         return found
     folder = None if sweep is None else script.wrong_folder(sweep)

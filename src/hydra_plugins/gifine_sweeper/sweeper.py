@@ -19,6 +19,7 @@ class DistinctSweeper(BasicSweeper):
 
         Raises:
             ConfigError: with every problem of any run, before the first one is launched.
+            DataError: if runs are finished, but of other data than those there now.
         """
         from gifine import grid  # Hydra imports every plugin at its start, and gifine.composition starts Hydra
         from gifine.assignment import parsed
@@ -42,7 +43,9 @@ class DistinctSweeper(BasicSweeper):
         if problems:
             raise ConfigError(*problems)
         chosen = grid.distinct(runs)
-        print(plan.told(plan.of(runs)), file=sys.stderr)  # nothing is set up for logging yet
+        planned = plan.of(runs)
+        print(plan.told(planned), file=sys.stderr)  # nothing is set up for logging yet
+        plan.check(planned)
         if launcher:
             launcher.submit(chosen.values())
             return []
