@@ -138,7 +138,7 @@ def test_config_overrides_take_any_key_in_both_spellings(started, command):
         (["train.warmup=10.5"], "train.warmup=10.5: a fraction below 1, or a whole number of steps"),
         (["train.evaluate=steps"], "train.evaluate=steps: needs train.evaluate_steps"),
         (["train.evaluate=end"], "train.select_best=true: needs train.evaluate=epoch or steps"),
-        (["train.max_length=600"], "train.max_length=600: the model takes at most 512 word pieces"),
+        (["model=bert", "train.max_length=600"], "train.max_length=600: the model takes at most 512 word pieces"),
         (["model=roberta", "train.max_length=513"], "the model takes at most 512 word pieces"),
         (["train.precision=fp8"], "expected one of [auto, fp32, bf16]"),
         (["seed=-1"], "seed=-1: must be in 0"),
