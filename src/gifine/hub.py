@@ -20,6 +20,7 @@ from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError, R
 from huggingface_hub.utils import httpx
 from transformers.safetensors_conversion import get_conversion_pr_reference
 
+from gifine.checkpoints import INDEX, WEIGHTS
 from gifine.errors import DataError, ModelError, OutputError, PrefetchError, UserError, first_line
 from gifine.needs import HubSplit, Repository
 from gifine.prefetched import HUB, Snapshot
@@ -28,8 +29,7 @@ from gifine.tokenization import FILES
 
 _UNREACHABLE = (ConnectionError, DatasetNotFoundError, FileNotFoundError)
 _STORAGE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
-_WEIGHTS, _INDEX = "model.safetensors", "model.safetensors.index.json"
-_WEIGHT_FILES = [_WEIGHTS, _INDEX, "model-*.safetensors"]
+_WEIGHT_FILES = [WEIGHTS, INDEX, "model-*.safetensors"]
 
 
 def load_split(split: HubSplit, cache: Path | None = None) -> datasets.Dataset:
@@ -135,11 +135,11 @@ def save_repository(repository: Repository, folder: Path, *, weights: bool, comm
         place = Path(snapshot_download(name, revision=revision, cache_dir=cache, allow_patterns=patterns))
         if weights and not (place / "config.json").is_file():
             raise ModelError(f"{repository}: it has no config.json: not a checkpoint")
-        if weights and not any((place / file).is_file() for file in (_WEIGHTS, _INDEX)):
+        if weights and not any((place / file).is_file() for file in (WEIGHTS, INDEX)):
             _add_converted(repository, place, cache)
         absent = [file for file in _shards(place) if not (place / file).is_file()] if weights else []
     if absent:
-        raise ModelError(f"{repository}: its {_INDEX} names {absent[0]}, which is not there")
+        raise ModelError(f"{repository}: its {INDEX} names {absent[0]}, which is not there")
     files = {path.name: path.stat().st_size for path in sorted(place.iterdir()) if path.is_file()}
     return Snapshot(place.name, str(place.relative_to(folder)), files, weights=weights)
 
@@ -149,7 +149,7 @@ def _add_converted(repository: Repository, place: Path, cache: Path) -> None:
 
     DeBERTa's repositories hold pickled weights only. transformers takes the same ones when it loads without a prefetch.
     """
-    problem = f"{repository}: it has no {_WEIGHTS}, and pickled weights are not read"
+    problem = f"{repository}: it has no {WEIGHTS}, and pickled weights are not read"
     if repository.revision not in (None, "main"):
         raise ModelError(f"{problem}; the Hub converts the revision main only")
     try:
@@ -167,8 +167,8 @@ def _add_converted(repository: Repository, place: Path, cache: Path) -> None:
 
 
 def _shards(place: Path) -> Iterator[str]:
-    if not (place / _WEIGHTS).is_file():
-        yield from dict.fromkeys(json.loads((place / _INDEX).read_text())["weight_map"].values())
+    if not (place / WEIGHTS).is_file():
+        yield from dict.fromkeys(json.loads((place / INDEX).read_text())["weight_map"].values())
 
 
 @contextlib.contextmanager

@@ -40,8 +40,8 @@ def check_attention(family: str, config: RunConfig) -> None:
     """
     if family == "deberta" and config.model.attention is Attention.hf and bf16(config.train):
         raise ConfigError(
-            "model.attention=hf: transformers' own DeBERTa cannot compute in bfloat16; model.attention=fast can, or give "
-            "train.precision=fp32"
+            "model.attention=hf: transformers' own DeBERTa cannot compute in bfloat16; model.attention=fast can, "
+            "or give train.precision=fp32"
         )
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from omegaconf.errors import OmegaConfBaseException
 
 from gifine import identity, prefetched, records
+from gifine.checkpoints import WEIGHTS
 from gifine.config import Attention, DataSource, RunConfig
 from gifine.errors import RunError, UserError, first_line
 from gifine.prefetched import Folder
@@ -20,7 +21,6 @@ from gifine.records import Record, Status
 log = logging.getLogger(__name__)
 
 MODEL = "model"  # below the run's folder
-WEIGHTS = "model.safetensors"
 _EVALUATED = (Status.DONE, Status.DEGENERATE)
 
 

@@ -18,7 +18,6 @@ from gifine.config import DEMO, DataConfig, DataSource, ModelConfig, RunConfig, 
 from gifine.errors import DataError, ModelError
 from gifine.rows import missing_file
 
-WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 CONFIG = "config.json"
 # All that `tokenization.load` may read; its FILES are these, made of what it knows of each class.
 TOKENIZER = (
@@ -158,13 +157,10 @@ def _folders(model: ModelConfig) -> Iterator[tuple[str, Path, list[str]]]:
 
 def _checkpoint(folder: Path) -> list[str]:
     """config.json and the weights in a folder, as transformers looks for them."""
-    if (folder / WEIGHTS).is_file() or not (folder / INDEX).is_file():
-        return [CONFIG, WEIGHTS]
     try:
-        shards = set(json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"].values())
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):  # loading says what is wrong with it
-        shards = set()
-    return [CONFIG, INDEX, *sorted(map(str, shards))]
+        return [CONFIG, *(path.name for path in checkpoints.weight_files(folder))]
+    except ModelError:  # loading says what is wrong with it
+        return [CONFIG, checkpoints.WEIGHTS]
 
 
 def _cached(name: str, revision: str | None) -> list[Path]:
@@ -181,7 +177,7 @@ def _cached(name: str, revision: str | None) -> list[Path]:
     # Pickled weights, which the Hub has converted in a pull request: transformers reads the safetensors of that.
     requests = (snapshot.parents[1] / "refs" / "refs" / "pr").glob("*")
     commits = [path.read_text(encoding="utf-8").strip() for path in requests]
-    converted = [path for each in commits if (path := snapshot.parent / each / WEIGHTS).is_file()]
+    converted = [path for each in commits if (path := snapshot.parent / each / checkpoints.WEIGHTS).is_file()]
     return [paths[0], *converted] if len(converted) == 1 else paths[:1]
 
 

@@ -86,8 +86,8 @@ def check(plan: Plan) -> None:
         count = len(plan.outdated)
         runs = "a finished run is" if count == 1 else f"{count:,} finished runs are"
         raise DataError(
-            f"{runs} of other data than those there now, {'' if count == 1 else 'first '}{name}: {what}; put them back, "
-            "or run it again: overwrite=true in its place, another output_root beside it"
+            f"{runs} of other data than those there now, {'' if count == 1 else 'first '}{name}: {what}; put them "
+            "back, or run it again: overwrite=true in its place, another output_root beside it"
         )
 
 

@@ -51,8 +51,8 @@ def wrong(
     found = problems(settings)
     if sweep is not None and settings.snapshot and os.pathsep in str(sweep):
         found.append(
-            f"output_root: {str(sweep)!r} has {os.pathsep}, at which PYTHONPATH is divided: the copy of the code would not "
-            "be found there; give another one, or hydra.launcher.snapshot=false"
+            f"output_root: {str(sweep)!r} has {os.pathsep}, at which PYTHONPATH is divided: the copy of the code would "
+            "not be found there; give another one, or hydra.launcher.snapshot=false"
         )
     if not isinstance(settings, SlurmConfig):
         return found
