@@ -106,7 +106,7 @@ splits:
 """
     )
     (tmp_path / "data" / "questions").mkdir(parents=True)
-    rows = ["answer\tp\tq"] + [f"{word}\tthe boy sleeps\tdoes he" for word in ("yes", "no", "maybe", "2")]
+    rows = ["answer\tp\tq"] + [f"{word}\tthe boy sleeps\tdoes he" for word in ("yes", "no", "maybe", "yes")]
     for name in ("train.tsv", "dev.tsv"):
         (tmp_path / "data" / "questions" / name).write_text("\n".join(rows) + "\n")
     words = [*TINY_DEMO, "task=questions", "data=glue_dir", f"data.dir={tmp_path / 'data'}"]

@@ -504,6 +504,7 @@ def test_runs_share_what_is_fetched_unless_it_differs(word, same):
 
 def test_folders_and_packages_stay_where_they_are(tmp_path):
     (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "model.safetensors").touch()
     words = ["model=bert", f"model.checkpoint={tmp_path / 'own'}", f"model.tokenizer={tmp_path / 'own'}", "task=cola"]
     assert needs.of(cli.configs([words])).repositories == {}
 

@@ -12,7 +12,7 @@ import pytest
 
 from gifine import checkpoints, cli, grid, identity, sources, tokenization
 from gifine.config import RunConfig
-from gifine.errors import DataError, ModelError, UserError
+from gifine.errors import ConfigError, DataError, ModelError, UserError
 
 BASE = ["task=cola", "model=bert", "gi=both"]
 
@@ -141,10 +141,11 @@ def test_shards_decide_where_there_is_no_single_file(weights):
 
 
 @pytest.mark.parametrize("index", ["", "{", "[]", '{"weight_map": 3}', "{}"])
-def test_a_damaged_index_is_left_for_loading_to_complain_about(weights, index):
+def test_a_damaged_index_is_one_message(weights, index):
     (weights / "model.safetensors").unlink()
     (weights / checkpoints.INDEX).write_text(index)
-    assert known_as(f"model.checkpoint={weights}")
+    with pytest.raises(ConfigError, match="is no index of weights"):
+        known_as(f"model.checkpoint={weights}")
 
 
 def test_a_tokenizer_of_its_own_takes_the_place_of_the_checkpoints(weights, tmp_path):

@@ -126,7 +126,7 @@ def test_retry_submits_no_config_that_is_another_run(folder, capsys):
     (path,) = folder.glob(f"{ledger.FOLDER}/jobs/*/{CONFIGS}/{failed}.json")
     shutil.copy(path.with_name(f"{done}.json"), path)
     capsys.readouterr()
-    assert sweep.main(["retry", str(folder)]) == ExitCode.BAD_INPUT
+    assert sweep.main(["retry", str(folder), failed]) == ExitCode.BAD_INPUT
     slug = ledger.read(folder).runs[failed].slug
     assert f"{slug}: another run now, by its files or this version" in capsys.readouterr().err
 
