@@ -23,7 +23,7 @@ pytestmark = pytest.mark.xdist_group("processes")
 
 # 24 steps, a checkpoint each third; the first writes events 2 to 13 of Place.CHECKPOINT.
 RUN = [*TINY_DEMO, "train.epochs=3", "train.batch_size=8", "train.save_model=true", "train.save_steps=3"]
-IN_THE_SECOND_CHECKPOINT = 15
+IN_THE_SECOND_CHECKPOINT = 16
 IN_THE_FINAL_EVALUATION = 10
 
 

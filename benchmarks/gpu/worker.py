@@ -29,9 +29,10 @@ def main() -> int:
     for part in dict.fromkeys(part.partition(".")[0] for part in args.parts):
         steps += importlib.import_module(f"benchmarks.gpu.{part}").STEPS
     chosen = [step for step in steps if step.name in args.parts or step.name.partition(".")[0] in args.parts]
-    unknown = set(args.parts) - {step.name for step in steps} - {"check", "measure"}
+    names = {step.name for step in steps}
+    unknown = set(args.parts) - names - {name.partition(".")[0] for name in names}
     if unknown:
-        parser.error(f"no step {', '.join(sorted(unknown))}; valid: {', '.join(step.name for step in steps)}")
+        parser.error(f"no step {', '.join(sorted(unknown))}; valid: {', '.join(sorted(names))}")
     for step in chosen:
         if step.name not in args.skip:
             limit = min(step.limit * (4 if args.device == "cpu" else 1), end - time.monotonic())
