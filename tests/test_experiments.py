@@ -17,7 +17,9 @@ def test_grids_are_found():
     assert GRIDS == ["baseline_vs_gi", "paper_grid", "seed_sbatch", "smoke"]
 
 
-@pytest.mark.parametrize("name", GRIDS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.long if name == "paper_grid" else ()) for name in GRIDS]
+)
 def test_headers_have_command_count_and_cost(name, tmp_path):
     header = (FOLDER / f"{name}.yaml").read_text().partition("defaults:")[0]
     runs = grid.expand([f"experiment={name}", f"output_root={tmp_path}"])

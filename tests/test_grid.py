@@ -84,7 +84,7 @@ def test_configs_are_what_hydra_composes_for_each(runs):
     assert together(runs) == one_by_one(runs)
 
 
-@FEW
+@settings(FEW, max_examples=FEW.max_examples // 2)  # each composes dozens of runs
 @given(
     st.lists(st.sampled_from(sorted(AXES)), min_size=1, max_size=4, unique=True).flatmap(
         lambda keys: st.fixed_dictionaries(
