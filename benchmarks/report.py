@@ -22,10 +22,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 
-from gifine import cli, identity, records
+from gifine import cli
 from gifine.config import GateSide, RunConfig
-from gifine.curves import CURVE
-from gifine.records import Record, Status
+from gifine.runs import identity, records
+from gifine.runs.curves import CURVE
+from gifine.runs.records import Record, Status
 
 MODELS = ("bert", "roberta", "deberta", "debertav3")
 TASKS = ("cola", "sst2", "mrpc", "stsb", "qqp", "mnli", "qnli", "rte", "wnli")
@@ -125,7 +126,7 @@ def configs() -> Iterator[RunConfig]:
 
 def answer(folder: Path, config: RunConfig, split: str, rng: np.random.Generator) -> dict[str, float | None]:
     """Write predictions of one split, right in eight of ten examples; their metrics."""
-    from gifine import metrics
+    from gifine.objectives import metrics
 
     classes, labels = len(config.task.labels), np.arange(EXAMPLES)
     if classes:

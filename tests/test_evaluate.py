@@ -16,9 +16,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from conftest import TINY_DEMO
-from gifine import cli, evaluate, identity, precision, records
+from gifine import cli, evaluate
 from gifine import train as training
 from gifine.errors import ExitCode
+from gifine.runs import identity, records
+from gifine.training import precision
 
 SENTENCES = ["a dog sleeps", "the boy sees a cat near the house", "the girls run", "a cat", "the man who sleeps runs"]
 FOXES = [

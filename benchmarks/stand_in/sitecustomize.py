@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 def run(config: RunConfig) -> ExitCode:
     """What `gifine.train.run` does, without data, model and torch."""
-    from gifine import identity, records
     from gifine.errors import ExitCode
-    from gifine.records import Record, Status
+    from gifine.runs import identity, records
+    from gifine.runs.records import Record, Status
 
     folder = records.open_folder(config)
     with records.locked(folder):

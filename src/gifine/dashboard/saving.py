@@ -16,8 +16,9 @@ import wandb_workspaces.workspaces as ws
 from pydantic import BaseModel
 from wandb_workspaces._graphql import execute_graphql, get_app_url
 
-from gifine import records, wandb_server
 from gifine.errors import ArgumentError, TrackingError, UserError, first_line
+from gifine.runs import records
+from gifine.tracking import wandb_server
 
 # wandb's libraries find a workspace by its name only if they can read all that the app has put into it since.
 _VIEWS = """

@@ -24,9 +24,10 @@ from queue import SimpleQueue
 from types import FrameType
 from typing import Any
 
-from gifine import records, signals
 from gifine.errors import ClusterError, ExitCode
-from gifine.records import Status
+from gifine.machine import signals
+from gifine.runs import records
+from gifine.runs.records import Status
 from gifine.sweep import devices, slurm, snapshot
 
 log = logging.getLogger(__name__)

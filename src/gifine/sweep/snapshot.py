@@ -10,7 +10,7 @@ import shutil
 from pathlib import Path
 
 import gifine
-from gifine import records
+from gifine.runs import records
 
 CODE = "code"  # below the sweep's own folder
 _TOP = Path(gifine.__file__).parents[1]  # of a checkout: src
