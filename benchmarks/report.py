@@ -24,7 +24,7 @@ import pyarrow.parquet
 
 from gifine import cli
 from gifine.config import GateSide, RunConfig
-from gifine.runs import identity, records
+from gifine.runs import identity, provenance, records
 from gifine.runs.curves import CURVE
 from gifine.runs.records import Record, Status
 
@@ -83,13 +83,13 @@ def measure(name: str, program: str, root: Path, *options: str) -> None:
 def write(root: Path, count: int, *, predictions: bool, curves: bool = False) -> None:
     """So many records, without the durability that `records.write` pays for."""
     rng = np.random.default_rng(0)
-    provenance = records.provenance() | {"device": "cuda:0", "processes": 1, "data": {"train": "0" * 64}}
+    made_with = provenance.collect() | {"device": "cuda:0", "processes": 1, "data": {"train": "0" * 64}}
     for config in itertools.islice(configs(), count):
         folder = root / f"{identity.slug(config)}-{identity.run_id(config)}"
         folder.mkdir(parents=True)
         splits = {split: rng.integers(2, size=EXAMPLES) for split in config.task.evaluation_splits}
         record = Record(identity.run_id(config), identity.slug(config), identity.to_dict(config), status=Status.DONE)
-        record.provenance, record.finished = provenance, "2026-01-01T00:00:00+00:00"
+        record.provenance, record.finished = made_with, "2026-01-01T00:00:00+00:00"
         for split, metric in itertools.product(splits, config.task.metrics):
             record.metrics[f"{config.task.name}/{split}/{metric}"] = float(rng.normal(0.8, 0.02))
         if predictions:

@@ -21,7 +21,7 @@ from gifine import cli, glue_submission, predict
 from gifine import train as training
 from gifine.config import DataSource
 from gifine.errors import ExitCode
-from gifine.runs import identity, records
+from gifine.runs import identity, lifecycle, records
 from gifine.runs.finished import read as read_runs
 from gifine.runs.records import Status
 
@@ -336,7 +336,7 @@ def test_arguments_that_do_not_go_together_are_one_message(command, finished, wo
 
 
 def test_a_run_under_way_is_not_written_to(command, runs):
-    with records.locked(runs["rte"]):
+    with lifecycle.locked(runs["rte"]):
         code, _, err = command(runs["rte"])
     assert code == ExitCode.BAD_INPUT
     assert "another process is at this run" in err

@@ -14,7 +14,7 @@ import pytest
 from conftest import TINY_DEMO, WANDB
 from gifine import sync
 from gifine.errors import ExitCode
-from gifine.runs import records
+from gifine.runs import lifecycle
 from gifine.runs.records import Status
 from gifine.tracking import wandb_run
 from gifine.training import callbacks
@@ -149,7 +149,7 @@ def inspected(path: Path) -> list[str]:
 
 def test_a_run_that_goes_on_is_left_alone(train, server, caplog):
     run = train(*OFFLINE)
-    with records.locked(run.folder):
+    with lifecycle.locked(run.folder):
         assert sync.main([str(run.folder)]) == ExitCode.DONE
     assert not server.runs
     assert "another process is at this run" in caplog.text

@@ -21,7 +21,7 @@ from gifine import commands
 from gifine.errors import DataError, ExitCode, RunError
 from gifine.machine import exhaustion
 from gifine.machine.imports import uncollected
-from gifine.runs import finished, records, staleness
+from gifine.runs import finished, lifecycle, provenance, records, staleness
 from gifine.runs.finished import Run
 from gifine.runs.records import Record, Status
 
@@ -80,7 +80,7 @@ def _check_data(run: Run) -> None:
 
 
 def _evaluate(run: Run, *, invariance: bool) -> ExitCode:
-    with records.locked(run.folder) if invariance else contextlib.nullcontext():
+    with lifecycle.locked(run.folder) if invariance else contextlib.nullcontext():
         if invariance and records.read(run.folder) != run.record:
             raise RunError(f"{run.folder}: another process has just written to this run; give the command again")
         again = _again(run, invariance=invariance)
@@ -109,7 +109,7 @@ def _again(run: Run, *, invariance: bool) -> Record:
         train=replace(run.config.train, save_predictions=False),
         evaluate=replace(run.config.evaluate, invariance=invariance),
     )
-    again = Record(run.record.run_id, run.record.slug, run.record.config, provenance=records.provenance())
+    again = Record(run.record.run_id, run.record.slug, run.record.config, provenance=provenance.collect())
     memory = exhaustion.told(f"evaluating {run.folder}", exhaustion.again(config.train))
     with memory, TemporaryDirectory() as scratch:
         trainer, tokenizer = restoration.restore(run, Path(scratch))

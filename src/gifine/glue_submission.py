@@ -15,7 +15,7 @@ import numpy as np
 
 from gifine.config import TaskConfig
 from gifine.errors import DataError, OutputError
-from gifine.runs import records
+from gifine.machine import disk
 
 FILES = (
     "CoLA.tsv",
@@ -83,7 +83,7 @@ def write(path: Path, predictions: Sequence[str]) -> None:
     Raises:
         OutputError: if it cannot be written.
     """
-    records.write_text(path, _HEADER + "".join(f"{index}\t{word}\n" for index, word in enumerate(predictions)))
+    disk.write_text(path, _HEADER + "".join(f"{index}\t{word}\n" for index, word in enumerate(predictions)))
 
 
 def read_sample(path: Path, wanted: Sequence[str]) -> dict[str, bytes]:

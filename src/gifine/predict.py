@@ -26,7 +26,7 @@ from gifine.errors import ArgumentError, DataError, ExitCode, ModelError, Output
 from gifine.inputs import needs, own_files
 from gifine.machine import exhaustion
 from gifine.machine.imports import uncollected
-from gifine.runs import finished, records
+from gifine.runs import finished, lifecycle
 from gifine.runs.finished import Run
 
 log = logging.getLogger(__name__)
@@ -85,7 +85,7 @@ def _predict_all(args: Namespace) -> ExitCode:
     written: dict[str, Path] = {}
     for run, names in found:
         out = args.out or run.folder / SUBMISSION
-        with contextlib.nullcontext() if args.out else records.locked(run.folder):
+        with contextlib.nullcontext() if args.out else lifecycle.locked(run.folder):
             _make(out)
             written |= _predict(run, names, out)
     if args.zip is not None:

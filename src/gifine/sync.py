@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from gifine import commands
 from gifine.errors import ExitCode, OutputError, RunError
-from gifine.runs import identity, records
+from gifine.runs import identity, lifecycle, records, tree
 from gifine.runs.records import Record
 from gifine.tracking import wandb_run, wandb_server
 
@@ -94,14 +94,14 @@ def sync(arguments: argparse.Namespace) -> ExitCode:
 
 def find(paths: Sequence[Path]) -> Iterator[Left]:
     """The runs in or below `paths` that have something to upload; those that a process is at are left alone."""
-    for folder in sorted({folder for path in paths for folder in records.below(path)}):
+    for folder in sorted({folder for path in paths for folder in tree.below(path)}):
         files = _files(folder)
         if not files and not (folder / wandb_run.UNSENT).exists():
             continue
         try:
             record = records.read(folder)
             assert record is not None
-            with records.locked(folder):
+            with lifecycle.locked(folder):
                 pass
         except OutputError as error:
             log.warning("left out: %s", error)

@@ -25,15 +25,14 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from gifine import models
-from gifine.compose import checks
 from gifine.config import EmbeddingRows, RunConfig, Tracker
 from gifine.errors import DataError, ExitCode, ModelError, OutputError
-from gifine.inputs import dataset, model_files, offline, sources, tokenizers
+from gifine.inputs import architecture, dataset, model_files, offline, sources, tokenizers
 from gifine.machine import disk, exhaustion
 from gifine.models.speedups import embedding_rows as rows
 from gifine.models.speedups import last_layer as last_layer
 from gifine.objectives import classification, loss
-from gifine.runs import identity, records, verification
+from gifine.runs import identity, lifecycle, records, verification
 from gifine.runs.curves import CURVE
 from gifine.runs.records import Record, Status
 from gifine.tracking import wandb_run
@@ -60,8 +59,8 @@ def run(config: RunConfig) -> ExitCode:
     Raises:
         UserError: for data, checkpoints and folders that the user can mend; the record then says so, too.
     """
-    folder = records.open_folder(config)
-    with records.locked(folder) if _is_main_process() else contextlib.nullcontext():
+    folder = lifecycle.open_folder(config)
+    with lifecycle.locked(folder) if _is_main_process() else contextlib.nullcontext():
         record = _run(config, folder)
     if _is_main_process():
         _show(record, folder)
@@ -80,7 +79,7 @@ def _run(config: RunConfig, folder: Path) -> Record:
         record = Record(identity.run_id(config), identity.slug(config), identity.to_dict(config), attempts=attempts)
         record.contents = sources.contents(config)
         with wandb_run.tracked(config, folder, record, writes=_is_main_process()) as track:
-            records.keep(record, folder, lambda: _fit(config, folder, record, track), writes=_is_main_process())
+            lifecycle.keep(record, folder, lambda: _fit(config, folder, record, track), writes=_is_main_process())
     else:
         verification.check_served(config, folder, record)
         log.info("this run is %s already (overwrite=true runs it again)", record.status)
@@ -123,7 +122,7 @@ def _fit(config: RunConfig, folder: Path, record: Record, track: wandb_run.Log) 
         provenance=record.provenance,
     )
     precision.check_attention(model.config.model_type, config)
-    longest = checks.longest_input(model.config.to_dict())
+    longest = architecture.longest_input(model.config.to_dict())
     if longest is not None and train.max_length > longest:
         raise ModelError(f"train.max_length={train.max_length}: the model takes at most {longest} word pieces")
     record.parameters = models.count_parameters(model)

@@ -7,8 +7,8 @@ import json
 import pytest
 
 from gifine.cli import compose, config_from
-from gifine.compose.checks import longest_input
 from gifine.errors import ConfigError
+from gifine.inputs.architecture import longest_input
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from gifine import cli
 from gifine.config import RunConfig
 from gifine.errors import OutputError
-from gifine.runs import identity, records
+from gifine.runs import identity, lifecycle, records, tree
 from gifine.runs.records import Record, Status
 
 BASE = ["task=mrpc", "model=bert", "gi=both"]
@@ -58,16 +58,16 @@ def test_no_record_is_none(tmp_path):
 
 def test_folder_of_another_config_is_refused(tmp_path):
     mine, other = (config(f"output_dir={tmp_path}", f"seed={seed}") for seed in (1, 2))
-    records.write(records.open_folder(mine), Record(identity.run_id(mine), identity.slug(mine), {}))
-    records.open_folder(mine)
+    records.write(lifecycle.open_folder(mine), Record(identity.run_id(mine), identity.slug(mine), {}))
+    lifecycle.open_folder(mine)
     with pytest.raises(OutputError, match=r"holds the run .* of another config"):
-        records.open_folder(other)
+        lifecycle.open_folder(other)
 
 
 def test_folder_below_a_file_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="cannot make the folder"):
-        records.open_folder(config(f"output_root={tmp_path / 'file' / 'runs'}"))
+        lifecycle.open_folder(config(f"output_root={tmp_path / 'file' / 'runs'}"))
 
 
 def test_write_that_fails_leaves_the_old_record(tmp_path, monkeypatch):
@@ -99,5 +99,5 @@ def test_links_are_followed_and_each_run_is_found_once(tmp_path):
     (disk / "up").symlink_to(tmp_path)
     (root / "gone").symlink_to(tmp_path / "nowhere")
     (root / "itself").symlink_to(root / "itself")
-    assert sorted(records.below(root)) == [disk / "a", disk / "b"]
-    assert list(records.below(root / "a")) == [disk / "a"]
+    assert sorted(tree.below(root)) == [disk / "a", disk / "b"]
+    assert list(tree.below(root / "a")) == [disk / "a"]

@@ -23,7 +23,7 @@ from gifine.config import DataConfig, DataSource, ModelConfig, Quoting, RunConfi
 from gifine.errors import PrefetchError
 from gifine.inputs import model_files
 from gifine.inputs.needs import GLUE, HubSplit, Repository, hub_split, repositories, splits_read, tsv_names
-from gifine.runs import records
+from gifine.machine import disk
 
 SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
@@ -79,7 +79,7 @@ def read(folder: Path) -> Manifest:
 def write(folder: Path, manifest: Manifest) -> None:
     manifest.gifine = __version__
     manifest.updated = datetime.now(UTC).isoformat(timespec="seconds")
-    records.write_text(folder / MANIFEST, json.dumps(asdict(manifest), indent=2, ensure_ascii=False) + "\n")
+    disk.write_text(folder / MANIFEST, json.dumps(asdict(manifest), indent=2, ensure_ascii=False) + "\n")
 
 
 @dataclass

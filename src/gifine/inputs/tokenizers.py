@@ -38,10 +38,10 @@ from transformers import (
     RobertaTokenizer,
 )
 
-from gifine.compose.checks import architecture
 from gifine.config import DEMO, ModelConfig
 from gifine.errors import ModelError, first_line
 from gifine.inputs import demo
+from gifine.inputs.architecture import architecture
 from gifine.inputs.model_files import locate, source
 
 _TOKEN_TYPES = "token_type_ids"  # noqa: S105 - not a password

@@ -68,6 +68,21 @@ def writing(path: Path, partial: Path) -> Generator[None]:
         raise
 
 
+def write_text(path: Path, text: str) -> None:
+    """Replace a file's content atomically and durably; the caller is the only one who writes it."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):  # a read-only disk
+            temporary.unlink(missing_ok=True)
+        raise OutputError(f"cannot write {path}: {error.strerror}") from error
+
+
 @contextlib.contextmanager
 def locked(path: Path, *, busy: str, seconds: float = 0) -> Generator[None]:
     """Hold a lock file for this process; the system lets go of it when the process dies, however it dies.

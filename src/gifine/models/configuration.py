@@ -7,8 +7,8 @@ from typing import Any
 
 from transformers.activations import ACT2FN
 
-from gifine.compose.checks import SETTLED
 from gifine.errors import ModelError, did_you_mean
+from gifine.inputs.architecture import SETTLED
 from gifine.models.gated import Family
 
 # How a model answers and computes, not what: loss and logits are wanted, and no more.

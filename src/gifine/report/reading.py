@@ -19,7 +19,8 @@ from tqdm import tqdm
 from gifine.errors import RunError
 from gifine.report.settings import Pool, Settings, Task
 from gifine.runs import records, staleness
-from gifine.runs.records import FINISHED, RECORD, SCHEMA_VERSION, Status, below
+from gifine.runs.records import FINISHED, RECORD, SCHEMA_VERSION, Status
+from gifine.runs.tree import below
 
 T = TypeVar("T")
 

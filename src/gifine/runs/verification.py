@@ -9,7 +9,8 @@ from pathlib import Path
 from gifine.config import DataSource, RunConfig
 from gifine.errors import DataError, OutputError, first_line
 from gifine.inputs import dataset, hub, needs, offline, sources
-from gifine.runs import identity, records, staleness
+from gifine.machine import disk
+from gifine.runs import identity, provenance, records, staleness
 from gifine.runs.records import Record
 
 log = logging.getLogger(__name__)
@@ -131,10 +132,10 @@ def _write(checkpoints: Path, made_of: Hashes) -> None:
         checkpoints.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"cannot make the folder {checkpoints}: {error.strerror}") from error
-    records.write_text(checkpoints / BEGUN_WITH, json.dumps(made_of, indent=1) + "\n")
+    disk.write_text(checkpoints / BEGUN_WITH, json.dumps(made_of, indent=1) + "\n")
 
 
 def _other_library(record: Record) -> str:
     """A hint for Hub data: their fingerprints are the library's."""
-    then, now = (each.get("packages", {}).get("datasets") for each in (record.provenance, records.provenance()))
+    then, now = (each.get("packages", {}).get("datasets") for each in (record.provenance, provenance.collect()))
     return f" (datasets was {then} then, {now} now)" if then and then != now else ""

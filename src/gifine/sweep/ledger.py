@@ -141,7 +141,7 @@ def write(sweep: Path, ledger: Ledger) -> None:
     entries["schema_version"] = SCHEMA_VERSION
     entries["runs"] = [asdict(entry) | {"folder": _relative(sweep, entry.folder)} for entry in ledger.runs.values()]
     entries["batches"] = [asdict(batch) for batch in ledger.batches.values()]
-    records.write_text(sweep / FOLDER / LEDGER, json.dumps(entries, indent=1, ensure_ascii=False) + "\n")
+    disk.write_text(sweep / FOLDER / LEDGER, json.dumps(entries, indent=1, ensure_ascii=False) + "\n")
 
 
 def locked(sweep: Path) -> AbstractContextManager[None]:

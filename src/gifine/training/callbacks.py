@@ -14,8 +14,8 @@ from torch import nn
 from tqdm.auto import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from gifine.machine.disk import write_text
 from gifine.models.gated import GatedAttention
-from gifine.runs.records import write_text
 
 log = logging.getLogger(__name__)
 
