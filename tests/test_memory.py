@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 import pytest
 
 from conftest import ROOT, TINY_DEMO
@@ -37,10 +35,9 @@ def test_the_documents_have_the_table_that_the_command_prints():
     assert memory.table(memory.presets()) in (ROOT / "docs" / "memory.md").read_text()
 
 
-def test_command_prints_a_line_for_each_run_and_refuses_what_is_wrong(monkeypatch, capsys):
+def test_command_prints_a_line_for_each_run_and_refuses_what_is_wrong(capsys):
     def call(*words):
-        monkeypatch.setattr(sys, "argv", ["gifine.memory", *words])
-        return memory.main(), *capsys.readouterr()
+        return memory.main(words), *capsys.readouterr()
 
     code, out, _ = call("model=bert", "task=stsb")
     assert code == 0

@@ -223,10 +223,9 @@ def test_relative_paths_are_those_of_the_submission_wherever_a_job_starts(tmp_pa
     assert words_of(fake("sbatch")[0])["--chdir"] == str(tmp_path / "here")
 
     monkeypatch.chdir(tmp_path / "elsewhere")  # from where it is tried again, and where a job may start
-    monkeypatch.setattr(sys, "argv", ["job", str(place)])
     seen = []
     monkeypatch.setattr(job, "_code", lambda *_: seen.append(Path.cwd()) or ExitCode.DONE)
-    assert job.main() == ExitCode.DONE
+    assert job.main([str(place)]) == ExitCode.DONE
     monkeypatch.chdir(tmp_path / "elsewhere")
     book = ledger.read(folder)
     again = retry._request(folder, book.runs[each.entry.run_id], batch)
@@ -344,7 +343,6 @@ def in_job(tmp_path, fake, monkeypatch):
         place = ledger.batch_folder(folder, batch.name)
         for name, value in {"SLURM_JOB_ID": "1", **environment}.items():
             monkeypatch.setenv(name, value)
-        monkeypatch.setattr(sys, "argv", ["job", str(place)])
         started = []
 
         def start(self, command, own):
@@ -353,7 +351,7 @@ def in_job(tmp_path, fake, monkeypatch):
 
         monkeypatch.setattr(job._Relay, "start", start)
         monkeypatch.chdir(tmp_path)
-        return job.main(), started, folder
+        return job.main([str(place)]), started, folder
 
     return run
 

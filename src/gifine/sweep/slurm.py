@@ -184,7 +184,9 @@ def _call(*words: str, unless: str | None = None) -> str:
             raise ClusterError(f"{words[0]} gives no answer within {_ANSWER_SECONDS:.0f} s") from None
         if done.returncode == 0:
             return done.stdout
-        reason = " ".join(done.stderr.split()) or f"exit code {done.returncode}"
+        # Without the command's name, which stands before it: `squeue: error: …` is what squeue itself prints.
+        said = [line.strip().removeprefix(f"{words[0]}: error: ") for line in done.stderr.splitlines()]
+        reason = " ".join(" ".join(said).split()) or f"exit code {done.returncode}"
         if unless is not None and unless in reason:
             return ""
         is_busy = any(word in reason for word in ("temporarily", "Socket timed out", "Unable to contact"))

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from gifine.errors import ClusterError, OutputError
+from gifine.errors import ClusterError, ExitCode, OutputError
 from gifine.runs import records
 from gifine.runs.records import Record, Status
 from gifine.sweep import ledger, logtail, pool, slurm
-from gifine.sweep.job import OUTCOMES
+from gifine.sweep.job import BY_SIGNAL, OUTCOMES
 from gifine.sweep.ledger import Batch, Entry, Ledger
 
 log = logging.getLogger(__name__)
@@ -193,7 +193,7 @@ def _in_job(current: Record | None, job: str | None, outcome: int | None, *, is_
         return _BY_RECORD[current.status]
     if job in slurm.WAITING:
         return State.QUEUED
-    if outcome is not None and outcome > 128:
+    if outcome is not None and outcome > BY_SIGNAL:
         return State.KILLED  # the job goes on with the next run
     if current is None:
         return State.RUNNING if is_alone else State.QUEUED
@@ -210,7 +210,9 @@ def _without_job(record: Record | None, current: Record | None, job: str | None,
     if current is not None and current.status is Status.FAILED:
         return State.FAILED
     if by_job in (State.FAILED, State.LOST, State.UNKNOWN) and outcome is not None:
-        return State.KILLED if outcome > 128 else State.INTERRUPTED if outcome == 75 else State.FAILED
+        if outcome > BY_SIGNAL:
+            return State.KILLED
+        return State.INTERRUPTED if outcome == ExitCode.INTERRUPTED else State.FAILED
     if by_job is State.FAILED and current is not None:
         return State.KILLED  # the record says that it is running, its process has not said a word
     return by_job
