@@ -93,7 +93,7 @@ def presets() -> Iterator[tuple[str, Memory]]:
 
 def main(words: Sequence[str] | None = None) -> ExitCode:
     """Run the command line (null: the process's own) and return its exit code."""
-    parser = Parser(prog="python -m gifine.memory", description=__doc__, formatter_class=RawDescriptionHelpFormatter)
+    parser = Parser(prog="gifine memory", description=__doc__, formatter_class=RawDescriptionHelpFormatter)
     parser.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="those of `python -m gifine`")
     return call(_print, parser, words)
 

@@ -37,7 +37,7 @@ LOCK = ".lock"
 def main(words: Sequence[str] | None = None) -> ExitCode:
     """Run the command line (null: the process's own) and return its exit code."""
     parser = Parser(
-        prog="python -m gifine.prefetch",
+        prog="gifine prefetch",
         description="Fetch all that runs need into one folder, for machines without internet.",
         epilog="Then, there: python -m gifine prefetch=FOLDER OVERRIDE …",
     )

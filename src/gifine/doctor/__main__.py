@@ -27,7 +27,7 @@ _WIDTH = max(map(len, Level)) + 2
 def main(words: Sequence[str] | None = None) -> ExitCode:
     """Run the command line (null: the process's own); 0: no problem, 1: problems, 2: arguments that cannot be."""
     parser = Parser(
-        prog="python -m gifine.doctor",
+        prog="gifine doctor",
         description="Will runs work on this machine? Looks at software, hardware, folders, SLURM and servers.",
         epilog="Exit code: 0 no problem, 1 problems, 2 wrong arguments.",
     )
