@@ -17,16 +17,14 @@ from typing import Any
 
 from gifine.compose import grid
 from gifine.compose.grid import Run
-from gifine.config import Precision, RunConfig
+from gifine.config import Precision, RunConfig, TrainConfig
 from gifine.errors import DataError, ExitCode
 from gifine.inputs import architecture
-from gifine.memory import Memory
+from gifine.machine.footprint import Footprint
 from gifine.runs import identity, staleness
 from gifine.runs.records import FINISHED, RECORD
 from gifine.sweep import estimate
 from gifine.sweep.estimate import FLOPS, Basis
-
-_CHECKPOINTS = 3  # exist for a moment; two stay with train.keep_checkpoints=true
 
 
 @dataclass
@@ -188,15 +186,18 @@ def _add_sizes(plan: Plan, configs: list[RunConfig]) -> None:
         if key not in counted:
             counted[key] = architecture.count(config.model, config.gi, max(1, len(config.task.labels)))
         sizes.append((config, counted[key]))
-    memories = [(config.train, Memory(*size)) for config, size in sizes if size is not None]
-    if not memories or len(memories) < len(sizes):
+    footprints = [(config.train, Footprint(*size)) for config, size in sizes if size is not None]
+    if not footprints or len(footprints) < len(sizes):
         return
-    plan.memory_gb = max(memory.training for _, memory in memories) / 1e9
-    plan.scratch_gb = _CHECKPOINTS * max(memory.checkpoint for _, memory in memories) / 1e9
-    left = [
-        train.save_model * memory.weights + train.keep_checkpoints * 2 * memory.checkpoint for train, memory in memories
-    ]
-    plan.disk_gb = sum(left) / 1e9
+    plan.memory_gb = max(footprint.training for _, footprint in footprints) / 1e9
+    plan.scratch_gb = max(footprint.checkpoints for _, footprint in footprints) / 1e9
+    plan.disk_gb = sum(_left_behind(train, footprint) for train, footprint in footprints) / 1e9
+
+
+def _left_behind(train: TrainConfig, footprint: Footprint) -> int:
+    """Bytes on disk that a run leaves."""
+    weights = footprint.weights if train.save_model else 0
+    return weights + (footprint.kept_checkpoints if train.keep_checkpoints else 0)
 
 
 def _known_by(plan: Plan) -> str:
