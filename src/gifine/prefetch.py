@@ -51,7 +51,7 @@ def _run(args: Namespace) -> ExitCode:
     if folder is None:
         raise ConfigError("give prefetch=FOLDER, the folder to fill")
     runs = grid.expand(overrides, args.config_dir)
-    wanted = needs.of(run.config for run in runs)
+    wanted = needs.collect(run.config for run in runs)
     fill(folder, wanted, runs=len(runs))
     sweep = ["--multirun"] if len(runs) > 1 else []
     own = ["--config-dir", args.config_dir] if args.config_dir else []

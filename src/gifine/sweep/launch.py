@@ -27,7 +27,7 @@ from gifine.runs import identity, records
 from gifine.sweep import ledger, pool, resources, script, sharing, slurm, snapshot, states, waiting
 from gifine.sweep.job import CONFIGS, JOB, STARTED
 from gifine.sweep.ledger import Batch, Entry, Ledger, Place
-from gifine.sweep.states import Run, State
+from gifine.sweep.states import RunState, State
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +83,7 @@ def launch(runs: Iterable[grid.Run], settings: LauncherConfig, *, sweep: Path, f
             path = str(identity.directory(run.config).absolute())
             known = book.runs.setdefault(run_id, Entry(run_id, identity.slug(run.config), path))
             known.overrides, known.folder = run.overrides, path
-        present = [run for run in states.of(sweep, book) if run.entry.run_id in wanted]
+        present = [run for run in states.read(sweep, book) if run.entry.run_id in wanted]
         missing = [run for run in present if is_missing(run, settings, wanted[run.entry.run_id].config)]
         _summarise(sweep, present, missing)
         cwd = str(Path.cwd())
@@ -92,7 +92,7 @@ def launch(runs: Iterable[grid.Run], settings: LauncherConfig, *, sweep: Path, f
     waiting.follow(sweep, set(wanted), is_wanted=settings.wait)
 
 
-def is_missing(run: Run, settings: LauncherConfig, config: RunConfig | None = None) -> bool:
+def is_missing(run: RunState, settings: LauncherConfig, config: RunConfig | None = None) -> bool:
     """Whether a run is to be submitted."""
     if run.state in states.ACTIVE:
         return False
@@ -194,7 +194,7 @@ def _forget(sweep: Path, book: Ledger, batch: Batch, places: dict[str, list[Plac
 
 
 def _request(entry: Entry, config: RunConfig, settings: LauncherConfig, fixed: Collection[str], cwd: str) -> Request:
-    own = resources.of(config, settings, fixed) if isinstance(settings, SlurmConfig) else settings
+    own = resources.choose(config, settings, fixed) if isinstance(settings, SlurmConfig) else settings
     return Request(entry, config, own, cwd)
 
 
@@ -291,7 +291,7 @@ def _plain(settings: LauncherConfig) -> dict[str, object]:
     return {key: value for key, value in asdict(settings).items() if not key.startswith("_")}
 
 
-def _summarise(sweep: Path, runs: list[Run], missing: list[Run]) -> None:
+def _summarise(sweep: Path, runs: list[RunState], missing: list[RunState]) -> None:
     ids = {run.entry.run_id for run in missing}
     counts = Counter(run.state for run in runs if run.entry.run_id not in ids)
     parts = [f"{count} {state}" for state, count in sorted(counts.items())]

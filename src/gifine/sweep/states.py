@@ -62,7 +62,7 @@ _BY_JOB = {
 
 
 @dataclass
-class Run:
+class RunState:
     """A run of the sweep as it is now."""
 
     entry: Entry
@@ -73,16 +73,16 @@ class Run:
     reason: str | None = None  # what went wrong, in one line
 
 
-def of(sweep: Path, book: Ledger, *, needs_slurm: bool = True, needs_sacct: bool = False) -> list[Run]:
+def read(sweep: Path, book: Ledger, *, needs_slurm: bool = True, needs_sacct: bool = False) -> list[RunState]:
     """All runs of the ledger.
 
     Raises:
         ClusterError: if `needs_slurm` and SLURM does not answer, or `needs_sacct` and accounting does not.
     """
-    read = {run_id: _read(entry) for run_id, entry in book.runs.items()}
-    open_ = [entry for run_id, entry in book.runs.items() if not _is_concluded(entry, read[run_id][0])]
+    found = {run_id: _read(entry) for run_id, entry in book.runs.items()}
+    open_ = [entry for run_id, entry in book.runs.items() if not _is_concluded(entry, found[run_id][0])]
     jobs = job_states(sweep, book, open_, needs_slurm=needs_slurm, needs_sacct=needs_sacct)
-    return [_run(sweep, book, entry, jobs, *read[run_id]) for run_id, entry in book.runs.items()]
+    return [_run(sweep, book, entry, jobs, *found[run_id]) for run_id, entry in book.runs.items()]
 
 
 def _read(entry: Entry) -> tuple[Record | None, str | None]:
@@ -145,13 +145,13 @@ def _run(
     jobs: dict[tuple[str, int], str],
     record: Record | None,
     reason: str | None,
-) -> Run:
+) -> RunState:
     place = book.latest(entry)
     if place is None:
         state = _BY_RECORD.get(record.status, State.NOT_SUBMITTED) if record else State.NOT_SUBMITTED
         if state is State.NOT_SUBMITTED:
             reason = reason or "the sweep's command submits it"
-        return Run(entry, state, record, reason=reason or _reason(record))
+        return RunState(entry, state, record, reason=reason or _reason(record))
     batch, task = place
     outcome, said = _outcome(sweep, batch, entry)
     job = jobs.get((batch.name, task))
@@ -170,7 +170,7 @@ def _run(
     reason = reason or said or _reason(current)
     if reason is None and state not in FINISHED | ACTIVE:
         reason = _ending(sweep, batch, task, job, outcome)
-    return Run(entry, state, record, batch.job(task), batch.cluster, reason)
+    return RunState(entry, state, record, batch.job(task), batch.cluster, reason)
 
 
 def _ending(sweep: Path, batch: Batch, task: int, job: str | None, outcome: int | None) -> str:

@@ -20,7 +20,7 @@ def run(args: argparse.Namespace) -> ExitCode:
     ledger.read_existing(sweep)
     with ledger.locked(sweep):  # nobody submits meanwhile
         book = ledger.read(sweep)
-        runs = [each for each in listing.chosen(states.of(sweep, book), args.runs) if each.state in ACTIVE]
+        runs = [each for each in listing.chosen(states.read(sweep, book), args.runs) if each.state in ACTIVE]
         places = {
             (batch.name, task) for each in runs for batch, task in [book.latest(each.entry) or (None, 0)] if batch
         }

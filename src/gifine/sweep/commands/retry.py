@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> ExitCode:
     with ledger.locked(sweep):
         book = ledger.read(sweep)
         launch.recover(sweep, book)
-        runs = listing.chosen(states.of(sweep, book), args.runs)
+        runs = listing.chosen(states.read(sweep, book), args.runs)
         busy = [each for each in runs if args.runs and each.state in _NOT_OURS]
         if busy:
             what = f"{busy[0].entry.slug} is {busy[0].state}"
