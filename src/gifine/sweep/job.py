@@ -46,6 +46,16 @@ _ENDED = (ExitCode.DONE, ExitCode.DIVERGED, ExitCode.INTERRUPTED)  # as the reco
 _PATIENCE_SECONDS = 10.0  # for a process whose run has failed elsewhere
 
 
+def config_file(folder: Path, run_id: str) -> Path:
+    """Where a batch's folder has the config of a run."""
+    return folder / CONFIGS / f"{run_id}.json"
+
+
+def outcome_file(folder: Path, run_id: str) -> Path:
+    """Where it has the exit code of a run's process, once that has ended."""
+    return folder / OUTCOMES / f"{run_id}.json"
+
+
 @dataclass
 class Seat:
     """Where this process is in the job."""
@@ -126,7 +136,7 @@ def _refuse(folder: Path, runs: list[dict[str, str]], seat: Seat, expected: int)
         (folder / OUTCOMES).mkdir(exist_ok=True)
         outcome = {"code": ExitCode.BAD_INPUT, "signal": None, "job": seat.job_id, "reason": said}
         for run in runs:
-            disk.write_text(folder / OUTCOMES / f"{run['run_id']}.json", json.dumps(outcome))
+            disk.write_text(outcome_file(folder, run["run_id"]), json.dumps(outcome))
     return ExitCode.BAD_INPUT if seat.rank == 0 else ExitCode.DONE
 
 
@@ -172,7 +182,7 @@ def _seat(task: int) -> Seat:
 
 def _code(folder: Path, run: dict[str, str], seat: Seat, position: int, share: dict[str, str], relay: _Relay) -> int:
     """How the run has ended: in this job, or in it before it was requeued."""
-    outcome = folder / OUTCOMES / f"{run['run_id']}.json"
+    outcome = outcome_file(folder, run["run_id"])
     before = json.loads(outcome.read_text(encoding="utf-8"))["code"] if outcome.exists() else ExitCode.INTERRUPTED
     if before != ExitCode.INTERRUPTED or relay.received:
         return before
@@ -181,14 +191,14 @@ def _code(folder: Path, run: dict[str, str], seat: Seat, position: int, share: d
 
 def _run(folder: Path, run: dict[str, str], seat: Seat, position: int, share: dict[str, str], relay: _Relay) -> int:
     """One run in its own process, which gets the signals that this one gets; the exit code, 128 + n for signal n."""
-    command = [sys.executable, "-m", "gifine.sweep.attempt", str(folder / CONFIGS / f"{run['run_id']}.json")]
+    command = [sys.executable, "-m", "gifine.sweep.attempt", str(config_file(folder, run["run_id"]))]
     if seat.restarts > 0:
         command.append(AGAIN)
     own = {name: value for name, value in os.environ.items() if not _FOREIGN.fullmatch(name)}
     environment = {**own, **seat.environment(position), **share}
     failure = folder / FAILURES / f"{run['run_id']}-{seat.job_id}-{seat.restarts}.json"
     if seat.rank == 0:
-        (folder / OUTCOMES / f"{run['run_id']}.json").unlink(missing_ok=True)
+        outcome_file(folder, run["run_id"]).unlink(missing_ok=True)
     process = relay.start(command, environment)
     code = _watch(process, failure if seat.processes > 1 else None)
     relay.processes.discard(process)
@@ -232,7 +242,7 @@ def _conclude(folder: Path, run: dict[str, str], seat: Seat, code: int, failure:
     (folder / OUTCOMES).mkdir(exist_ok=True)
     by = signal.Signals(code - BY_SIGNAL).name if code > BY_SIGNAL else None
     outcome = {"code": code, "signal": by, "job": seat.job_id}
-    disk.write_text(folder / OUTCOMES / f"{run['run_id']}.json", json.dumps(outcome))
+    disk.write_text(outcome_file(folder, run["run_id"]), json.dumps(outcome))
     if code > BY_SIGNAL:
         log.error("%s %s", run["slug"], _end(code))
     if not failure.exists():
@@ -270,7 +280,7 @@ def _go_on(folder: Path, seat: Seat, received: list[int], max_num_timeout: int) 
             log.error("not put into the queue again: max_num_timeout=%d", max_num_timeout)
             return
         path.parent.mkdir(exist_ok=True)
-        path.write_text(str(before + (not preempted)))
+        path.write_text(str(before if preempted else before + 1))
         log.info("putting job %s into the queue again", seat.job_id)
         slurm.requeue(seat.job_id)
     except ClusterError as error:

@@ -25,7 +25,7 @@ from gifine.config import RunConfig
 from gifine.errors import ClusterError, ConfigError, OutputError
 from gifine.runs import identity, records
 from gifine.sweep import ledger, pool, resources, script, sharing, slurm, snapshot, states, waiting
-from gifine.sweep.job import CONFIGS, JOB, STARTED
+from gifine.sweep.job import CONFIGS, JOB, STARTED, config_file
 from gifine.sweep.ledger import Batch, Entry, Ledger, Place
 from gifine.sweep.states import RunState, State
 
@@ -157,7 +157,7 @@ def _limit(settings: LauncherConfig) -> int:
 
 def recover(sweep: Path, book: Ledger) -> None:
     """Learn the job ids of submissions that were not written down, because this program was killed at the time."""
-    for batch in [batch for batch in book.batches.values() if batch.launcher == "slurm" and batch.job_id is None]:
+    for batch in [batch for batch in book.batches.values() if not batch.is_local and batch.job_id is None]:
         started = sorted((ledger.batch_folder(sweep, batch.name) / STARTED).glob("*"))  # jobs, by SLURM's ids
         if started:
             batch.job_id, batch.cluster = started[0].name.partition("_")[0], _cluster(batch, started[0])
@@ -252,7 +252,7 @@ def _describe(sweep: Path, batch: Batch, tasks: list[list[Request]]) -> None:
         for task in tasks:
             for request in task:
                 entries = json.dumps(identity.to_dict(_placed(request)), ensure_ascii=False)
-                (folder / CONFIGS / f"{request.entry.run_id}.json").write_text(entries, encoding="utf-8")
+                config_file(folder, request.entry.run_id).write_text(entries, encoding="utf-8")
         (folder / JOB).write_text(json.dumps(job), encoding="utf-8")
     except OSError as error:
         raise OutputError(f"cannot write to {folder}: {error.strerror}") from error

@@ -41,6 +41,11 @@ def start(folder: Path, environment: dict[str, str]) -> None:
         )
 
 
+def log_file(folder: Path, task: int) -> Path:
+    """Where a batch's folder has what a task prints."""
+    return folder / f"{task}.log"
+
+
 def states(folder: Path, tasks: int) -> dict[int, str]:
     """The state of each task, in SLURM's words."""
     found = {}
@@ -95,7 +100,7 @@ def main(words: Sequence[str] | None = None) -> int:
 def _start(folder: Path, task: int, share: dict[str, str]) -> subprocess.Popen[bytes]:
     """Start one task; it and the run's own process hold the lock of a file with its process id."""
     partial = folder / STARTED / f".{task}"
-    with partial.open("w") as lock, (folder / f"{task}.log").open("a") as output:
+    with partial.open("w") as lock, log_file(folder, task).open("a") as output:
         fcntl.flock(lock, fcntl.LOCK_EX)
         process = subprocess.Popen(  # noqa: S603 - our own module
             [sys.executable, "-m", "gifine.sweep.job", str(folder), str(task)],

@@ -17,7 +17,7 @@ from gifine.errors import ClusterError, ExitCode, OutputError
 from gifine.runs import records
 from gifine.runs.records import Record, Status
 from gifine.sweep import ledger, logtail, pool, slurm
-from gifine.sweep.job import BY_SIGNAL, OUTCOMES
+from gifine.sweep.job import BY_SIGNAL, outcome_file
 from gifine.sweep.ledger import Batch, Entry, Ledger
 
 log = logging.getLogger(__name__)
@@ -111,7 +111,7 @@ def job_states(
     found: dict[tuple[str, int], str] = {}
     in_slurm: dict[str | None, dict[str, tuple[str, int]]] = {}  # by cluster
     for batch, tasks in wanted.values():
-        if batch.launcher == "local":
+        if batch.is_local:
             if batch.host == platform.node():
                 states = pool.states(ledger.batch_folder(sweep, batch.name), batch.tasks)
                 found |= {(batch.name, task): state for task, state in states.items()}
@@ -175,7 +175,7 @@ def _run(
 
 def _ending(sweep: Path, batch: Batch, task: int, job: str | None, outcome: int | None) -> str:
     """Of a run whose record does not say why it ended: what the scheduler and the job's log say."""
-    if batch.launcher == "local":
+    if batch.is_local:
         said = f"its process is gone from {batch.host}" if job is None else f"its process has ended ({job})"
     else:
         said = "SLURM does not know its job any more" if job is None else f"SLURM says {job}"
@@ -220,7 +220,7 @@ def _without_job(record: Record | None, current: Record | None, job: str | None,
 
 def _outcome(sweep: Path, batch: Batch, entry: Entry) -> tuple[int | None, str | None]:
     """The exit code of the run's own process, if the job has lived to see it; and why it was not even started."""
-    path = ledger.batch_folder(sweep, batch.name) / OUTCOMES / f"{entry.run_id}.json"
+    path = outcome_file(ledger.batch_folder(sweep, batch.name), entry.run_id)
     try:
         outcome = json.loads(path.read_text(encoding="utf-8"))
         return int(outcome["code"]), outcome.get("reason")

@@ -15,7 +15,7 @@ from gifine.compose.launchers import LAUNCHERS, LauncherConfig
 from gifine.errors import ArgumentError, ExitCode, RunError, first_line
 from gifine.runs import identity
 from gifine.sweep import launch, ledger, listing, states
-from gifine.sweep.job import CONFIGS
+from gifine.sweep.job import config_file
 from gifine.sweep.launch import Request
 from gifine.sweep.ledger import Batch, Entry
 from gifine.sweep.states import FINISHED, State
@@ -101,4 +101,4 @@ def _read(sweep: Path, entry: Entry, batch: Batch) -> Request:
 
 
 def _config(sweep: Path, entry: Entry, batch: Batch) -> Path:
-    return ledger.batch_folder(sweep, batch.name) / CONFIGS / f"{entry.run_id}.json"
+    return config_file(ledger.batch_folder(sweep, batch.name), entry.run_id)
