@@ -20,9 +20,9 @@ from gifine.errors import ExitCode, OutputError
 from gifine.runs import identity
 from gifine.runs.records import Record, Status
 from gifine.sweep import __main__ as sweep
-from gifine.sweep import job, launch, ledger, listing, logtail, sharing, slurm
+from gifine.sweep import batches, job, launch, ledger, listing, logtail, sharing, slurm
+from gifine.sweep.batches import Request
 from gifine.sweep.commands import retry
-from gifine.sweep.launch import Request
 from gifine.sweep.ledger import Entry, Ledger
 from gifine.sweep.states import State
 
@@ -72,7 +72,7 @@ def submit(folder: Path, *requests: Request) -> Ledger:
     (folder / ledger.FOLDER).mkdir(parents=True, exist_ok=True)
     book = ledger.read(folder)
     book.runs |= {each.entry.run_id: each.entry for each in requests}
-    launch.submit(folder, book, requests)
+    batches.submit(folder, book, requests)
     return book
 
 
@@ -165,13 +165,13 @@ def test_a_job_on_another_cluster_is_asked_for_and_cancelled_there(tmp_path, fak
     batch.job_id = batch.cluster = None
     ledger.write(folder, book)
     monkeypatch.setenv("COMMAND", f"{folder}/.sweep/jobs/{batch.name}/job.sh")
-    launch.recover(folder, book)
+    batches.recover(folder, book)
     assert (batch.job_id, batch.cluster) == ("7", "a"), "found by its script: the comment may be the user's"
     batch.job_id = batch.cluster = None
     started = ledger.batch_folder(folder, batch.name) / job.STARTED
     started.mkdir()
     (started / "8").write_text("b")
-    launch.recover(folder, book)
+    batches.recover(folder, book)
     assert (batch.job_id, batch.cluster) == ("8", "b")
 
 

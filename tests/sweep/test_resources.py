@@ -10,8 +10,8 @@ import pytest
 from gifine.compose import grid
 from gifine.compose.launchers import SlurmConfig
 from gifine.config import RunConfig
-from gifine.sweep import launch, resources
-from gifine.sweep.launch import Request
+from gifine.sweep import batches, launch, resources
+from gifine.sweep.batches import Request
 from gifine.sweep.ledger import Entry
 
 
@@ -58,7 +58,7 @@ def test_what_needs_the_same_is_submitted_together_in_the_order_of_the_sweep(con
         Request(Entry(name, name, f"/{name}"), config, resources.choose(config, settings), "/")
         for name, config in configs.items()
     ]
-    portions = launch.portions(requests)
+    portions = batches.portions(requests)
     assert [[[each.entry.run_id for each in task] for task in portion] for portion in portions] == [
         [["bert rte"]],
         [["bert mnli"]],
@@ -67,7 +67,7 @@ def test_what_needs_the_same_is_submitted_together_in_the_order_of_the_sweep(con
         [["debertav2 mnli"]],
         [["debertav2 wnli"]],
     ]
-    same = launch.portions([*requests, *requests])
+    same = batches.portions([*requests, *requests])
     assert [len(portion) for portion in same] == [2, 2, 1, 2, 2, 1], "five WNLI runs are one job"
 
 

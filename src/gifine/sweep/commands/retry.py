@@ -14,9 +14,9 @@ from omegaconf.errors import OmegaConfBaseException
 from gifine.compose.launchers import LAUNCHERS, LauncherConfig
 from gifine.errors import ArgumentError, ExitCode, RunError, first_line
 from gifine.runs import identity
-from gifine.sweep import launch, ledger, listing, states
+from gifine.sweep import batches, ledger, listing, states
+from gifine.sweep.batches import Request
 from gifine.sweep.job import config_file
-from gifine.sweep.launch import Request
 from gifine.sweep.ledger import Batch, Entry
 from gifine.sweep.states import FINISHED, State
 
@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> ExitCode:
     wanted = {word.replace("-", " ") for word in args.state or ([] if args.runs else [State.FAILED])}
     with ledger.locked(sweep):
         book = ledger.read(sweep)
-        launch.recover(sweep, book)
+        batches.recover(sweep, book)
         runs = listing.chosen(states.read(sweep, book), args.runs)
         busy = [each for each in runs if args.runs and each.state in _NOT_OURS]
         if busy:
@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> ExitCode:
             raise ArgumentError(said)
         if others:
             log.warning("%s", said)
-        launch.submit(sweep, book, same)
+        batches.submit(sweep, book, same)
     print(f"{len(same)} submitted again")
     return ExitCode.DONE
 
@@ -97,7 +97,7 @@ def _read(sweep: Path, entry: Entry, batch: Batch) -> Request:
     settings = OmegaConf.to_object(merged)
     assert isinstance(settings, LauncherConfig)
     config = identity.from_dict(json.loads(_config(sweep, entry, batch).read_text(encoding="utf-8")))
-    return Request(entry, config, settings, launch.cwd_of(sweep, batch))
+    return Request(entry, config, settings, batches.cwd_of(sweep, batch))
 
 
 def _config(sweep: Path, entry: Entry, batch: Batch) -> Path:
