@@ -51,8 +51,8 @@ def run(args: argparse.Namespace) -> ExitCode:
             raise ArgumentError(f"{what}: there is nothing to retry")
         runs = [each for each in runs if each.state not in _NOT_OURS]
         runs = [each for each in runs if not wanted or each.state in wanted]
-        placed = [(each.entry, place[0]) for each in runs for place in [book.latest(each.entry)] if place is not None]
-        requests = [_request(sweep, entry, batch) for entry, batch in placed]
+        latest = [(each.entry, book.latest(each.entry)) for each in runs]
+        requests = [_request(sweep, entry, place[0]) for entry, place in latest if place is not None]
         same = [each for each in requests if _run_id(each) == each.entry.run_id]
         others = [each.entry.slug for each in requests if each not in same]
         said = f"{', '.join(others)}: another run now, by its files or this version; the sweep's command submits it"
