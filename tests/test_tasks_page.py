@@ -15,7 +15,7 @@ from conftest import ROOT, TINY_DEMO
 
 TEXT = (ROOT / "docs" / "tasks.md").read_text()
 TASKS = {yaml.safe_load(block)["name"]: block for block in re.findall(r"```yaml\n(.+?)```", TEXT, re.DOTALL)}
-ROWS = {
+ROWS: dict[str, list[dict[str, object]]] = {
     "reviews": [{"text": "the cake is dry", "stars": "no"}, {"text": "lovely", "stars": "yes"}],
     "alike": [{"first": "a b", "second": "a b", "score": 1}, {"first": "a b", "second": "c", "score": 0.25}],
     "questions": [{"q": "does he", "p": "he does", "answer": word} for word in ("yes", "no", "maybe")],
