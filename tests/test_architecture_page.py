@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 
 from conftest import ROOT
+from test_rooms import FLOOR
 
 PACKAGE = ROOT / "src" / "gifine"
 TEXT = (ROOT / "docs" / "architecture.md").read_text()
-ROOMS = re.findall(r"^\| (`[^|]+) \|", TEXT.partition("## Rooms")[2].partition("Imports run")[0], re.MULTILINE)
+ROOMS = re.findall(r"^\| (`[^|]+) \|", TEXT.partition("## Rooms")[2].partition("A room imports")[0], re.MULTILINE)
 PLACES = [
     ROOT,
     PACKAGE,
@@ -23,11 +24,13 @@ def test_files_that_are_named_are_there():
     assert [word for word in sorted(named) if not any((place / word).exists() for place in PLACES)] == []
 
 
-def test_every_room_is_in_the_table_once():
-    named = [word.strip("/") for row in ROOMS for word in re.findall(r"`([\w./]+)`", row)]
-    there = {
-        path.name
-        for path in PACKAGE.iterdir()
-        if not path.name.startswith("_") and (path.suffix == ".py" or (path / "__init__.py").exists())
-    }
-    assert sorted(named) == sorted(there)
+def test_every_room_is_in_the_table_in_the_order_of_floors():
+    table = [
+        [f"gifine.{word.strip('/').removesuffix('.py')}" for word in re.findall(r"`([\w./]+)`", row)] for row in ROOMS
+    ]
+    named = [name for row in table for name in row]
+    at_the_top = {name for name in FLOOR if name.count(".") == 1 and name.startswith("gifine.")}
+    assert sorted(named) == sorted(at_the_top - {"gifine.__main__"})
+    floors = [{FLOOR[name] for name in row} for row in table]
+    assert all(len(floor) == 1 for floor in floors)
+    assert floors == sorted(floors, key=min)

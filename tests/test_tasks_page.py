@@ -39,17 +39,6 @@ def gifine(folder: Path, *words: str) -> str:
     return done.stdout
 
 
-@pytest.mark.integration
-@pytest.mark.parametrize("name", TASKS)
-def test_tasks_compose(name, mine):
-    source = ["data=glue_dir", "data.dir=."] if name == "questions" else []
-    for path in ("reviews/train.csv", "reviews/dev.csv", "reviews/test.csv", "alike/train.jsonl", "alike/dev.jsonl"):
-        (mine / path).parent.mkdir(exist_ok=True)
-        (mine / path).touch()
-    out = gifine(mine, "gifine.sweep", "plan", "--config-dir", "mine", f"task={name}", *source)
-    assert out.startswith("1 run"), out
-
-
 @pytest.mark.long
 @pytest.mark.integration
 @pytest.mark.parametrize("name", ROWS)
