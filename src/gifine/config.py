@@ -129,7 +129,7 @@ class ModelConfig:
     tokenizer: str | None = None  # folder or Hub id; null: the checkpoint's; demo: the demo data's own
     classifier_dropout: float | None = None  # dropout before the classification layer; null: as config.json says
     attention: Attention = Attention.fast  # how DeBERTas compute it; the other families have one way
-    random_init: bool = False  # random weights instead of a checkpoint's: nothing is fetched
+    random_init: bool = False  # random weights instead of a checkpoint's: none are fetched
     config_overrides: dict[str, Any] = field(default_factory=dict)  # entries of config.json: {num_hidden_layers: 2}
     resize_embeddings: bool = False  # add a row for each token of the tokenizer that the checkpoint has none for
 
