@@ -11,10 +11,9 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
 from gifine.config import DataSource, GateSide, Quoting, RunConfig
 from gifine.inputs import sources
+from gifine.schema import from_entries
 
 
 def to_dict(config: RunConfig) -> dict[str, Any]:
@@ -41,9 +40,7 @@ def from_dict(entries: dict[str, Any]) -> RunConfig:
     Raises:
         OmegaConfBaseException: for entries that the schema does not have.
     """
-    config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(RunConfig), OmegaConf.create(entries)))
-    assert isinstance(config, RunConfig)
-    return config
+    return from_entries(RunConfig, entries)
 
 
 def run_id(config: RunConfig) -> str:

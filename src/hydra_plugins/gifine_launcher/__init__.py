@@ -17,6 +17,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from gifine.compose.launchers import LAUNCHERS, LauncherConfig, keys
+from gifine.schema import from_entries
 
 if TYPE_CHECKING:
     from gifine.compose.grid import Run
@@ -33,10 +34,7 @@ class SweepLauncher(Launcher):
     def __init__(self, **settings: Any) -> None:
         self.unknown = settings.keys() - {*keys(self.schema)}  # which `+hydra.launcher.KEY=…` lets through
         known = {key: value for key, value in settings.items() if key not in self.unknown}
-        merged = OmegaConf.merge(OmegaConf.structured(self.schema), OmegaConf.create(known))
-        typed = OmegaConf.to_object(merged)
-        assert isinstance(typed, LauncherConfig)
-        self.settings = typed
+        self.settings = from_entries(self.schema, known)
         self.config: DictConfig | None = None
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
