@@ -107,7 +107,7 @@ def typed(cfg: DictConfig) -> RunConfig:
         assert isinstance(plain, dict)
         config = from_entries(RunConfig, plain)
     except OmegaConfBaseException as error:
-        raise ConfigError(one_line(error)) from error
+        raise ConfigError(unwrap(error)) from error
     problems = list(_no_texts(config.task))
     if problems:
         raise ConfigError(*problems)
@@ -140,8 +140,9 @@ def opened(word: str) -> str:
     return f"++{word}" if word.startswith(("model.config_overrides", "hydra.launcher.additional_parameters")) else word
 
 
-def one_line(error: BaseException) -> str:
-    text = re.sub(r"^In '[^']*': ", "", str(error).strip())  # by Hydra and OmegaConf, around the message
+def unwrap(error: BaseException) -> str:
+    """The first line of a message of Hydra's or OmegaConf's, without the words that they put around it."""
+    text = re.sub(r"^In '[^']*': ", "", str(error).strip())
     text = re.sub(
         r"^(\w+ raised while composing config:\n|ConfigError raised while resolving interpolation: )", "", text
     )

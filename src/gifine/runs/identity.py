@@ -143,15 +143,16 @@ def title(config: RunConfig) -> str:
     return f"{name} {config.task.name} s{config.seed}"
 
 
-def directory(config: RunConfig) -> Path:
-    """The folder that a run writes to.
+def directory(config: RunConfig, known_as: str | None = None) -> Path:
+    """The folder that a run writes to; `known_as` is its run_id, if that has been computed.
 
     Raises:
         DataError, ModelError: as `run_id`.
     """
     if config.output_dir is not None:
         return Path(config.output_dir).expanduser()
-    root, known_as = Path(config.output_root).expanduser(), run_id(config)
+    root = Path(config.output_root).expanduser()
+    known_as = run_id(config) if known_as is None else known_as
     folder = root / f"{slug(config)}-{known_as}"
     if (config.model.checkpoint or config.model.init_from) and not folder.is_dir():
         # The slug has the name of a folder of weights: the same ones may have been called otherwise when they were run.

@@ -18,7 +18,7 @@ from typing import Any
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from gifine.compose.composition import one_line
+from gifine.compose.composition import unwrap
 from gifine.compose.conf_dir import conf_dir
 from gifine.compose.launchers import SlurmConfig, keys, problems
 from gifine.config import RunConfig
@@ -93,7 +93,7 @@ def _values(
     try:
         changed = from_entries(SlurmConfig, {**asdict(replace(settings, resources=[])), **others, **values})
     except OmegaConfBaseException as error:
-        yield f"{place}: {one_line(error)}"
+        yield f"{place}: {unwrap(error)}"
         return
     for problem in problems(changed):
         key = _key(problem)

@@ -20,7 +20,7 @@ from gifine.compose.launchers import LAUNCHERS, LauncherConfig, keys
 from gifine.schema import from_entries
 
 if TYPE_CHECKING:
-    from gifine.compose.grid import Run
+    from gifine.compose.grid import Cell
 
 for name, schema in LAUNCHERS.items():
     ConfigStore.instance().store(group="hydra/launcher/schema", name=name, node=schema)
@@ -40,7 +40,7 @@ class SweepLauncher(Launcher):
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.config = config
 
-    def wrong(self, runs: Iterable[Run] = ()) -> list[str]:
+    def wrong(self, cells: Iterable[Cell] = ()) -> list[str]:
         """What is wrong with the launcher's keys, for these runs."""
         from gifine.errors import did_you_mean
         from gifine.sweep import launch
@@ -50,16 +50,16 @@ class SweepLauncher(Launcher):
             f"hydra.launcher.{key}: no such key{did_you_mean(key, valid)}; valid: {', '.join(valid)}"
             for key in sorted(self.unknown)
         ]
-        configs = [run.config for run in runs]
+        configs = [cell.config for cell in cells]
         return [*unknown, *launch.wrong(self.settings, configs, self._fixed(), self._sweep())]
 
-    def submit(self, runs: Iterable[Run]) -> None:
+    def submit(self, cells: Iterable[Cell]) -> None:
         """Submit what is missing of these runs, whose configs are good."""
         from gifine.sweep import launch
 
         assert self.config is not None
         configure_log(self.config.hydra.job_logging, self.config.hydra.verbose)  # as a run's: plain lines on stderr
-        launch.launch(runs, self.settings, sweep=self._sweep(), fixed=self._fixed())
+        launch.launch(cells, self.settings, sweep=self._sweep(), fixed=self._fixed())
 
     def _fixed(self) -> set[str]:
         """The launcher's keys that stand on the command line."""
