@@ -22,7 +22,7 @@ from transformers.safetensors_conversion import get_conversion_pr_reference
 
 from gifine.errors import DataError, ModelError, OutputError, PrefetchError, UserError, first_line
 from gifine.inputs.families import TOKENIZER_FILES
-from gifine.inputs.model_files import INDEX, WEIGHTS
+from gifine.inputs.model_files import CONFIG, INDEX, WEIGHTS
 from gifine.inputs.needs import HubSplit, Repository
 from gifine.inputs.offline import HUB, Snapshot
 from gifine.inputs.rows import Columns, Row
@@ -133,7 +133,7 @@ def save_repository(repository: Repository, folder: Path, *, weights: bool, comm
     with _one_line_errors(str(repository)):
         revision = commit or repository.revision
         place = Path(snapshot_download(name, revision=revision, cache_dir=cache, allow_patterns=patterns))
-        if weights and not (place / "config.json").is_file():
+        if weights and not (place / CONFIG).is_file():
             raise ModelError(f"{repository}: it has no config.json: not a checkpoint")
         if weights and not any((place / file).is_file() for file in (WEIGHTS, INDEX)):
             _add_converted(repository, place, cache)
