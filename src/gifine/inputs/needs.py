@@ -51,7 +51,7 @@ class Needs:
     configs: list[RunConfig] = field(default_factory=list)  # one for each tokenised dataset
 
 
-def of(configs: Iterable[RunConfig]) -> Needs:
+def collect(configs: Iterable[RunConfig]) -> Needs:
     """What these runs read.
 
     Raises:

@@ -31,7 +31,7 @@ _OF_THE_SWEEP = ("wait", "retry_failed", "snapshot", "resources", "max_array_siz
 _ALTERNATIVES = (("mem_gb", "mem_per_gpu", "mem_per_cpu"), ("gres", "gpus_per_node"))
 
 
-def of(config: RunConfig, settings: SlurmConfig, fixed: Collection[str] = ()) -> SlurmConfig:
+def choose(config: RunConfig, settings: SlurmConfig, fixed: Collection[str] = ()) -> SlurmConfig:
     """The launcher's keys for one run; those in `fixed` are as they are in `settings`.
 
     Raises:

@@ -44,8 +44,8 @@ class DistinctSweeper(BasicSweeper):
         if problems:
             raise ConfigError(*problems)
         chosen = grid.distinct(runs)
-        planned = plan.of(runs)
-        print(plan.told(planned), file=sys.stderr)  # nothing is set up for logging yet
+        planned = plan.make(runs)
+        print(plan.describe(planned), file=sys.stderr)  # nothing is set up for logging yet
         plan.check(planned)
         if launcher:
             launcher.submit(chosen.values())
