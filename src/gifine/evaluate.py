@@ -22,7 +22,7 @@ from gifine.errors import DataError, ExitCode, RunError
 from gifine.machine import exhaustion
 from gifine.machine.imports import uncollected
 from gifine.runs import finished, lifecycle, provenance, records, staleness
-from gifine.runs.finished import Run
+from gifine.runs.finished import FinishedRun
 from gifine.runs.records import Record, Status
 
 log = logging.getLogger(__name__)
@@ -59,7 +59,7 @@ def _evaluate_all(args: Namespace) -> ExitCode:
     return max(codes)
 
 
-def _check_data(run: Run) -> None:
+def _check_data(run: FinishedRun) -> None:
     from gifine.inputs import dataset  # transformers: a second
 
     config, then = run.config, run.record.provenance.get("data", {})
@@ -76,10 +76,10 @@ def _check_data(run: Run) -> None:
         )
     others = staleness.files({str(run.folder): run.record.provenance.get("files", {})})
     if others:  # the weights that training began with, or what it was trained on: nothing of it is read here
-        log.warning("%s", staleness.told(others))
+        log.warning("%s", staleness.describe(others))
 
 
-def _evaluate(run: Run, *, invariance: bool) -> ExitCode:
+def _evaluate(run: FinishedRun, *, invariance: bool) -> ExitCode:
     with lifecycle.locked(run.folder) if invariance else contextlib.nullcontext():
         if invariance and records.read(run.folder) != run.record:
             raise RunError(f"{run.folder}: another process has just written to this run; give the command again")
@@ -97,7 +97,7 @@ def _evaluate(run: Run, *, invariance: bool) -> ExitCode:
     return ExitCode.DIFFERS
 
 
-def _again(run: Run, *, invariance: bool) -> Record:
+def _again(run: FinishedRun, *, invariance: bool) -> Record:
     """A record of the same run, but for metrics, invariance and status, which are those of now."""
     with uncollected():
         from gifine.inputs import dataset
@@ -110,7 +110,7 @@ def _again(run: Run, *, invariance: bool) -> Record:
         evaluate=replace(run.config.evaluate, invariance=invariance),
     )
     again = Record(run.record.run_id, run.record.slug, run.record.config, provenance=provenance.collect())
-    memory = exhaustion.told(f"evaluating {run.folder}", exhaustion.again(config.train))
+    memory = exhaustion.explain(f"evaluating {run.folder}", exhaustion.again(config.train))
     with memory, TemporaryDirectory() as scratch:
         trainer, tokenizer = restoration.restore(run, Path(scratch))
         again.provenance |= {"device": str(trainer.args.device), "processes": trainer.args.world_size}
@@ -148,7 +148,7 @@ def _in_words(entry: dict[str, Any]) -> str:
     )
 
 
-def _disagreement(run: Run, again: Record, *, invariance: bool) -> str:
+def _disagreement(run: FinishedRun, again: Record, *, invariance: bool) -> str:
     """That metrics differ, what of the circumstances differs as well, and that the record is as it was."""
     lines = [f"{run.folder}: the weights in {finished.MODEL}/ do not give the metrics of the record"]
     if again.status is Status.DIVERGED:

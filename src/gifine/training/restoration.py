@@ -15,12 +15,12 @@ from gifine.errors import ModelError
 from gifine.inputs import dataset, tokenizers
 from gifine.models.speedups import last_layer as last_layer
 from gifine.objectives import classification
-from gifine.runs.finished import Run
+from gifine.runs.finished import FinishedRun
 from gifine.training import determinism
 from gifine.training.arguments import training_arguments
 
 
-def restore(run: Run, scratch: Path) -> tuple[transformers.Trainer, PreTrainedTokenizerFast]:
+def restore(run: FinishedRun, scratch: Path) -> tuple[transformers.Trainer, PreTrainedTokenizerFast]:
     """The Trainer, which may write to `scratch`, and the tokenizer.
 
     Raises:
