@@ -47,7 +47,7 @@ search: install ## look for examples that break what should always hold: ten tim
 
 chaos: export GIFINE_CHAOS_KILLS ?= 60
 chaos: install ## kill training at 60 random moments, harm its checkpoints, and compare what comes out
-	$(BIN)/python -m pytest tests/test_chaos.py -m chaos -s
+	$(BIN)/python -m pytest tests/training/test_chaos.py -m chaos -s
 
 bench: install ## measure our claims of speed beside their peers: one table; BENCH=step,epoch for some, BENCH=--quick to try
 	$(BIN)/python -m benchmarks $(BENCH)

@@ -25,8 +25,8 @@ from pathlib import Path
 import torch
 
 from benchmarks import harness, stock, workloads
-from gifine import tsv
 from gifine.config import RunConfig
+from gifine.inputs import glue_tsv
 
 QUICK = {
     "threads": (1,),
@@ -138,8 +138,8 @@ def run_glue_command(script: Path, ours: RunConfig, scratch: Path) -> list[str]:
     for option, split in (("train", ours.task.train_split), ("validation", ours.task.evaluation_splits[0])):
         files[option] = scratch / f"{option}.csv"
         layout, task = ours.task.splits[split], ours.task
-        path = tsv.find(Path(str(ours.data.dir)), str(layout.tsv), allow_partial=True)
-        rows = tsv.read(
+        path = glue_tsv.find(Path(str(ours.data.dir)), str(layout.tsv), allow_partial=True)
+        rows = glue_tsv.read(
             path,
             layout.columns,
             inputs=task.inputs,

@@ -16,8 +16,10 @@ from typing import Any
 import torch
 
 from benchmarks import harness, stock, workloads
-from gifine import evaluation, identity, restoration, runs
-from gifine.records import Record
+from gifine.objectives import classification
+from gifine.runs import finished, identity
+from gifine.runs.records import Record
+from gifine.training import restoration
 
 QUICK: dict[str, Any] = {
     "tasks": ("cola",),
@@ -49,7 +51,7 @@ def measure(
             ours = workloads.config("MiniLM", task, scratch, Path(data) if data else None, size, short)
             tokenizer = workloads.load_tokenizer(ours)
             workloads.run(ours)
-            (run,) = runs.read([identity.directory(ours)])
+            (run,) = finished.read([identity.directory(ours)])
             splits = workloads.evaluation_splits(ours, tokenizer)
             count = sum(len(split.examples) for split in splits.values())
             first = next(iter(splits.values())).examples
@@ -64,7 +66,7 @@ def measure(
                 seconds["peer"].append(each * count)
                 record = Record(run.record.run_id, run.record.slug, run.record.config)
                 before = now()
-                evaluation.final(trainer, evaluation.sets(splits, ours), ours, scratch, record)
+                classification.final(trainer, classification.sets(splits, ours), ours, scratch, record)
                 seconds["ours"].append(now() - before)
             note = f"{count:,} rows; the peer made {len(sample)} of them"
             note += f"; ours in batches of {ours.train.eval_batch_size}"

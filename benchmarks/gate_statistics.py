@@ -13,7 +13,7 @@ import time
 import torch
 
 from gifine import cli, models
-from gifine.models._gates import GatedAttention
+from gifine.models.gated import GatedAttention
 
 
 def main() -> None:

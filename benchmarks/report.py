@@ -22,10 +22,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 
-from gifine import cli, identity, records
+from gifine import cli
 from gifine.config import GateSide, RunConfig
-from gifine.curves import CURVE
-from gifine.records import Record, Status
+from gifine.runs import identity, provenance, records
+from gifine.runs.curves import CURVE
+from gifine.runs.records import Record, Status
 
 MODELS = ("bert", "roberta", "deberta", "debertav3")
 TASKS = ("cola", "sst2", "mrpc", "stsb", "qqp", "mnli", "qnli", "rte", "wnli")
@@ -82,13 +83,13 @@ def measure(name: str, program: str, root: Path, *options: str) -> None:
 def write(root: Path, count: int, *, predictions: bool, curves: bool = False) -> None:
     """So many records, without the durability that `records.write` pays for."""
     rng = np.random.default_rng(0)
-    provenance = records.provenance() | {"device": "cuda:0", "processes": 1, "data": {"train": "0" * 64}}
+    made_with = provenance.collect() | {"device": "cuda:0", "processes": 1, "data": {"train": "0" * 64}}
     for config in itertools.islice(configs(), count):
         folder = root / f"{identity.slug(config)}-{identity.run_id(config)}"
         folder.mkdir(parents=True)
         splits = {split: rng.integers(2, size=EXAMPLES) for split in config.task.evaluation_splits}
         record = Record(identity.run_id(config), identity.slug(config), identity.to_dict(config), status=Status.DONE)
-        record.provenance, record.finished = provenance, "2026-01-01T00:00:00+00:00"
+        record.provenance, record.finished = made_with, "2026-01-01T00:00:00+00:00"
         for split, metric in itertools.product(splits, config.task.metrics):
             record.metrics[f"{config.task.name}/{split}/{metric}"] = float(rng.normal(0.8, 0.02))
         if predictions:
@@ -125,7 +126,7 @@ def configs() -> Iterator[RunConfig]:
 
 def answer(folder: Path, config: RunConfig, split: str, rng: np.random.Generator) -> dict[str, float | None]:
     """Write predictions of one split, right in eight of ten examples; their metrics."""
-    from gifine import metrics
+    from gifine.objectives import metrics
 
     classes, labels = len(config.task.labels), np.arange(EXAMPLES)
     if classes:

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import harness, report, sweep
-from gifine import grid
-from gifine.composition import compose, config_from
+from gifine.compose import grid
+from gifine.compose.composition import compose, config_from
 
 QUICK: dict[str, Any] = {"records": 20, "cells": ["task=rte", "gi.side=none,key", "seed=range(4)"], "repetitions": 1}
 BARE = "import json; [json.loads(path.read_bytes()) for path in pathlib.Path(sys.argv[1]).glob('*/record.json')]"

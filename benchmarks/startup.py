@@ -88,7 +88,7 @@ def measure(
 
 def _run(scratch: Path, repetitions: int, device: str, words: Sequence[str]) -> list[harness.Row]:
     from benchmarks import workloads
-    from gifine import demo
+    from gifine.inputs import demo
 
     overrides = ["experiment=minilm", "task=demo", "data=demo", "model.tokenizer=demo", "model.random_init=true"]
     overrides += ["data.demo_train_rows=64", "data.demo_eval_rows=8", "train.max_steps=1", "train.batch_size=8"]

@@ -33,7 +33,7 @@ from transformers import PreTrainedModel, set_seed
 from benchmarks import harness, stock
 from gifine import execution, models
 from gifine.cli import compose, config_from
-from gifine.models import _embedding_rows, _last_layer
+from gifine.models.speedups import embedding_rows, last_layer
 
 BATCH = 8
 WORD_PIECES = 6180
@@ -112,8 +112,8 @@ def build(
         words = [f"model={model}", f"gi={'both' if who == OURS_GATED else 'none'}", "model.random_init=true"]
         ours = config_from(compose([*words, f"model.config_overrides={{num_hidden_layers: {depth}{changed}}}"]))
         built = models.build(ours.model, ours.gi, labels=["no", "yes"])
-        _embedding_rows.keep(built, word_pieces().tolist())
-        _last_layer.first_token(built)
+        embedding_rows.keep(built, word_pieces().tolist())
+        last_layer.first_token(built)
     torch.nn.Module.to(built, device)
     return built.train()
 

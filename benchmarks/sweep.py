@@ -18,8 +18,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from gifine import grid
-from gifine.composition import compose, config_from
+from gifine.compose import grid
+from gifine.compose.composition import compose, config_from
 from gifine.sweep import ledger
 
 GRIDS = {

@@ -19,9 +19,10 @@ from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerFast, set_seed
 
 from benchmarks import stock
-from gifine import data, models, tokenization
+from gifine import models
 from gifine.cli import compose, config_from
 from gifine.config import DEMO, RunConfig
+from gifine.inputs import dataset, tokenizers
 
 LENGTH = 128  # what the peer pads to
 BATCH = 8
@@ -65,12 +66,12 @@ def peer(ours: RunConfig, tokenizer: PreTrainedTokenizerFast, *, gated: bool = T
 
 def examples(ours: RunConfig, tokenizer: PreTrainedTokenizerFast) -> dict[str, Dataset]:
     """All splits, tokenised; from here on they are in the run's cache."""
-    splits = data.load(ours.task, ours.data, tokenizer, LENGTH)
+    splits = dataset.load(ours.task, ours.data, tokenizer, LENGTH)
     return {name: split.examples for name, split in splits.items()}
 
 
-def evaluation_splits(ours: RunConfig, tokenizer: PreTrainedTokenizerFast) -> dict[str, data.Split]:
-    return data.load_evaluation(ours.task, ours.data, tokenizer, LENGTH)
+def evaluation_splits(ours: RunConfig, tokenizer: PreTrainedTokenizerFast) -> dict[str, dataset.Split]:
+    return dataset.load_evaluation(ours.task, ours.data, tokenizer, LENGTH)
 
 
 def sample(rows: Dataset, count: int, tokenizer: PreTrainedTokenizerFast) -> Dataset:
@@ -82,7 +83,7 @@ def sample(rows: Dataset, count: int, tokenizer: PreTrainedTokenizerFast) -> Dat
 
 
 def load_tokenizer(ours: RunConfig) -> PreTrainedTokenizerFast:
-    return tokenization.load_for(ours.model)
+    return tokenizers.load_for(ours.model)
 
 
 @contextlib.contextmanager

@@ -21,9 +21,10 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # no test may reach for the Hub
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started in a script's background: programs would inherit it
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-from gifine import cli, identity, records
+from gifine import cli
 from gifine.errors import ExitCode
-from gifine.records import Record
+from gifine.runs import identity, records
+from gifine.runs.records import Record
 
 # The same examples each time, so that a result is one of the code; `make search` looks for others.
 COMMON = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -106,7 +107,7 @@ def fresh_wandb():
 @pytest.fixture
 def cluster():
     """SLURM takes jobs from here; those of the test are gone after it."""
-    from sweeps import NAME  # which takes what is here
+    from support.sweeps import NAME  # which takes what is here
 
     if shutil.which("sinfo") is None or subprocess.run(["sinfo"], capture_output=True, check=False).returncode:
         pytest.skip("needs a SLURM cluster: tests/slurm/up starts one on this machine")
@@ -147,7 +148,7 @@ def tiny_bert(folder: Path, seed: int) -> dict[str, bytes]:
     """Save a checkpoint of our own, with the demo's tokenizer, in `folder`; its files."""
     from transformers import BertConfig, BertModel, set_seed
 
-    from gifine import demo
+    from gifine.inputs import demo
 
     tokenizer = demo.tokenizer()
     set_seed(seed)

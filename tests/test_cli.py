@@ -8,7 +8,8 @@ import sys
 
 import pytest
 
-from gifine import cli, train, usage
+from gifine import cli, train
+from gifine.compose import usage
 from gifine.config import GateSide, RunConfig
 from gifine.errors import ConfigError, DataError, ExitCode
 

@@ -8,9 +8,11 @@ import shlex
 import pytest
 
 from conftest import ROOT
-from gifine import evaluate, grid, predict, prefetched
+from gifine import evaluate, predict
+from gifine.compose import grid
 from gifine.dashboard import __main__ as dashboard
-from gifine.prefetched import Manifest
+from gifine.inputs import offline
+from gifine.inputs.offline import Manifest
 from gifine.report import __main__ as report
 
 START = r"^(?:# +)?(?:\.venv/bin/)?(?:python|torchrun --nproc-per-node=4)"
@@ -63,7 +65,7 @@ def test_commands_compose(command, tmp_path):
     rows = tmp_path / "rows.csv"
     rows.touch()
     words = shlex.split(command)
-    prefetched.write(tmp_path, Manifest())
+    offline.write(tmp_path, Manifest())
     for place, own in (
         ("data.dir=", tmp_path),
         ("prefetch=", tmp_path),

@@ -16,9 +16,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from conftest import TINY_DEMO
-from gifine import cli, evaluate, identity, precision, records
+from gifine import cli, evaluate
 from gifine import train as training
 from gifine.errors import ExitCode
+from gifine.runs import identity, lifecycle, records
+from gifine.training import precision
 
 SENTENCES = ["a dog sleeps", "the boy sees a cat near the house", "the girls run", "a cat", "the man who sleeps runs"]
 FOXES = [
@@ -198,7 +200,7 @@ def test_invariance_is_recorded_as_the_run_would_have(command, train, words):
 
 
 def test_a_run_under_way_is_not_written_to(command, run):
-    with records.locked(run):
+    with lifecycle.locked(run):
         code, _, err = command(run, "--invariance")
         assert code == ExitCode.BAD_INPUT
         assert "another process is at this run" in err

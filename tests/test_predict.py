@@ -17,12 +17,13 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 import gifine.models  # noqa: F401 - registers the gated models
 from conftest import TINY_DEMO, TINY_MODEL
-from gifine import cli, identity, predict, records, submission
+from gifine import cli, glue_submission, predict
 from gifine import train as training
 from gifine.config import DataSource
 from gifine.errors import ExitCode
-from gifine.records import Status
-from gifine.runs import read as read_runs
+from gifine.runs import identity, lifecycle, records
+from gifine.runs.finished import read as read_runs
+from gifine.runs.records import Status
 
 SENTENCES = ["a dog sleeps", "the boy sees a cat near the house", "the girls run", "a cat", "the man who sleeps runs"]
 SPREAD = ["model.config_overrides.initializer_range=0.5", "train.save_model=true"]  # predictions that differ
@@ -257,8 +258,8 @@ def sample(tmp_path) -> Path:
     """A sample submission: every file, with the number of rows that ours have."""
     folder = tmp_path / "sample"
     folder.mkdir()
-    for name in submission.FILES:
-        submission.write(folder / name, ["sample"] * TESTS.get(Path(name).stem, 3))
+    for name in glue_submission.FILES:
+        glue_submission.write(folder / name, ["sample"] * TESTS.get(Path(name).stem, 3))
     return folder
 
 
@@ -268,10 +269,10 @@ def test_zip_filled_from_the_sample(command, runs, sample, tmp_path):
     assert code == ExitCode.DONE
     ours = [f"{name}.tsv" for name in TESTS]
     with zipfile.ZipFile(target) as archive:
-        assert archive.namelist() == list(submission.FILES)
-        for name in submission.FILES:
+        assert archive.namelist() == list(glue_submission.FILES)
+        for name in glue_submission.FILES:
             assert archive.read(name) == ((tmp_path / "out" if name in ours else sample) / name).read_bytes()
-    filled = [name for name in submission.FILES if name not in ours]
+    filled = [name for name in glue_submission.FILES if name not in ours]
     assert out.splitlines()[-2:] == [f"from the sample, not from a run: {', '.join(filled)}", f"{target}: 11 files"]
     assert [path.name for path in target.parent.iterdir()] == ["submit.zip"]
 
@@ -297,7 +298,7 @@ def test_zip_that_is_incomplete_on_request_only(command, runs, sample, tmp_path)
 
 
 def test_test_set_of_another_size_than_the_samples_is_refused(command, runs, sample, tmp_path):
-    submission.write(sample / "RTE.tsv", ["sample"] * 51)
+    glue_submission.write(sample / "RTE.tsv", ["sample"] * 51)
     code, _, err = command(runs["rte"], "--zip", tmp_path / "submit.zip", "--fill", sample)
     assert code == ExitCode.BAD_INPUT
     assert "RTE.tsv has 50 predictions, the sample's 51: not the same test set" in err
@@ -335,7 +336,7 @@ def test_arguments_that_do_not_go_together_are_one_message(command, finished, wo
 
 
 def test_a_run_under_way_is_not_written_to(command, runs):
-    with records.locked(runs["rte"]):
+    with lifecycle.locked(runs["rte"]):
         code, _, err = command(runs["rte"])
     assert code == ExitCode.BAD_INPUT
     assert "another process is at this run" in err

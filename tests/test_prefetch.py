@@ -18,9 +18,11 @@ import pytest
 from filelock import FileLock
 
 from conftest import TINY_DEMO, tiny_bert
-from fake_hub import Hub, Repo
-from gifine import cli, demo, evaluate, grid, hub, needs, predict, prefetch, prefetched
+from gifine import cli, evaluate, predict, prefetch
+from gifine.compose import grid
 from gifine.errors import ConfigError, DataError, ExitCode, PrefetchError
+from gifine.inputs import demo, hub, needs, offline
+from support.fake_hub import Hub, Repo
 
 ROWS = {"train": 32, "validation": 24, "test": 8}
 BERT = ["task=cola", "model=bert", "train.max_length=32"]
@@ -153,7 +155,7 @@ def test_two_thousand_runs_fetch_each_thing_once(filled, server):
     names = [request.rpartition("/")[2] for request in fetched]
     assert names.count("model.safetensors") == 2
     assert not {"pytorch_model.bin", "flax_model.msgpack"} & set(names)
-    manifest = prefetched.read(folder)
+    manifest = offline.read(folder)
     assert {name: snapshot.weights for name, snapshot in manifest.models.items()} == {
         "tiny/bert@main": True,
         "tiny/pickled@main": True,
@@ -214,7 +216,7 @@ def test_an_interrupted_download_is_not_taken_for_whole(shell, server, place):
     folder = place / "late-prefetch"
     words = [*BERT, "model.checkpoint=tiny/late"]
     assert shell("gifine.prefetch", f"prefetch={folder}", *words, "model.random_init=true").returncode == 0
-    assert not prefetched.read(folder).models["tiny/late@main"].weights
+    assert not offline.read(folder).models["tiny/late@main"].weights
     repo = server.repos["models/tiny/late"]
     first = repo.commit("main")
     repo.branches = {"main": repo.branches["main"] | {"config.json": b"{}"}, "old": repo.branches["main"]}
@@ -225,14 +227,14 @@ def test_an_interrupted_download_is_not_taken_for_whole(shell, server, place):
     assert broken.stderr.splitlines()[-1].startswith("error: tiny/late@main: Hub not reachable")
     assert "Traceback" not in broken.stderr
     config = cli.config_from(cli.compose([*words, f"prefetch={folder}"]))
-    store = prefetched.open_folder(config)
+    store = offline.open_folder(config)
     assert store is not None
     with pytest.raises(PrefetchError, match="lacks the weights of tiny/late@main"):
         store.redirect(config)
 
     server.broken.clear()
     assert shell("gifine.prefetch", f"prefetch={folder}", *words).returncode == 0
-    snapshot = prefetched.read(folder).models["tiny/late@main"]
+    snapshot = offline.read(folder).models["tiny/late@main"]
     assert (snapshot.weights, snapshot.commit) == (True, first)
 
     weights = folder / snapshot.folder / "model.safetensors"
@@ -261,7 +263,7 @@ def test_a_hub_without_answer_is_one_message(shell, place, words, offline, said)
     assert done.returncode == ExitCode.BAD_INPUT
     assert done.stderr.splitlines()[-1].startswith(said)
     assert "Traceback" not in done.stderr
-    assert not (place / "empty" / prefetched.MANIFEST).exists()
+    assert not (place / "empty" / offline.MANIFEST).exists()
 
 
 def test_official_files_are_copied_and_the_run_is_the_same(command, train, tmp_path):
@@ -338,11 +340,11 @@ def test_what_is_missing_is_said_with_the_command_that_brings_it(command, train,
 
 def test_the_command_says_how_quotes_are_read(tmp_path):
     """It is part of what the tokens are known by."""
-    prefetched.write(tmp_path, prefetched.Manifest())
+    offline.write(tmp_path, offline.Manifest())
     (tmp_path / "rows.tsv").touch()
     files = [f"task.files.{split}={tmp_path}/rows.tsv" for split in ("train", "validation")]
     words = ["task=cola", f"prefetch={tmp_path}", *files, "task.files.quoting=none"]
-    folder = prefetched.open_folder(cli.config_from(cli.compose(words)))
+    folder = offline.open_folder(cli.config_from(cli.compose(words)))
     assert folder is not None
     assert "task.files.quoting=none" in str(folder.lacks("tokens"))
 
@@ -350,7 +352,7 @@ def test_the_command_says_how_quotes_are_read(tmp_path):
 def test_everything_missing_is_said_at_once(command, tmp_path):
     assert command("prefetch=pre", *TINY_DEMO)[0] == 0
     config = cli.config_from(cli.compose(["prefetch=pre", "task=mnli", "model=debertav3"]))
-    store = prefetched.open_folder(config)
+    store = offline.open_folder(config)
     assert store is not None
     with pytest.raises(PrefetchError) as error:
         store.redirect(config)
@@ -366,8 +368,8 @@ def test_a_file_of_another_size_does_not_count(tmp_path):
     repository = needs.Repository("tiny/bert")
     (tmp_path / "hub" / "model.safetensors").parent.mkdir()
     (tmp_path / "hub" / "model.safetensors").write_bytes(b"1234")
-    snapshot = prefetched.Snapshot("c0ffee", "hub", {"model.safetensors": 4}, weights=True)
-    store = prefetched.Folder(tmp_path, prefetched.Manifest(models={str(repository): snapshot}))
+    snapshot = offline.Snapshot("c0ffee", "hub", {"model.safetensors": 4}, weights=True)
+    store = offline.Folder(tmp_path, offline.Manifest(models={str(repository): snapshot}))
     assert store.has(repository, weights=True)
     (tmp_path / "hub" / "model.safetensors").write_bytes(b"123")
     assert not store.has(repository, weights=True)
@@ -451,9 +453,9 @@ def test_wrong_input_is_one_message(command, tmp_path, words, said):
 
 def test_a_run_says_that_the_folder_is_none(tmp_path):
     (tmp_path / "newer").mkdir()
-    (tmp_path / "newer" / prefetched.MANIFEST).write_text('{"schema_version": 99, "gifine": "9.0"}')
+    (tmp_path / "newer" / offline.MANIFEST).write_text('{"schema_version": 99, "gifine": "9.0"}')
     (tmp_path / "damaged").mkdir()
-    (tmp_path / "damaged" / prefetched.MANIFEST).write_text("{")
+    (tmp_path / "damaged" / offline.MANIFEST).write_text("{")
     for folder, said in (
         (tmp_path / "none", "no such folder; python -m gifine.prefetch makes and fills it"),
         (tmp_path, "no prefetched folder, it has no manifest.json"),

@@ -11,11 +11,14 @@ from pathlib import Path
 
 import pytest
 
-import fake_wandb_server
 from conftest import TINY_DEMO, WANDB
-from gifine import callbacks, records, sync, tracking
+from gifine import sync
 from gifine.errors import ExitCode
-from gifine.records import Status
+from gifine.runs import lifecycle
+from gifine.runs.records import Status
+from gifine.tracking import wandb_run
+from gifine.training import callbacks
+from support import fake_wandb_server
 
 wandb = pytest.importorskip("wandb", reason="needs the extra `wandb`")
 
@@ -146,21 +149,21 @@ def inspected(path: Path) -> list[str]:
 
 def test_a_run_that_goes_on_is_left_alone(train, server, caplog):
     run = train(*OFFLINE)
-    with records.locked(run.folder):
+    with lifecycle.locked(run.folder):
         assert sync.main([str(run.folder)]) == ExitCode.DONE
     assert not server.runs
     assert "another process is at this run" in caplog.text
 
 
 def test_what_an_online_run_could_not_finish_is_uploaded(train, server, monkeypatch):
-    monkeypatch.setattr(tracking, "_finish", lambda run, record: run.finish(exit_code=1) or 1 / 0)
+    monkeypatch.setattr(wandb_run, "_finish", lambda run, record: run.finish(exit_code=1) or 1 / 0)
     run = train(*OFFLINE)
-    assert (run.folder / tracking.UNSENT).exists()
+    assert (run.folder / wandb_run.UNSENT).exists()
     (path,) = run.folder.glob("wandb/offline-run-*/run-*.wandb")
     as_if_online(path)
     monkeypatch.undo()
     assert sync.main([str(run.folder)]) == ExitCode.DONE
-    assert not (run.folder / tracking.UNSENT).exists()
+    assert not (run.folder / wandb_run.UNSENT).exists()
     (there,) = server.runs.values()
     assert [row["step"] for row in there.history if "loss" in row][-1] == curve(run.folder)[-1]
     assert there.summary["outcome"] == str(run.record.status)
@@ -168,17 +171,17 @@ def test_what_an_online_run_could_not_finish_is_uploaded(train, server, monkeypa
 
 def test_a_summary_that_could_not_be_set_is_set_by_the_next_call(train, server, monkeypatch, caplog):
     run = train(*OFFLINE)
-    (run.folder / tracking.UNSENT).touch()
+    (run.folder / wandb_run.UNSENT).touch()
 
     def refuse(*args):
         raise ConnectionError("gone")
 
-    monkeypatch.setattr(tracking, "conclude", refuse)
+    monkeypatch.setattr(wandb_run, "conclude", refuse)
     assert sync.main([str(run.folder)]) == ExitCode.FAILED
     assert "ConnectionError: gone" in caplog.text
     monkeypatch.undo()
     assert sync.main([str(run.folder)]) == ExitCode.DONE
-    assert not (run.folder / tracking.UNSENT).exists()
+    assert not (run.folder / wandb_run.UNSENT).exists()
     (there,) = server.runs.values()
     assert there.summary["outcome"] == str(run.record.status)
 

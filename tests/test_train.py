@@ -14,9 +14,11 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 import gifine.models  # noqa: F401 - registers the gated models
 from conftest import TINY_DEMO
-from gifine import callbacks, demo, metrics, precision
 from gifine.errors import ConfigError, DataError, ExitCode, OutputError
-from gifine.records import Status
+from gifine.inputs import demo
+from gifine.objectives import metrics
+from gifine.runs.records import Status
+from gifine.training import callbacks, precision
 
 
 def predictions(folder, split="validation"):
@@ -30,8 +32,9 @@ def curve(folder):
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory, cache):
     """One gated run, finished, with its weights kept; read only."""
-    from gifine import cli, identity, records
+    from gifine import cli
     from gifine import train as module
+    from gifine.runs import identity, records
 
     root = tmp_path_factory.mktemp("finished")
     overrides = [*TINY_DEMO, f"output_root={root}", f"data.cache_dir={cache}", "train.save_model=true"]
@@ -227,7 +230,7 @@ def test_a_best_checkpoint_that_reloads_with_another_score_fails_the_run(train, 
     rows = [[f"a fox {'runs ' * (n % 5)}".strip(), str(n / 2)] for n in range(12)]
     path = write_rows(tmp_path / "rows.csv", ["text", "label"], rows)
     files = [f"task.files.train={path}", f"task.files.validation={path}", "data=hub"]
-    monkeypatch.setattr("gifine.trainer.Trainer._load_best_model", reload_wrongly)
+    monkeypatch.setattr("gifine.training.trainer.Trainer._load_best_model", reload_wrongly)
     with pytest.raises(RuntimeError, match=r"the best checkpoint had stsb/validation/pearson .*, reloaded it has"):
         train(*TINY_DEMO, "task=stsb", "task.inputs=[text]", *files, "model.config_overrides.initializer_range=0.5")
     (record,) = tmp_path.glob("*/record.json")

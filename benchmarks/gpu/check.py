@@ -28,10 +28,12 @@ from transformers import PreTrainedModel
 
 from benchmarks.gpu.golden import FAMILIES, INPUTS, VARIANTS, read
 from benchmarks.gpu.steps import Row, Setting, Skipped, Step, Wrong
-from gifine import models, records
+from gifine import models
 from gifine.cli import compose, config_from
 from gifine.config import Attention
-from gifine.models import _disentangled, _disentangled_sdpa, _embedding_rows, _last_layer
+from gifine.models.attention import disentangled, disentangled_sdpa
+from gifine.models.speedups import embedding_rows, last_layer
+from gifine.runs import records
 
 SMALL = {
     "hidden_size": 64,
@@ -126,7 +128,7 @@ def dropout(setting: Setting) -> list[Row]:
     zero_BTHE = torch.zeros(B, T, H, E, device=setting.device)
     # All scores are alike, so a weight is 1/T; the values tell the weights apart.
     value_BTHE = torch.eye(T, E, device=setting.device)[None, :, None].expand(B, T, H, E).contiguous()
-    for module in (_disentangled, _disentangled_sdpa):
+    for module in (disentangled, disentangled_sdpa):
         name = module.__name__.rpartition(".")[2]
 
         def weights(seed: int | None = None, attention: Any = module.attention) -> Tensor:
@@ -160,8 +162,8 @@ def shortcuts(setting: Setting) -> list[Row]:
     for name in MODELS:
         batch = _batch(24, setting.device)
         for what, change in (
-            ("occurring rows", lambda model: _embedding_rows.keep(model, range(200))),
-            ("first token", _last_layer.first_token),
+            ("occurring rows", lambda model: embedding_rows.keep(model, range(200))),
+            ("first token", last_layer.first_token),
         ):
             ends = []
             for changed in (False, True):
@@ -190,8 +192,8 @@ def synchronisation(setting: Setting) -> list[Row]:
     for name in MODELS:
         for gates in GATES:
             model = _model(name, gates, "fast", "cpu")
-            _embedding_rows.keep(model, range(200))
-            _last_layer.first_token(model)
+            embedding_rows.keep(model, range(200))
+            last_layer.first_token(model)
             nn.Module.to(model, "cuda").train()
             optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
             batch = _batch(24, "cuda")
@@ -289,7 +291,7 @@ def _sharded(setting: Setting) -> list[Row]:
     for name in ("torchrun", "fsdp"):
         off = max(abs((scores[name][key] or 0) - (value or 0)) for key, value in scores["alone"].items())
         rows.append({"what": f"{name}: scores as alone", "off": off, "bound": 0.05})
-    from gifine import precision
+    from gifine.training import precision
 
     taken = precision.bf16(config_from(compose(["task=demo", "data=demo"])).train)
     rows.append({"what": "precision=auto takes bf16", "off": float(not taken), "bound": 0.5})

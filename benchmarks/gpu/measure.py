@@ -28,8 +28,8 @@ from transformers import PreTrainedModel
 from benchmarks import epoch, harness
 from benchmarks import step as whole_step
 from benchmarks.gpu.steps import Row, Setting, Skipped, Step
-from gifine.models import _disentangled, _disentangled_sdpa
-from gifine.models._positions import positions
+from gifine.models.attention import disentangled, disentangled_sdpa
+from gifine.models.attention.positions import positions
 
 LENGTHS = (16, 32, 64, 128, 256, 512)
 BATCH = 32
@@ -74,7 +74,7 @@ def attention_paths(setting: Setting) -> list[Row]:
             more = {"row_L": occurring.row_L, "mask_BTT": mask_BTT, "scale": (3 * E) ** 0.5, "dropout": 0.1}
             calls: dict[str, Call] = {
                 module.__name__.rpartition("_")[2]: partial(_module, module.attention, tensors, grad_BTK, more)
-                for module in (_disentangled, _disentangled_sdpa)
+                for module in (disentangled, disentangled_sdpa)
             }
             found = {name: statistics.median(values) for name, values in _timed(calls, setting).items()}
             memory = {name: _memory(call, setting) for name, call in calls.items()}

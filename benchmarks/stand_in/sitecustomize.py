@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 def run(config: RunConfig) -> ExitCode:
     """What `gifine.train.run` does, without data, model and torch."""
-    from gifine import identity, records
     from gifine.errors import ExitCode
-    from gifine.records import Record, Status
+    from gifine.runs import identity, lifecycle, records
+    from gifine.runs.records import Record, Status
 
-    folder = records.open_folder(config)
-    with records.locked(folder):
+    folder = lifecycle.open_folder(config)
+    with lifecycle.locked(folder):
         earlier = records.read(folder)
         attempts = 1 if earlier is None else earlier.attempts + 1
         record = Record(identity.run_id(config), identity.slug(config), identity.to_dict(config), attempts=attempts)
@@ -29,7 +29,7 @@ def run(config: RunConfig) -> ExitCode:
         def finish() -> None:
             record.status = Status.DONE
 
-        records.keep(record, folder, finish, writes=True)
+        lifecycle.keep(record, folder, finish, writes=True)
     return ExitCode.DONE
 
 

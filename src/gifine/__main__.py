@@ -2,7 +2,7 @@
 
 import sys
 
-from gifine import usage
+from gifine.compose import usage
 
 
 def main() -> int:

@@ -16,13 +16,13 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from gifine import execution
-from gifine.assignment import parsed
-from gifine.composition import check_chdir, compose, config_from, one_line, opened
-from gifine.conf_dir import conf_dir
+from gifine.compose.composition import check_chdir, compose, config_from, one_line, opened
+from gifine.compose.conf_dir import conf_dir
+from gifine.compose.explanation import explain
+from gifine.compose.grid import check_config_dir, configs
+from gifine.compose.overrides import parsed
+from gifine.compose.spelling import check_spelling
 from gifine.errors import ArgumentError, ConfigError, ExitCode, UserError, tell
-from gifine.explanation import explain
-from gifine.grid import check_config_dir, configs
-from gifine.spelling import check_spelling
 
 _NO_LAUNCHER = "basic"  # Hydra's own: runs train in this process
 

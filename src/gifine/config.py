@@ -1,8 +1,8 @@
 """The config's schema: what each YAML key under conf/ may hold.
 
 Plain dataclasses: Hydra composes conf/ over them, `cli.py` turns the result into one `RunConfig`, and everything
-below works with that. Values that depend on each other are checked in `checks.py`, since OmegaConf runs a dataclass's
-own checks while fields still are '???'.
+below works with that. Values that depend on each other are checked in `compose/checks.py`, since OmegaConf runs a
+dataclass's own checks while fields still are '???'.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from omegaconf import MISSING
 
 if TYPE_CHECKING:
     Text = str
-else:  # OmegaConf would turn YAML's `no` and `1.0` into text; composition.py refuses them
+else:  # OmegaConf would turn YAML's `no` and `1.0` into text; compose/composition.py refuses them
     Text = Any
 
 DEMO = "demo"  # the task, the data and the tokenizer that gifine generates itself
@@ -293,5 +293,5 @@ class RunConfig:
 
 
 def families() -> list[str]:
-    """The model families that can be gated: the files in models/ whose names have no leading underscore."""
-    return sorted(path.stem for path in (Path(__file__).parent / "models").glob("[!_]*.py"))
+    """The model families that can be gated: the files in models/families/."""
+    return sorted(path.stem for path in (Path(__file__).parent / "models" / "families").glob("[!_]*.py"))

@@ -17,11 +17,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from gifine import changes, commands, exhaustion, records, runs
+from gifine import commands
 from gifine.errors import DataError, ExitCode, RunError
-from gifine.imports import uncollected
-from gifine.records import Record, Status
-from gifine.runs import Run
+from gifine.machine import exhaustion
+from gifine.machine.imports import uncollected
+from gifine.runs import finished, lifecycle, provenance, records, staleness
+from gifine.runs.finished import Run
+from gifine.runs.records import Record, Status
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +35,7 @@ def parser() -> commands.Parser:
         f"Exit code {ExitCode.DONE:d}: every metric is exactly the record's; {ExitCode.DIFFERS:d}: one is not; "
         f"{ExitCode.BAD_INPUT:d}: not possible.",
     )
-    runs.add_arguments(parser)
+    finished.add_arguments(parser)
     parser.add_argument(
         "--invariance",
         action="store_true",
@@ -43,12 +45,14 @@ def parser() -> commands.Parser:
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    logging.getLogger("gifine.evaluation").setLevel(logging.WARNING)  # what it logs is printed in the end
+    logging.getLogger("gifine.objectives.classification").setLevel(
+        logging.WARNING
+    )  # what it logs is printed in the end
     return commands.call(_evaluate_all, parser(), words)
 
 
 def _evaluate_all(args: Namespace) -> ExitCode:
-    found = runs.read(args.runs, args.data_dir)
+    found = finished.read(args.runs, args.data_dir)
     for run in found:
         _check_data(run)
     codes = [_evaluate(run, invariance=args.invariance) for run in found]
@@ -56,12 +60,12 @@ def _evaluate_all(args: Namespace) -> ExitCode:
 
 
 def _check_data(run: Run) -> None:
-    from gifine import data  # transformers: a second
+    from gifine.inputs import dataset  # transformers: a second
 
     config, then = run.config, run.record.provenance.get("data", {})
-    now = data.fingerprints(config.task, config.data, data.evaluation_splits(config.task), run.prefetched)
+    now = dataset.fingerprints(config.task, config.data, dataset.evaluation_splits(config.task), run.prefetched)
     changed = [
-        f"{split} ({changes.short(then[split]) if split in then else 'none'}, now {changes.short(now[split])})"
+        f"{split} ({staleness.short(then[split]) if split in then else 'none'}, now {staleness.short(now[split])})"
         for split in now
         if now[split] != then.get(split)
     ]
@@ -70,13 +74,13 @@ def _check_data(run: Run) -> None:
             f"{run.folder}: not the data that the run was evaluated on (the record has another fingerprint): "
             f"{', '.join(changed)}; --data-dir names another folder"
         )
-    others = changes.files({str(run.folder): run.record.provenance.get("files", {})})
+    others = staleness.files({str(run.folder): run.record.provenance.get("files", {})})
     if others:  # the weights that training began with, or what it was trained on: nothing of it is read here
-        log.warning("%s", changes.told(others))
+        log.warning("%s", staleness.told(others))
 
 
 def _evaluate(run: Run, *, invariance: bool) -> ExitCode:
-    with records.locked(run.folder) if invariance else contextlib.nullcontext():
+    with lifecycle.locked(run.folder) if invariance else contextlib.nullcontext():
         if invariance and records.read(run.folder) != run.record:
             raise RunError(f"{run.folder}: another process has just written to this run; give the command again")
         again = _again(run, invariance=invariance)
@@ -96,20 +100,22 @@ def _evaluate(run: Run, *, invariance: bool) -> ExitCode:
 def _again(run: Run, *, invariance: bool) -> Record:
     """A record of the same run, but for metrics, invariance and status, which are those of now."""
     with uncollected():
-        from gifine import data, evaluation, restoration  # torch: seconds
+        from gifine.inputs import dataset
+        from gifine.objectives import classification
+        from gifine.training import restoration  # torch: seconds
 
     config = replace(
         run.config,
         train=replace(run.config.train, save_predictions=False),
         evaluate=replace(run.config.evaluate, invariance=invariance),
     )
-    again = Record(run.record.run_id, run.record.slug, run.record.config, provenance=records.provenance())
+    again = Record(run.record.run_id, run.record.slug, run.record.config, provenance=provenance.collect())
     memory = exhaustion.told(f"evaluating {run.folder}", exhaustion.again(config.train))
     with memory, TemporaryDirectory() as scratch:
         trainer, tokenizer = restoration.restore(run, Path(scratch))
         again.provenance |= {"device": str(trainer.args.device), "processes": trainer.args.world_size}
-        splits = data.load_evaluation(config.task, config.data, tokenizer, config.train.max_length, run.prefetched)
-        evaluation.final(trainer, evaluation.sets(splits, config), config, Path(scratch), again)
+        splits = dataset.load_evaluation(config.task, config.data, tokenizer, config.train.max_length, run.prefetched)
+        classification.final(trainer, classification.sets(splits, config), config, Path(scratch), again)
     return again
 
 
@@ -144,7 +150,7 @@ def _in_words(entry: dict[str, Any]) -> str:
 
 def _disagreement(run: Run, again: Record, *, invariance: bool) -> str:
     """That metrics differ, what of the circumstances differs as well, and that the record is as it was."""
-    lines = [f"{run.folder}: the weights in {runs.MODEL}/ do not give the metrics of the record"]
+    lines = [f"{run.folder}: the weights in {finished.MODEL}/ do not give the metrics of the record"]
     if again.status is Status.DIVERGED:
         lines[0] += f" ({again.error})"
     then, now = run.record.provenance, again.provenance

@@ -8,10 +8,10 @@ import os
 import traceback
 from contextlib import suppress
 
-from gifine import limits, signals
 from gifine.config import RunConfig
 from gifine.errors import ExitCode, UserError, tell
-from gifine.imports import uncollected
+from gifine.machine import limits, signals
+from gifine.machine.imports import uncollected
 
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3  # malloc.h
 

@@ -13,11 +13,12 @@ from argparse import Namespace, RawDescriptionHelpFormatter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from gifine import composition, grid, identity
 from gifine.commands import Parser, call
-from gifine.conf_dir import conf_dir
+from gifine.compose import composition, grid
+from gifine.compose.conf_dir import conf_dir
 from gifine.config import GiConfig, ModelConfig
 from gifine.errors import ExitCode
+from gifine.runs import identity
 
 _FLOAT32 = 4  # bytes: weights, gradients and AdamW's two moments, with bf16 autocast as well
 

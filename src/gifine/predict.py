@@ -20,11 +20,14 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from gifine import commands, exhaustion, files, needs, records, runs, submission
+from gifine import commands, glue_submission
 from gifine.config import DataSource, FilesConfig, Quoting
 from gifine.errors import ArgumentError, DataError, ExitCode, ModelError, OutputError, RunError
-from gifine.imports import uncollected
-from gifine.runs import Run
+from gifine.inputs import needs, own_files
+from gifine.machine import exhaustion
+from gifine.machine.imports import uncollected
+from gifine.runs import finished, lifecycle
+from gifine.runs.finished import Run
 
 log = logging.getLogger(__name__)
 
@@ -35,9 +38,9 @@ def parser() -> commands.Parser:
     parser = commands.Parser(
         prog="python -m gifine.predict",
         description="Predict the test sets of finished runs, in the batches of the run's own evaluation, as the files "
-        f"that GLUE's server takes: {', '.join(submission.FILES)}.",
+        f"that GLUE's server takes: {', '.join(glue_submission.FILES)}.",
     )
-    runs.add_arguments(parser)
+    finished.add_arguments(parser)
     parser.add_argument("--out", type=Path, metavar="DIR", help=f"where the files go (default: RUN/{SUBMISSION}/)")
     parser.add_argument(
         "--file",
@@ -70,7 +73,7 @@ def _predict_all(args: Namespace) -> ExitCode:
         raise ArgumentError("--file is read instead of the test sets; it goes with neither --zip nor --data-dir")
     if args.quoting is not None and args.file is None:
         raise ArgumentError("--quoting is that of --file FILE")
-    found = _with_file(args) if args.file else [_with_tests(run) for run in runs.read(args.runs, args.data_dir)]
+    found = _with_file(args) if args.file else [_with_tests(run) for run in finished.read(args.runs, args.data_dir)]
     if args.zip is not None or args.out is not None:
         _check_distinct(found)
     filling = {} if args.zip is None else _filling(args, found)
@@ -82,7 +85,7 @@ def _predict_all(args: Namespace) -> ExitCode:
     written: dict[str, Path] = {}
     for run, names in found:
         out = args.out or run.folder / SUBMISSION
-        with contextlib.nullcontext() if args.out else records.locked(run.folder):
+        with contextlib.nullcontext() if args.out else lifecycle.locked(run.folder):
             _make(out)
             written |= _predict(run, names, out)
     if args.zip is not None:
@@ -92,7 +95,7 @@ def _predict_all(args: Namespace) -> ExitCode:
 
 def _with_tests(run: Run) -> tuple[Run, dict[str, str]]:
     """A run and the file for each of its test splits; of several, those whose data are there."""
-    names = submission.names(run.config.task)
+    names = glue_submission.names(run.config.task)
     absent = {} if len(names) == 1 else {split: why for split in names if (why := _absent(run, split)) is not None}
     if len(absent) == len(names):
         return run, names  # and reading them says what is wrong
@@ -112,7 +115,7 @@ def _absent(run: Run, split: str) -> str | None:
     where = needs.hub_split(task, split) if data.source is DataSource.hub else None
     if where is None:
         return None
-    from gifine import hub  # datasets: seconds
+    from gifine.inputs import hub  # datasets: seconds
 
     try:
         hub.load_split(where)
@@ -124,13 +127,13 @@ def _absent(run: Run, split: str) -> str | None:
 def _with_file(args: Namespace) -> list[tuple[Run, dict[str, str]]]:
     """The runs with --file for their test set, which they can read."""
     path, found = args.file.expanduser(), []
-    for run in runs.read(args.runs, own_data=False):
+    for run in finished.read(args.runs, own_data=False):
         task = run.config.task
         quoting = task.files.quoting if args.quoting is None else Quoting(args.quoting)
-        files.read(path, task.inputs, labels=task.labels, labelled=False, quoting=quoting)
+        own_files.read(path, task.inputs, labels=task.labels, labelled=False, quoting=quoting)
         place = FilesConfig(train=str(path), validation=str(path), test=str(path), quoting=quoting)
         config = replace(run.config, task=replace(task, files=place))
-        found.append((replace(run, config=config), {"test": submission.own_name(f"{task.name}-{path.stem}")}))
+        found.append((replace(run, config=config), {"test": glue_submission.own_name(f"{task.name}-{path.stem}")}))
     return found
 
 
@@ -155,10 +158,10 @@ def _filling(args: Namespace, found: Sequence[tuple[Run, dict[str, str]]]) -> di
         raise OutputError(f"--zip {args.zip}: a folder; give the name of a file")
     ours = {name: run for run, names in found for name in names.values()}
     for name, run in ours.items():
-        if name not in submission.FILES:
+        if name not in glue_submission.FILES:
             raise RunError(f"{run.folder}: GLUE takes no {name}, so task={run.config.task.name} goes into no zip")
-    sample = {} if args.fill is None else submission.read_sample(args.fill.expanduser(), submission.FILES)
-    missing = [name for name in submission.FILES if name not in ours and name not in sample]
+    sample = {} if args.fill is None else glue_submission.read_sample(args.fill.expanduser(), glue_submission.FILES)
+    missing = [name for name in glue_submission.FILES if name not in ours and name not in sample]
     if missing and not args.incomplete:
         advice = "--fill SAMPLE takes them from GLUE's sample submission, --incomplete does without"
         raise RunError(
@@ -169,9 +172,9 @@ def _filling(args: Namespace, found: Sequence[tuple[Run, dict[str, str]]]) -> di
 
 
 def _check_tests(run: Run, names: dict[str, str]) -> None:
-    from gifine import data  # transformers: a second
+    from gifine.inputs import dataset  # transformers: a second
 
-    data.fingerprints(run.config.task, run.config.data, names, run.prefetched, labelled=False)
+    dataset.fingerprints(run.config.task, run.config.data, names, run.prefetched, labelled=False)
 
 
 def _make(folder: Path) -> None:
@@ -184,24 +187,28 @@ def _make(folder: Path) -> None:
 def _predict(run: Run, names: dict[str, str], out: Path) -> dict[str, Path]:
     """Write the files of one run; each by its name."""
     with uncollected():
-        from gifine import data, evaluation, restoration  # torch: seconds
+        from gifine.inputs import dataset
+        from gifine.objectives import classification
+        from gifine.training import restoration  # torch: seconds
 
     task, written = run.config.task, {}
     memory = exhaustion.told(f"predicting with {run.folder}", exhaustion.again(run.config.train))
     with memory, TemporaryDirectory() as scratch:
         trainer, tokenizer = restoration.restore(run, Path(scratch))
-        tests = data.load_tests(task, run.config.data, names, tokenizer, run.config.train.max_length, run.prefetched)
+        tests = dataset.load_tests(task, run.config.data, names, tokenizer, run.config.train.max_length, run.prefetched)
         for split, test in tests.items():
             log.info("%s: predicting %d examples of %s", run.folder, len(test.examples), split)
-            examples = evaluation.in_order_of_batches(test.examples, run.config)
-            logits, _ = evaluation.logits_of(trainer, examples)
+            examples = classification.in_order_of_batches(test.examples, run.config)
+            logits, _ = classification.logits_of(trainer, examples)
             if not np.isfinite(logits).all():
                 raise ModelError(f"{run.folder}: {split}: logits are NaN or infinite")
             idx = np.asarray(examples["idx"])
             assert len(logits) == len(idx)
             assert (np.sort(idx) == np.arange(len(idx))).all(), "every row of the file, once"
             path = out / names[split]
-            submission.write(path, submission.words(evaluation.predictions(logits[np.argsort(idx)], task), task))
+            glue_submission.write(
+                path, glue_submission.words(classification.predictions(logits[np.argsort(idx)], task), task)
+            )
             print(f"{path}: {len(idx)} predictions")
             written[names[split]] = path
     return written
@@ -210,14 +217,14 @@ def _predict(run: Run, names: dict[str, str], out: Path) -> dict[str, Path]:
 def _pack(path: Path, written: dict[str, Path], filling: dict[str, bytes]) -> None:
     contents = {name: file.read_bytes() for name, file in written.items()}
     for name, content in contents.items():
-        ours, theirs = submission.rows(content), submission.rows(filling.get(name, content))
+        ours, theirs = glue_submission.rows(content), glue_submission.rows(filling.get(name, content))
         if ours != theirs:
             raise DataError(f"{written[name]} has {ours} predictions, the sample's {theirs}: not the same test set")
-    filled = [name for name in submission.FILES if name in filling and name not in contents]
-    submission.pack(path, filling | contents)
+    filled = [name for name in glue_submission.FILES if name in filling and name not in contents]
+    glue_submission.pack(path, filling | contents)
     if filled:
         print(f"from the sample, not from a run: {', '.join(filled)}")
-    lacking = [name for name in submission.FILES if name not in filling | contents]
+    lacking = [name for name in glue_submission.FILES if name not in filling | contents]
     if lacking:
         print(f"not in the zip: {', '.join(lacking)}")
     print(f"{path}: {len(filling | contents)} files")

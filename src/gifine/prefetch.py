@@ -3,7 +3,7 @@
     python -m gifine.prefetch prefetch=FOLDER model=debertav3,bert task=cola,rte
 
 takes the overrides of `python -m gifine`; lists are a sweep. Weights (safetensors), tokenizers, data and the tokenised
-splits go into FOLDER, each once however many runs share it, and what is there already is left alone. prefetched.py
+splits go into FOLDER, each once however many runs share it, and what is there already is left alone. inputs/offline.py
 says what lies where.
 """
 
@@ -21,12 +21,14 @@ from pathlib import Path
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from tqdm import tqdm
 
-from gifine import checkpoints, grid, needs, prefetched, storage
 from gifine.commands import Parser, call
+from gifine.compose import grid
 from gifine.config import RunConfig
 from gifine.errors import ConfigError, ExitCode, OutputError
-from gifine.needs import HubSplit, Needs, Repository
-from gifine.prefetched import DATA, GLUE, HUB, TOKENISED, Folder, Manifest
+from gifine.inputs import model_files, needs, offline
+from gifine.inputs.needs import HubSplit, Needs, Repository
+from gifine.inputs.offline import DATA, GLUE, HUB, TOKENISED, Folder, Manifest
+from gifine.machine import disk
 
 SCRATCH = ".partial"  # below the folder: what is on the way; a rename takes it to its place
 LOCK = ".lock"
@@ -76,7 +78,7 @@ def fill(folder: Path, wanted: Needs, *, runs: int) -> None:
         UserError: for a Hub out of reach, and a folder that cannot be written or is being filled by another process.
     """
     scratch = folder / SCRATCH
-    with storage.locked(folder / LOCK, busy=f"{folder}: another process is filling it; wait for it to end"):
+    with disk.locked(folder / LOCK, busy=f"{folder}: another process is filling it; wait for it to end"):
         try:
             store = Folder(folder, _manifest(folder), filling=True)
             print(
@@ -90,8 +92,8 @@ def fill(folder: Path, wanted: Needs, *, runs: int) -> None:
 
 
 def _manifest(folder: Path) -> Manifest:
-    if (folder / prefetched.MANIFEST).exists():
-        return prefetched.read(folder)
+    if (folder / offline.MANIFEST).exists():
+        return offline.read(folder)
     foreign = [path.name for path in folder.iterdir() if path.name not in (LOCK, SCRATCH, HUB, DATA, GLUE, TOKENISED)]
     if foreign:
         raise OutputError(f"{folder} holds other things ({sorted(foreign)[0]}): give an empty folder, or a new one")
@@ -99,7 +101,11 @@ def _manifest(folder: Path) -> Manifest:
 
 
 def _bring(store: Folder, wanted: Needs, scratch: Path) -> None:
-    from gifine import data, hub, tokenization  # datasets and transformers: --help and wrong input go without them
+    from gifine.inputs import (  # datasets and transformers: --help and wrong input go without them
+        dataset,
+        hub,
+        tokenizers,
+    )
 
     shutil.rmtree(scratch, ignore_errors=True)
     for left in (store.path / TOKENISED).glob(".*"):  # of a process that was killed while it tokenised
@@ -123,17 +129,17 @@ def _bring(store: Folder, wanted: Needs, scratch: Path) -> None:
     def tokens(config: RunConfig) -> None:
         sources = store.redirect(config)
         model = sources.model
-        key = (model.tokenizer, model.family) if model.tokenizer else (checkpoints.source(model), None)
-        if key not in tokenizers:
-            tokenizers[key] = tokenization.load_for(model)
-        loaded = data.load(sources.task, sources.data, tokenizers[key], sources.train.max_length, store)
+        key = (model.tokenizer, model.family) if model.tokenizer else (model_files.source(model), None)
+        if key not in opened:
+            opened[key] = tokenizers.load_for(model)
+        loaded = dataset.load(sources.task, sources.data, opened[key], sources.train.max_length, store)
         tests = [split for split in config.task.test_splits if store.has_split(sources, split)]
-        options = (tests, tokenizers[key], sources.train.max_length, store)
-        loaded |= data.load_tests(sources.task, sources.data, *options)  # for gifine.predict
+        options = (tests, opened[key], sources.train.max_length, store)
+        loaded |= dataset.load_tests(sources.task, sources.data, *options)  # for gifine.predict
         for examples in (part.examples for part in loaded.values()):
             manifest.tokenised[Path(examples.cache_files[0]["filename"]).parent.name] = len(examples)
 
-    tokenizers = {}
+    opened = {}
     steps: list[tuple[str, Callable[[], None]]] = [
         (f"{'weights' if weights else 'tokenizer'} of {source}", partial(repository, source, weights))
         for source, weights in wanted.repositories.items()
@@ -146,13 +152,13 @@ def _bring(store: Folder, wanted: Needs, scratch: Path) -> None:
         if not (store.has_file(name) and filecmp.cmp(source, store.path / GLUE / name, shallow=False))
     ]
     steps += [
-        (f"tokens of {config.task.name} for {config.model.tokenizer or checkpoints.source(config.model)}", step)
+        (f"tokens of {config.task.name} for {config.model.tokenizer or model_files.source(config.model)}", step)
         for config in wanted.configs
         for step in [partial(tokens, config)]
     ]
     for step in _shown(steps):
         step()
-        prefetched.write(store.path, manifest)  # after each: what is interrupted goes on from there
+        offline.write(store.path, manifest)  # after each: what is interrupted goes on from there
 
 
 def _shown(steps: list[tuple[str, Callable[[], None]]]) -> Iterator[Callable[[], None]]:

@@ -20,9 +20,11 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from gifine import commands, identity, records, tracking, wandb_server
+from gifine import commands
 from gifine.errors import ExitCode, OutputError, RunError
-from gifine.records import Record
+from gifine.runs import identity, lifecycle, records, tree
+from gifine.runs.records import Record
+from gifine.tracking import wandb_run, wandb_server
 
 log = logging.getLogger(__name__)
 
@@ -92,14 +94,14 @@ def sync(arguments: argparse.Namespace) -> ExitCode:
 
 def find(paths: Sequence[Path]) -> Iterator[Left]:
     """The runs in or below `paths` that have something to upload; those that a process is at are left alone."""
-    for folder in sorted({folder for path in paths for folder in records.below(path)}):
+    for folder in sorted({folder for path in paths for folder in tree.below(path)}):
         files = _files(folder)
-        if not files and not (folder / tracking.UNSENT).exists():
+        if not files and not (folder / wandb_run.UNSENT).exists():
             continue
         try:
             record = records.read(folder)
             assert record is not None
-            with records.locked(folder):
+            with lifecycle.locked(folder):
                 pass
         except OutputError as error:
             log.warning("left out: %s", error)
@@ -110,7 +112,7 @@ def find(paths: Sequence[Path]) -> Iterator[Left]:
 def _files(folder: Path) -> list[Path]:
     """What was written and not uploaded: offline, or online by an attempt that wandb did not finish."""
     wanted = ["offline-run-*/run-*.wandb"]
-    if (folder / tracking.UNSENT).exists():
+    if (folder / wandb_run.UNSENT).exists():
         wanted.append("run-*/run-*.wandb")
     found = [path for pattern in wanted for path in (folder / "wandb").glob(pattern)]
     found = [path for path in found if not _mark(path).exists() and path.stat().st_size > _FILE_HEADER]
@@ -160,13 +162,13 @@ def _upload(files: Sequence[Path]) -> list[str]:
 
 def _conclude(run: Left) -> str | None:
     """Where what was uploaded does not end with the summary that the record has, set it; what went wrong with that."""
-    unsent = run.folder / tracking.UNSENT
+    unsent = run.folder / wandb_run.UNSENT
     last = max((run.folder / "wandb").glob("*run-*/run-*.wandb"), key=_started, default=None)
     if last in run.files and not unsent.exists():
         return None
     try:
         unsent.touch()  # if this fails, the next call tries it again
-        tracking.conclude(identity.from_dict(run.record.config), run.folder, run.record)
+        wandb_run.conclude(identity.from_dict(run.record.config), run.folder, run.record)
         unsent.unlink()
     except Exception as error:  # whatever wandb raises
         return f"{run.record.slug}: {type(error).__name__}: {error}"

@@ -24,36 +24,23 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from gifine import (
-    checkpointing,
-    checkpoints,
-    checks,
-    data,
-    determinism,
-    evaluation,
-    exhaustion,
-    identity,
-    loss,
-    models,
-    precision,
-    prefetched,
-    records,
-    sources,
-    storage,
-    tokenization,
-    tracking,
-    verification,
-)
-from gifine.callbacks import Bar, Curve, GateStatistics, Plan, StopWhenDiverged, logged_key
+from gifine import models
 from gifine.config import EmbeddingRows, RunConfig, Tracker
-from gifine.curves import CURVE
 from gifine.errors import DataError, ExitCode, ModelError, OutputError
-from gifine.models import _embedding_rows as rows
-from gifine.models import _last_layer as last_layer
-from gifine.records import Record, Status
-from gifine.sampling import EpochSampler
-from gifine.trainer import Interruption, Patience, Trainer
-from gifine.training_arguments import training_arguments
+from gifine.inputs import architecture, dataset, model_files, offline, sources, tokenizers
+from gifine.machine import disk, exhaustion
+from gifine.models.speedups import embedding_rows as rows
+from gifine.models.speedups import last_layer as last_layer
+from gifine.objectives import classification, loss
+from gifine.runs import identity, lifecycle, records, verification
+from gifine.runs.curves import CURVE
+from gifine.runs.records import Record, Status
+from gifine.tracking import wandb_run
+from gifine.training import checkpointing, determinism, precision
+from gifine.training.arguments import training_arguments
+from gifine.training.callbacks import Bar, Curve, GateStatistics, Plan, StopWhenDiverged, logged_key
+from gifine.training.sampler import EpochSampler
+from gifine.training.trainer import Interruption, Patience, Trainer
 
 log = logging.getLogger(__name__)
 
@@ -72,8 +59,8 @@ def run(config: RunConfig) -> ExitCode:
     Raises:
         UserError: for data, checkpoints and folders that the user can mend; the record then says so, too.
     """
-    folder = records.open_folder(config)
-    with records.locked(folder) if _is_main_process() else contextlib.nullcontext():
+    folder = lifecycle.open_folder(config)
+    with lifecycle.locked(folder) if _is_main_process() else contextlib.nullcontext():
         record = _run(config, folder)
     if _is_main_process():
         _show(record, folder)
@@ -91,8 +78,8 @@ def _run(config: RunConfig, folder: Path) -> Record:
                 verification.remember(folder / CHECKPOINTS, record)
         record = Record(identity.run_id(config), identity.slug(config), identity.to_dict(config), attempts=attempts)
         record.contents = sources.contents(config)
-        with tracking.tracked(config, folder, record, writes=_is_main_process()) as track:
-            records.keep(record, folder, lambda: _fit(config, folder, record, track), writes=_is_main_process())
+        with wandb_run.tracked(config, folder, record, writes=_is_main_process()) as track:
+            lifecycle.keep(record, folder, lambda: _fit(config, folder, record, track), writes=_is_main_process())
     else:
         verification.check_served(config, folder, record)
         log.info("this run is %s already (overwrite=true runs it again)", record.status)
@@ -101,24 +88,24 @@ def _run(config: RunConfig, folder: Path) -> Record:
     return record
 
 
-def _fit(config: RunConfig, folder: Path, record: Record, track: tracking.Log) -> None:
+def _fit(config: RunConfig, folder: Path, record: Record, track: wandb_run.Log) -> None:
     task, train = config.task, config.train
     precision.check(train)
 
     transformers_logging.disable_progress_bar()  # of loading weights; Bar shows the steps
-    folder_read = prefetched.open_folder(config)
+    folder_read = offline.open_folder(config)
     places = folder_read.redirect(config) if folder_read else config
-    tokenizer = tokenization.load_for(places.model)
-    doubt = tokenization.doubt(tokenizer)
+    tokenizer = tokenizers.load_for(places.model)
+    doubt = tokenizers.doubt(tokenizer)
     if doubt is not None:
         if _is_main_process():
             log.warning(doubt)
         record.provenance["warnings"] = [doubt]
-    splits = data.load(task, places.data, tokenizer, train.max_length, folder_read)
+    splits = dataset.load(task, places.data, tokenizer, train.max_length, folder_read)
     record.rows = {name: len(split.examples) for name, split in splits.items()}
     record.provenance["data"] = {name: split.fingerprint for name, split in splits.items()}
 
-    evaluated = evaluation.sets(splits, config)
+    evaluated = classification.sets(splits, config)
     examples = splits[task.train_split].examples
     weights = loss.class_weights(train, examples["labels"], task.labels)
     record.class_weights = dict(zip(task.labels, weights or [], strict=weights is not None))
@@ -129,29 +116,29 @@ def _fit(config: RunConfig, folder: Path, record: Record, track: tracking.Log) -
         places.model,
         config.gi,
         labels=task.labels,
-        vocab_size=tokenization.size(tokenizer),
+        vocab_size=tokenizers.size(tokenizer),
         pad_token_id=tokenizer.pad_token_id,
-        token_types=tokenization.token_types(tokenizer, len(task.inputs)),
+        token_types=tokenizers.token_types(tokenizer, len(task.inputs)),
         provenance=record.provenance,
     )
     precision.check_attention(model.config.model_type, config)
-    longest = checks.longest_input(model.config.to_dict())
+    longest = architecture.longest_input(model.config.to_dict())
     if longest is not None and train.max_length > longest:
         raise ModelError(f"train.max_length={train.max_length}: the model takes at most {longest} word pieces")
     record.parameters = models.count_parameters(model)
     if config.model.init_from is not None:
-        record.provenance["init_from"] = checkpoints.origin(config.model.init_from)
+        record.provenance["init_from"] = model_files.origin(config.model.init_from)
     record.provenance["checkpoint_commit"] = models.commit(places.model)
     record.provenance["weights"] = sources.checkpoint(places.model)
-    record.provenance["tokenizer"] = data.tokenizer_fingerprint(tokenizer)
+    record.provenance["tokenizer"] = dataset.tokenizer_fingerprint(tokenizer)
     record.provenance["files"] = sources.files(places)
     if sources.contents(config) != record.contents:
         raise DataError("files of this run were changed while it was starting: give the command again")
-    storage.check_space(folder, record.parameters["total"])
+    disk.check_space(folder, record.parameters["total"])
     log.info("%s: %s", identity.slug(config), _described(record))
 
     if train.embedding_rows is EmbeddingRows.occurring and not train.fsdp:
-        rows.keep(model, data.tokens(splits))
+        rows.keep(model, dataset.tokens(splits))
     last_layer.first_token(model)
     layer = type(model.get_submodule(f"{model.base_model_prefix}.encoder.layer.0")).__name__
     arguments = training_arguments(train, task, next(iter(evaluated)), config.seed, folder / CHECKPOINTS, layer)
@@ -172,9 +159,9 @@ def _fit(config: RunConfig, folder: Path, record: Record, track: tracking.Log) -
         loss=loss.of(train, weights),
         patience=patience,
         eval_dataset=cast("Any", evaluated),  # its type leaves datasets' own out, here and in predict
-        data_collator=evaluation.collator(tokenizer, config),
+        data_collator=classification.collator(tokenizer, config),
         processing_class=tokenizer,
-        compute_metrics=evaluation.metrics_for_trainer(config),
+        compute_metrics=classification.metrics_for_trainer(config),
         callbacks=[Plan(planned), Curve(folder / CURVE, task.name, track), alarm, interruption, Bar()],
     )
     if config.tracking.name is not Tracker.off and config.tracking.gate_steps is not None:
@@ -208,7 +195,7 @@ def _fit(config: RunConfig, folder: Path, record: Record, track: tracking.Log) -
 
     clock = time.monotonic()
     with exhaustion.told("evaluating", exhaustion.evaluation(train.eval_batch_size)):
-        evaluation.final(trainer, evaluated, config, folder, record)
+        classification.final(trainer, evaluated, config, folder, record)
     if record.best and record.metrics:
         _check_best(record, f"{task.name}/{next(iter(evaluated))}/{task.select_by}", record.best[task.select_by])
     record.seconds["evaluate"] = round(time.monotonic() - clock, 3)
@@ -244,7 +231,7 @@ def _save(trainer: Trainer, folder: Path) -> None:
     if _is_main_process():
         shutil.rmtree(partial, ignore_errors=True)
     trainer.accelerator.wait_for_everyone()
-    with storage.writing(folder, partial):
+    with disk.writing(folder, partial):
         trainer.save_model(str(partial))
         if _is_main_process():
             shutil.rmtree(folder, ignore_errors=True)

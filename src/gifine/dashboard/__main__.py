@@ -13,10 +13,12 @@ from argparse import ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Sequence
 from pathlib import Path
 
-from gifine import commands, grid, wandb_server
+from gifine import commands
+from gifine.compose import grid
 from gifine.dashboard import selection
 from gifine.dashboard.selection import Selection
 from gifine.errors import ArgumentError, ExitCode
+from gifine.tracking import wandb_server
 
 _PARTS = ("workspace", "report")
 

@@ -16,8 +16,9 @@ import wandb_workspaces.workspaces as ws
 from pydantic import BaseModel
 from wandb_workspaces._graphql import execute_graphql, get_app_url
 
-from gifine import records, wandb_server
 from gifine.errors import ArgumentError, TrackingError, UserError, first_line
+from gifine.machine import disk
+from gifine.tracking import wandb_server
 
 # wandb's libraries find a workspace by its name only if they can read all that the app has put into it since.
 _VIEWS = """
@@ -138,7 +139,7 @@ def write(path: Path, workspace: ws.Workspace | None, report: wr.Report | None) 
             "description": model.description,
             "spec": _sent(model.spec),
         }
-    records.write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    disk.write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
 
 def _sent(spec: BaseModel) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
-from gifine.composition import compose, conf_dir, one_line, typed
+from gifine.compose.composition import compose, conf_dir, one_line, typed
 from gifine.config import DEMO, TaskConfig
 from gifine.errors import ArgumentError, ConfigError, did_you_mean
 

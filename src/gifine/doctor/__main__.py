@@ -12,12 +12,14 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
-from gifine import grid, needs, prefetch, prefetched
+from gifine import prefetch
 from gifine.commands import Parser, call
+from gifine.compose import grid
 from gifine.config import RunConfig
 from gifine.doctor import cluster, contents, machine, network, software, storage
 from gifine.doctor.finding import Finding, Level, one_line, problem
 from gifine.errors import ExitCode, PrefetchError
+from gifine.inputs import needs, offline
 
 _WIDTH = max(map(len, Level)) + 2
 
@@ -55,7 +57,7 @@ def _findings(overrides: list[str], config_dir: str | None, *, is_offline: bool)
     folder, others = prefetch.split_off_folder(overrides)
     manifest, absent = None, None
     try:
-        manifest = prefetched.read(folder) if folder is not None else None
+        manifest = offline.read(folder) if folder is not None else None
     except PrefetchError as error:
         absent = problem("prefetch", one_line(error), "name the folder that python -m gifine.prefetch filled")
     words = overrides if manifest else others  # with a folder that is none, no config would be right
@@ -82,7 +84,7 @@ def _findings(overrides: list[str], config_dir: str | None, *, is_offline: bool)
 
 
 def _storage(config: RunConfig) -> Iterator[Finding]:
-    from gifine.data import cache_dir  # datasets
+    from gifine.inputs.dataset import cache_dir  # datasets
 
     output = Path(config.output_dir or config.output_root).expanduser()
     return storage.check(output, None if config.prefetch else cache_dir(config.data))

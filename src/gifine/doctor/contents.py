@@ -6,11 +6,11 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from gifine import needs, prefetched
 from gifine.config import RunConfig
 from gifine.doctor.finding import Finding, ok, one_line, problem
 from gifine.errors import UserError
-from gifine.prefetched import TOKENISED, Folder, Manifest, Snapshot
+from gifine.inputs import needs, offline
+from gifine.inputs.offline import TOKENISED, Folder, Manifest, Snapshot
 
 _AGAIN = "copy the folder again, whole, or run python -m gifine.prefetch with it again"
 
@@ -24,16 +24,16 @@ def check(folder: Path, manifest: Manifest) -> Iterator[Finding]:
 
 def coverage(configs: list[RunConfig]) -> Iterator[Finding]:
     """Read what these runs would read, up to the tokenised splits."""
-    from gifine import data, tokenization  # transformers and datasets
+    from gifine.inputs import dataset, tokenizers  # transformers and datasets
 
     covered = 0
     for config in needs.tokenised(configs):
-        folder = prefetched.open_folder(config)
+        folder = offline.open_folder(config)
         assert folder is not None
         try:
             sources = folder.redirect(config)
-            tokenizer = tokenization.load_for(sources.model)
-            data.load(sources.task, sources.data, tokenizer, sources.train.max_length, folder)
+            tokenizer = tokenizers.load_for(sources.model)
+            dataset.load(sources.task, sources.data, tokenizer, sources.train.max_length, folder)
             covered += 1
         except UserError as error:
             wanted, _, mend = one_line(error).partition("; on a machine with internet: ")
@@ -53,10 +53,10 @@ def _snapshot(subject: str, place: Path, snapshot: Snapshot) -> Finding:
         if reason:
             return problem(subject, f"{name}: {reason}", _AGAIN)
     if snapshot.weights:
-        from gifine import models  # torch and transformers
+        from gifine.models import loading  # torch and transformers
 
         try:
-            models.read_config(str(place))
+            loading.read_config(str(place))
         except UserError as error:
             return problem(subject, one_line(error), _AGAIN)
     return ok(subject, f"{'weights' if snapshot.weights else 'tokenizer'}, {sum(snapshot.files.values()) / 1e6:.1f} MB")
@@ -78,9 +78,9 @@ def damage(path: Path) -> str | None:
 
 
 def _splits(folder: Path, manifest: Manifest) -> Iterator[Finding]:
-    from gifine import hub  # datasets
+    from gifine.inputs import hub  # datasets
 
-    places = {f"the data {name}": (folder / prefetched.DATA / name, rows) for name, rows in manifest.datasets.items()}
+    places = {f"the data {name}": (folder / offline.DATA / name, rows) for name, rows in manifest.datasets.items()}
     places |= {f"the tokens {name}": (folder / TOKENISED / name, rows) for name, rows in manifest.tokenised.items()}
     whole = 0
     for name, (place, rows) in places.items():

@@ -6,8 +6,8 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from gifine import limits
 from gifine.doctor.finding import Finding, ok, one_line, problem, warning
+from gifine.machine import limits
 
 _GB = 1e9
 _LITTLE = 8 * _GB  # weights, gradients and AdamW's two moments of a large model in float32 take 7 GB

@@ -6,9 +6,9 @@ import os
 from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 
-from gifine import wandb_server
 from gifine.doctor.finding import Finding, ok, problem, warning
-from gifine.network import reach
+from gifine.machine.network import reach
+from gifine.tracking import wandb_server
 
 _OFFLINE = ("offline", "dryrun", "disabled")
 

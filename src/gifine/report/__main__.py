@@ -17,10 +17,12 @@ from pathlib import Path
 
 from gifine import commands
 from gifine.errors import ArgumentError, ExitCode, OutputError, RunError, did_you_mean
-from gifine.report import contents, flat, latex, markdown, output, page, sheets, table
+from gifine.report import contents
+from gifine.report.analysis import table
 from gifine.report.contents import Contents
-from gifine.report.output import Output
-from gifine.report.page import Picture
+from gifine.report.formats import flat, latex, markdown, output, page, sheets
+from gifine.report.formats.output import Output
+from gifine.report.formats.page import Picture
 from gifine.report.reading import Reader, Reading
 
 log = logging.getLogger(__name__)
@@ -88,7 +90,7 @@ def _show(found: Contents, style: str, names: Sequence[str] | None, *, clear: bo
     elif style == "json":
         print(flat.json_text(found, names or sheets.NAMES), end="")
     elif style == "terminal":
-        from gifine.report import terminal  # rich: a fifth of a second
+        from gifine.report.formats import terminal  # rich: a fifth of a second
 
         terminal.show(sheets.make(found, names or sheets.NAMES), sheets.summary(found), clear=clear)
     else:

@@ -6,13 +6,13 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gifine.records import Status
-from gifine.report import comparison, pairing, published, table
-from gifine.report.comparison import Comparison
-from gifine.report.pairing import Unpaired
-from gifine.report.published import Entry
+from gifine.report.analysis import comparison, pairing, published, table
+from gifine.report.analysis.comparison import Comparison
+from gifine.report.analysis.pairing import Unpaired
+from gifine.report.analysis.published import Entry
+from gifine.report.analysis.table import Table
 from gifine.report.reading import Problem, Reading, Run
-from gifine.report.table import Table
+from gifine.runs.records import Status
 
 
 @dataclass(slots=True)

@@ -16,10 +16,11 @@ from typing import Any, TypeVar
 
 from tqdm import tqdm
 
-from gifine import changes, records
 from gifine.errors import RunError
-from gifine.records import FINISHED, RECORD, SCHEMA_VERSION, Status, below
 from gifine.report.settings import Pool, Settings, Task
+from gifine.runs import records, staleness
+from gifine.runs.records import FINISHED, RECORD, SCHEMA_VERSION, Status
+from gifine.runs.tree import below
 
 T = TypeVar("T")
 
@@ -86,7 +87,7 @@ class Reader:
         reading = Reading(problems=[each for each in found if isinstance(each, Problem)])
         reading.runs, twice = _distinct([each for each in found if isinstance(each, Run)])
         reading.problems += twice
-        reading.changed = [*changes.files({run: run.files for run in reading.runs}).items()]
+        reading.changed = [*staleness.files({run: run.files for run in reading.runs}).items()]
         return reading
 
     def _one(self, path: Path) -> Run | Problem:

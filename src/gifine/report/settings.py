@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
-from gifine import checkpoints, identity
+from gifine.inputs import model_files
+from gifine.runs import identity
 
 Value = str | int | float | bool | None  # of a config; lists and empty objects as their JSON
 GLUE = ("cola", "sst2", "mrpc", "stsb", "qqp", "mnli", "qnli", "rte", "wnli")  # in the order of papers
@@ -124,7 +125,7 @@ class Pool:
 
     def _named(self, known_as: str, path: str | None) -> str:
         """Contents as a person knows them, `a.csv (0123456789ab)`: the first of their names goes for all."""
-        name = path if path is None or path.startswith(checkpoints.PACKAGE) else PurePosixPath(path).name
+        name = path if path is None or path.startswith(model_files.PACKAGE) else PurePosixPath(path).name
         return f"{self.names.setdefault(known_as, name or 'contents')} ({known_as[:_SHORT]})"
 
     def _settings(self, entries: dict[str, Any]) -> Settings:

@@ -1,8 +1,7 @@
-"""`python -m gifine.sweep COMMAND …`: a command is a file in this folder that has `add_arguments` and `run`."""
+"""`gifine sweep COMMAND …`: what can be asked of many runs. A command is a file in commands/."""
 
 from __future__ import annotations
 
-import ast
 import importlib
 import sys
 from argparse import REMAINDER, Namespace, RawDescriptionHelpFormatter
@@ -15,13 +14,8 @@ from gifine.errors import ArgumentError, ExitCode, did_you_mean
 
 def commands() -> dict[str, str]:
     """Each command with what it does, the first line of its file; read, since importing them all takes longer."""
-    found = {}
-    for path in sorted(Path(__file__).parent.glob("[!_]*.py")):
-        module = ast.parse(path.read_text(encoding="utf-8"))
-        functions = {node.name for node in module.body if isinstance(node, ast.FunctionDef)}
-        if {"add_arguments", "run"} <= functions:
-            found[path.stem] = (ast.get_docstring(module) or "").partition("\n")[0]
-    return found
+    files = sorted((Path(__file__).parent / "commands").glob("[!_]*.py"))
+    return {path.stem: path.read_text(encoding="utf-8").partition("\n")[0].strip('"') for path in files}
 
 
 def main(words: Sequence[str] | None = None) -> ExitCode:
@@ -42,7 +36,7 @@ def main(words: Sequence[str] | None = None) -> ExitCode:
         if args.command not in known:
             valid = ", ".join(known)
             raise ArgumentError(f"{args.command}: no such command{did_you_mean(args.command, known)}; valid: {valid}")
-        module = importlib.import_module(f"gifine.sweep.{args.command}")
+        module = importlib.import_module(f"gifine.sweep.commands.{args.command}")
         own = Parser(
             prog=f"{parser.prog} {args.command}",
             description=module.__doc__,

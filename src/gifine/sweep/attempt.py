@@ -11,8 +11,9 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from gifine import execution, identity
+from gifine import execution
 from gifine.errors import ConfigError, ExitCode, UserError, tell
+from gifine.runs import identity
 
 
 def main() -> int:

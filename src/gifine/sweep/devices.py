@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 
-from gifine import limits
+from gifine.machine import limits
 
 
 def gpus() -> list[str]:

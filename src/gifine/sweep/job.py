@@ -24,9 +24,10 @@ from queue import SimpleQueue
 from types import FrameType
 from typing import Any
 
-from gifine import records, signals
 from gifine.errors import ClusterError, ExitCode
-from gifine.records import Status
+from gifine.machine import disk, signals
+from gifine.runs import records
+from gifine.runs.records import Status
 from gifine.sweep import devices, slurm, snapshot
 
 log = logging.getLogger(__name__)
@@ -120,7 +121,7 @@ def _refuse(folder: Path, runs: list[dict[str, str]], seat: Seat, expected: int)
         (folder / OUTCOMES).mkdir(exist_ok=True)
         outcome = {"code": ExitCode.BAD_INPUT, "signal": None, "job": seat.job_id, "reason": said}
         for run in runs:
-            records.write_text(folder / OUTCOMES / f"{run['run_id']}.json", json.dumps(outcome))
+            disk.write_text(folder / OUTCOMES / f"{run['run_id']}.json", json.dumps(outcome))
     return ExitCode.BAD_INPUT if seat.rank == 0 else ExitCode.DONE
 
 
@@ -224,7 +225,7 @@ def _conclude(folder: Path, run: dict[str, str], seat: Seat, code: int, failure:
     """Leave a word about how the process ended, which the run's own record may not have."""
     (folder / OUTCOMES).mkdir(exist_ok=True)
     outcome = {"code": code, "signal": signal.Signals(code - 128).name if code > 128 else None, "job": seat.job_id}
-    records.write_text(folder / OUTCOMES / f"{run['run_id']}.json", json.dumps(outcome))
+    disk.write_text(folder / OUTCOMES / f"{run['run_id']}.json", json.dumps(outcome))
     if code > 128:
         log.error("%s %s", run["slug"], _end(code))
     if not failure.exists():

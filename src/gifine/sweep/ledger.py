@@ -15,9 +15,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
-from gifine import records, storage
 from gifine.errors import OutputError, RunError
-from gifine.records import Record
+from gifine.machine import disk
+from gifine.runs import records
+from gifine.runs.records import Record
 
 SCHEMA_VERSION = 2  # 1 had absolute paths everywhere
 FOLDER = ".sweep"  # below the sweep's folder: all that is not a run's
@@ -140,7 +141,7 @@ def write(sweep: Path, ledger: Ledger) -> None:
     entries["schema_version"] = SCHEMA_VERSION
     entries["runs"] = [asdict(entry) | {"folder": _relative(sweep, entry.folder)} for entry in ledger.runs.values()]
     entries["batches"] = [asdict(batch) for batch in ledger.batches.values()]
-    records.write_text(sweep / FOLDER / LEDGER, json.dumps(entries, indent=1, ensure_ascii=False) + "\n")
+    disk.write_text(sweep / FOLDER / LEDGER, json.dumps(entries, indent=1, ensure_ascii=False) + "\n")
 
 
 def locked(sweep: Path) -> AbstractContextManager[None]:
@@ -150,7 +151,7 @@ def locked(sweep: Path) -> AbstractContextManager[None]:
         OutputError: if the folder cannot be written, or another process does not let go of it.
     """
     busy = f"{sweep}: another process is submitting into it, for {_LOCK_SECONDS:.0f} s now"
-    return storage.locked(sweep / FOLDER / ".lock", busy=busy, seconds=_LOCK_SECONDS)
+    return disk.locked(sweep / FOLDER / ".lock", busy=busy, seconds=_LOCK_SECONDS)
 
 
 def _relative(sweep: Path, path: str) -> str:

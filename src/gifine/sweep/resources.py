@@ -18,11 +18,11 @@ from typing import Any
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from gifine.composition import one_line
-from gifine.conf_dir import conf_dir
+from gifine.compose.composition import one_line
+from gifine.compose.conf_dir import conf_dir
+from gifine.compose.launchers import SlurmConfig, keys, problems
 from gifine.config import RunConfig
 from gifine.errors import did_you_mean
-from gifine.sweep.config import SlurmConfig, keys, problems
 
 _WHEN = ("task", "model", "size")
 _OF_THE_SWEEP = ("wait", "retry_failed", "snapshot", "resources", "max_array_size")

@@ -6,7 +6,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from gifine.sweep.config import SlurmConfig
+from gifine.compose.launchers import SlurmConfig
 from gifine.sweep.slurm import SCRIPT
 
 LOG = "%j.log"  # below the batch's folder; of an array's tasks:

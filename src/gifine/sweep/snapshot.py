@@ -10,7 +10,7 @@ import shutil
 from pathlib import Path
 
 import gifine
-from gifine import records
+from gifine.runs import provenance
 
 CODE = "code"  # below the sweep's own folder
 _TOP = Path(gifine.__file__).parents[1]  # of a checkout: src
@@ -18,7 +18,7 @@ _TOP = Path(gifine.__file__).parents[1]  # of a checkout: src
 
 def checkout() -> Path | None:
     """The src folder of the checkout that this code runs from; null for an installed wheel, which nobody edits."""
-    return _TOP if (_TOP.parent / "pyproject.toml").is_file() or (_TOP.parent / records.SNAPSHOT).is_file() else None
+    return _TOP if (_TOP.parent / "pyproject.toml").is_file() or (_TOP.parent / provenance.SNAPSHOT).is_file() else None
 
 
 def digest() -> str:
@@ -40,7 +40,7 @@ def take(sweep_folder: Path) -> Path | None:
             target = partial / "src" / path.relative_to(_TOP)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, target)
-        (partial / records.SNAPSHOT).write_text(json.dumps(records.git()), encoding="utf-8")
+        (partial / provenance.SNAPSHOT).write_text(json.dumps(provenance.git()), encoding="utf-8")
         with contextlib.suppress(FileExistsError):
             partial.rename(final)
         shutil.rmtree(partial, ignore_errors=True)

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from gifine import records
 from gifine.errors import ClusterError, OutputError
-from gifine.records import Record, Status
+from gifine.runs import records
+from gifine.runs.records import Record, Status
 from gifine.sweep import ledger, logtail, pool, slurm
 from gifine.sweep.job import OUTCOMES
 from gifine.sweep.ledger import Batch, Entry, Ledger

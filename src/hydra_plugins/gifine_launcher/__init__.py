@@ -16,10 +16,10 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-from gifine.sweep.config import LAUNCHERS, LauncherConfig, keys
+from gifine.compose.launchers import LAUNCHERS, LauncherConfig, keys
 
 if TYPE_CHECKING:
-    from gifine.grid import Run
+    from gifine.compose.grid import Run
 
 for name, schema in LAUNCHERS.items():
     ConfigStore.instance().store(group="hydra/launcher/schema", name=name, node=schema)
@@ -45,7 +45,7 @@ class SweepLauncher(Launcher):
     def wrong(self, runs: Iterable[Run] = ()) -> list[str]:
         """What is wrong with the launcher's keys, for these runs."""
         from gifine.errors import did_you_mean
-        from gifine.sweep import submission
+        from gifine.sweep import launch
 
         valid = keys(self.schema)
         unknown = [
@@ -53,19 +53,19 @@ class SweepLauncher(Launcher):
             for key in sorted(self.unknown)
         ]
         configs = [run.config for run in runs]
-        return [*unknown, *submission.wrong(self.settings, configs, self._fixed(), self._sweep())]
+        return [*unknown, *launch.wrong(self.settings, configs, self._fixed(), self._sweep())]
 
     def submit(self, runs: Iterable[Run]) -> None:
         """Submit what is missing of these runs, whose configs are good."""
-        from gifine.sweep import submission
+        from gifine.sweep import launch
 
         assert self.config is not None
         configure_log(self.config.hydra.job_logging, self.config.hydra.verbose)  # as a run's: plain lines on stderr
-        submission.launch(runs, self.settings, sweep=self._sweep(), fixed=self._fixed())
+        launch.launch(runs, self.settings, sweep=self._sweep(), fixed=self._fixed())
 
     def _fixed(self) -> set[str]:
         """The launcher's keys that stand on the command line."""
-        from gifine.assignment import parsed
+        from gifine.compose.overrides import parsed
 
         assert self.config is not None
         words = OmegaConf.to_container(self.config.hydra.overrides.hydra) or []  # unresolved: they may have ${…}

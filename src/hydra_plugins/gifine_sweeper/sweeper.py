@@ -21,11 +21,11 @@ class DistinctSweeper(BasicSweeper):
             ConfigError: with every problem of any run, before the first one is launched.
             DataError: if runs are finished, but of other data than those there now.
         """
-        from gifine import grid  # Hydra imports every plugin at its start, and gifine.composition starts Hydra
-        from gifine.assignment import parsed
-        from gifine.composition import check_chdir
+        from gifine.compose import grid  # Hydra imports every plugin at its start, and gifine.composition starts Hydra
+        from gifine.compose.composition import check_chdir
+        from gifine.compose.overrides import parsed
         from gifine.errors import ConfigError
-        from gifine.sweep import plan
+        from gifine.sweep.commands import plan
 
         assert self.config is not None
         assert self.launcher is not None

@@ -9,14 +9,15 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from gifine import curves
-from gifine.curves import LOSS
-from gifine.report import cells, settings
-from gifine.report.cells import Cell
+from gifine.report import settings
+from gifine.report.analysis import cells
+from gifine.report.analysis.cells import Cell
 from gifine.report.plots import drawing
 from gifine.report.plots.drawing import Plot
 from gifine.report.plots.panels import Panel
 from gifine.report.settings import Value
+from gifine.runs import curves
+from gifine.runs.curves import LOSS
 
 _MOST_POINTS = 200  # of a line: more cannot be told apart, and a run may have logged a million
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gifine.report import settings
-from gifine.report.comparison import Comparison, Effect, Verdict
+from gifine.report.analysis.comparison import Comparison, Effect, Verdict
 from gifine.report.plots import drawing
 from gifine.report.plots.drawing import Plot
 

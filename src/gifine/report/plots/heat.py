@@ -6,7 +6,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import QuadMesh
 
-from gifine.report import cells, settings
+from gifine.report import settings
+from gifine.report.analysis import cells
 from gifine.report.plots import drawing
 from gifine.report.plots.drawing import Plot
 from gifine.report.plots.panels import Panel

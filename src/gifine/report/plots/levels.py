@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.axes import Axes
 
-from gifine.report import cells, statistics
-from gifine.report.cells import Score
+from gifine.report.analysis import cells, statistics
+from gifine.report.analysis.cells import Score
 from gifine.report.plots import drawing
 from gifine.report.plots.drawing import Plot
 from gifine.report.plots.panels import Panel

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from gifine.report import cells, settings
-from gifine.report.cells import Cell, Groups, Key, Score
+from gifine.report import settings
+from gifine.report.analysis import cells
+from gifine.report.analysis.cells import Cell, Groups, Key, Score
 from gifine.report.reading import Run
 from gifine.report.settings import Task, Value
 

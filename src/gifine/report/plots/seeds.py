@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from gifine.records import Status
 from gifine.report import settings
 from gifine.report.plots import drawing
 from gifine.report.plots.drawing import Plot
 from gifine.report.plots.panels import Panel
+from gifine.runs.records import Status
 
 
 def draw(panel: Panel) -> Plot | None:

@@ -1,0 +1,254 @@
+"""Values out of range and values that do not go together: what the schema cannot say. No torch, all at once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+from gifine.config import (
+    BALANCED,
+    DEMO,
+    DataConfig,
+    DataSource,
+    Evaluate,
+    GateSide,
+    GiConfig,
+    ModelConfig,
+    RunConfig,
+    TaskConfig,
+    Tracker,
+    TrainConfig,
+    families,
+)
+from gifine.errors import ConfigError, ModelError, PrefetchError, did_you_mean
+from gifine.inputs import offline
+from gifine.inputs.architecture import SETTLED, architecture, longest_input
+from gifine.inputs.model_files import locate, saved_model, weight_files
+from gifine.inputs.rows import as_number
+from gifine.objectives.metrics import METRICS, REGRESSION_METRICS
+from gifine.tracking import wandb_server
+
+SMALLEST_MAX_LENGTH = 8  # [CLS] a [SEP] b [SEP] and a few word pieces
+
+
+def check(config: RunConfig) -> None:
+    """Raise a ConfigError with every problem of `config`."""
+    problems = [
+        *_model(config.model),
+        *_gi(config.gi, config.model),
+        *_task(config.task),
+        *_data(config.data, config.task, is_prefetched=config.prefetch is not None),
+        *_train(config.train, config.model),
+        *_loss(config.train, config.task),
+    ]
+    if config.tracking.gate_steps is not None and config.tracking.gate_steps < 1:
+        problems.append(f"tracking.gate_steps={config.tracking.gate_steps}: at least 1, or null for no statistics")
+    if config.tracking.name is Tracker.wandb:
+        problems += wandb_server.wrong(config.tracking)
+    if config.evaluate.split_dev and not config.train.select_best:
+        problems.append("evaluate.split_dev=true: needs train.select_best=true; else nothing is chosen on either half")
+    try:
+        offline.open_folder(config)
+    except PrefetchError as error:
+        problems.append(str(error))
+    if not 0 <= config.seed < 2**32:
+        problems.append(f"seed={config.seed}: must be in 0 … 2^32 − 1")
+    if problems:
+        raise ConfigError(*problems)
+
+
+def _model(model: ModelConfig) -> Iterator[str]:
+    if model.family not in families():
+        yield f"model.family={model.family}: no such family; valid: {', '.join(families())}"
+    if model.checkpoint is None and model.size not in model.sizes:
+        yield (
+            f"model.size={model.size}: model={model.name} has no such size{did_you_mean(model.size, model.sizes)}; "
+            f"valid: {', '.join(model.sizes)}"
+        )
+    for key, source in (("checkpoint", model.checkpoint), ("tokenizer", model.tokenizer)):
+        if source is None or (key == "tokenizer" and source == DEMO):
+            continue
+        try:
+            place = locate(source)
+            if key == "checkpoint" and isinstance(place, Path) and not model.random_init:
+                weight_files(place)
+        except ModelError as error:
+            yield f"model.{key}={source}: {error}"
+    if model.init_from is not None:
+        for key, given in (("checkpoint", model.checkpoint), ("random_init", model.random_init)):
+            if given:
+                yield f"model.init_from={model.init_from}: excludes model.{key}={given}; the weights have one source"
+        try:
+            weight_files(saved_model(model.init_from))
+        except ModelError as error:
+            yield f"model.init_from={model.init_from}: {error}"
+    if model.tokenizer == DEMO and not model.random_init:
+        yield "model.tokenizer=demo: its vocabulary fits no published checkpoint; it goes with model.random_init=true"
+    if model.classifier_dropout is not None and not 0 <= model.classifier_dropout < 1:
+        yield f"model.classifier_dropout={model.classifier_dropout:g}: must be in 0 … 1, below 1"
+    if model.resize_embeddings and model.random_init:
+        yield "model.resize_embeddings=true: with model.random_init=true the model is as large as its tokenizer anyway"
+    for key, instead in SETTLED.items():
+        if key in model.config_overrides:
+            yield f"model.config_overrides.{key}: {instead}"
+    for key in ("classifier_dropout", "cls_dropout"):
+        if key in model.config_overrides and model.classifier_dropout is not None:
+            yield f"model.config_overrides.{key}: model.classifier_dropout={model.classifier_dropout:g} says it already"
+    for key in ("num_hidden_layers", "num_attention_heads", "hidden_size", "intermediate_size", "vocab_size"):
+        value = model.config_overrides.get(key, 1)
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            yield f"model.config_overrides.{key}={value}: must be a whole number of at least 1"
+            return
+    known = architecture(model)
+    hidden_size, heads = known.get("hidden_size", 1), known.get("num_attention_heads", 1)
+    if isinstance(hidden_size, int) and isinstance(heads, int) and heads > 0 and hidden_size % heads:
+        yield f"the model's hidden_size {hidden_size} is no multiple of its num_attention_heads {heads}"
+
+
+def _gi(gi: GiConfig, model: ModelConfig) -> Iterator[str]:
+    if not 0 <= gi.level <= 1:
+        percent = f" (did you mean {gi.level / 100:g}?)" if 1 < gi.level <= 100 else ""
+        yield f"gi.level={gi.level:g}: a fraction of the maximum, 0 … 1{percent}"
+    if gi.layers is None:
+        return
+    depth = architecture(model).get("num_hidden_layers")
+    if gi.layers < 1:
+        yield f"gi.layers={gi.layers}: number of last layers that get gates, at least 1; null for all, gi=none for none"
+    elif isinstance(depth, int) and gi.layers > depth and gi.side is not GateSide.none:
+        yield f"gi.layers={gi.layers}: the model has {depth} layers"
+
+
+def _task(task: TaskConfig) -> Iterator[str]:
+    name = f"task={task.name}"
+    if len(task.inputs) not in (1, 2):
+        yield f"{name}: task.inputs={task.inputs}: one or two text columns"
+    if len(task.labels) == 1 or len(set(task.labels)) < len(task.labels):
+        yield f"{name}: task.labels={task.labels}: two or more different names, or none for regression"
+    columns = [*task.inputs, task.label]
+    if twice := [column for column in dict.fromkeys(columns) if columns.count(column) > 1]:
+        yield f"{name}: task.inputs={task.inputs}, task.label={task.label}: '{twice[0]}' is there twice"
+    yield from _label_names(task.labels)
+    for metric in task.metrics:
+        if metric not in METRICS:
+            yield f"{name}: metric {metric}: no such metric{did_you_mean(metric, METRICS)}; valid: {', '.join(METRICS)}"
+        elif not task.labels and metric not in REGRESSION_METRICS:
+            yield f"{name}: metric {metric} needs classes; for regression: {', '.join(REGRESSION_METRICS)}"
+        elif task.labels and metric in REGRESSION_METRICS:
+            yield f"{name}: metric {metric} is for regression (task.labels=[])"
+        elif metric == "f1" and len(task.labels) != 2:
+            yield f"{name}: metric f1 is for two classes; f1_macro is for any number"
+    if task.select_by not in task.metrics:
+        yield f"{name}: task.select_by={task.select_by}: must be one of task.metrics={task.metrics}"
+    own_files = task.files.train or task.files.validation or task.files.test
+    if own_files:
+        for split in ("train", "validation"):
+            if getattr(task.files, split) is None:
+                yield f"task.files.{split}: missing; one's own files need train and validation"
+        return
+    if task.submission_labels and len(task.submission_labels) != len(task.labels):
+        yield f"{name}: task.submission_labels={task.submission_labels}: one for each of task.labels={task.labels}"
+    if task.submission_range and (len(task.submission_range) != 2 or task.labels):
+        yield f"{name}: task.submission_range={task.submission_range}: a regression's lowest and highest number"
+    if task.name == DEMO:
+        return  # generated: no splits to name
+    for key, splits in (
+        ("train_split", [task.train_split]),
+        ("evaluation_splits", task.evaluation_splits),
+    ):
+        if not splits:
+            yield f"{name}: task.{key} is empty"
+        for split in splits:
+            if split not in task.splits:
+                yield f"{name}: task.{key}={split}: no such split; task.splits has: {', '.join(task.splits)}"
+
+
+def _label_names(labels: list[str]) -> Iterator[str]:
+    """Names that the data's labels cannot be told apart by."""
+    seen: dict[float, str] = {}
+    for label in labels:
+        if label != label.strip() or not label:
+            yield f"task.labels: '{label}': a name is not empty and has no blanks at its ends"
+        number = as_number(label)
+        if number is not None and seen.setdefault(number, label) != label:
+            yield f"task.labels: '{seen[number]}' and '{label}' are the same number"
+
+
+def _data(data: DataConfig, task: TaskConfig, *, is_prefetched: bool) -> Iterator[str]:
+    own_files = task.files.train is not None
+    if own_files:
+        for split in ("train", "validation", "test"):
+            path = getattr(task.files, split)
+            if path and not Path(path).expanduser().is_file():
+                yield f"task.files.{split}={path}: no such file"
+    elif data.source is DataSource.files:
+        yield "data.source=files: needs task.files.train and task.files.validation, which are enough"
+    elif data.source is DataSource.demo and task.name != DEMO:
+        yield f"data=demo: generates sentences for task=demo, not for task={task.name}"
+    elif data.source is not DataSource.demo and task.name == DEMO:
+        yield f"task=demo: goes with data=demo, not with data={data.source.value}"
+    elif data.source is DataSource.hub and task.hub.path is None:
+        yield f"data=hub: task={task.name} names no Hub dataset (task.hub.path); give task.files.train or data=glue_dir"
+    elif data.source is DataSource.glue_dir and not is_prefetched:  # else its copies are read
+        if data.dir is None:
+            yield "data=glue_dir: needs data.dir=FOLDER, the one that holds CoLA/, MNLI/, …"
+        elif not Path(data.dir).expanduser().is_dir():
+            yield f"data.dir={data.dir}: no such folder"
+    for key in ("max_train_rows", "max_eval_rows", "demo_train_rows", "demo_eval_rows"):
+        rows = getattr(data, key)
+        if rows is not None and rows < 1:
+            yield f"data.{key}={rows}: at least 1"
+
+
+def _train(train: TrainConfig, model: ModelConfig) -> Iterator[str]:
+    for key in ("epochs", "batch_size", "eval_batch_size", "gradient_accumulation", "log_steps", "learning_rate"):
+        value = getattr(train, key)
+        if not value > 0:  # NaN too
+            yield f"train.{key}={value:g}: must be above 0"
+    for key in ("weight_decay", "warmup", "max_grad_norm", "adam_epsilon"):
+        value = getattr(train, key)
+        if not value >= 0:
+            yield f"train.{key}={value:g}: must not be negative"
+    for key in ("adam_beta1", "adam_beta2"):
+        value = getattr(train, key)
+        if not 0 <= value < 1:
+            yield f"train.{key}={value:g}: must be in 0 … 1, below 1"
+    if train.max_steps is not None and train.max_steps < 1:
+        yield f"train.max_steps={train.max_steps}: at least 1, or null to train for train.epochs"
+    if train.save_steps is not None and train.save_steps < 1:
+        yield f"train.save_steps={train.save_steps}: at least 1, or null for checkpoints at evaluations only"
+    if train.warmup > 1 and train.warmup != int(train.warmup):
+        yield f"train.warmup={train.warmup:g}: a fraction below 1, or a whole number of steps"
+    if train.evaluate is Evaluate.steps and (train.evaluate_steps is None or train.evaluate_steps < 1):
+        yield "train.evaluate=steps: needs train.evaluate_steps=N, at least 1"
+    if train.evaluate is Evaluate.end and train.select_best:
+        yield "train.select_best=true: needs train.evaluate=epoch or steps, else there is one checkpoint to choose from"
+    if train.patience is not None and train.patience < 1:
+        yield f"train.patience={train.patience}: evaluations without a better score, at least 1; or null"
+    elif train.patience is not None and not train.select_best:
+        yield f"train.patience={train.patience}: needs train.select_best=true, which says what is better"
+    longest = longest_input({"model_type": model.family} | architecture(model))
+    if train.max_length < SMALLEST_MAX_LENGTH:
+        yield f"train.max_length={train.max_length}: at least {SMALLEST_MAX_LENGTH} word pieces"
+    elif longest is not None and train.max_length > longest:
+        yield f"train.max_length={train.max_length}: the model takes at most {longest} word pieces"
+
+
+def _loss(train: TrainConfig, task: TaskConfig) -> Iterator[str]:
+    weights, smoothing = train.class_weights, train.label_smoothing
+    if not 0 <= smoothing < 1:
+        yield f"train.label_smoothing={smoothing:g}: must be in 0 … 1, below 1"
+    for key, value in (("class_weights", weights), ("label_smoothing", smoothing or None)):
+        if value is not None and not task.labels:
+            yield f"train.{key}={value}: is for classes; task={task.name} is a regression"
+    if weights is None or weights == BALANCED or not task.labels:
+        return
+    if not isinstance(weights, list) or not all(_is_weight(each) for each in weights):
+        names = f"[{', '.join(task.labels)}]"
+        yield f"train.class_weights={weights!r}: {BALANCED}, or numbers above 0, one for each of {names}; or null"
+    elif len(weights) != len(task.labels):
+        yield f"train.class_weights={weights}: {len(weights)} for the {len(task.labels)} labels of task={task.name}"
+
+
+def _is_weight(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf

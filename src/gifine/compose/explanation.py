@@ -1,0 +1,86 @@
+"""What is wrong with the overrides of a command line, all of it at once: Hydra stops at the first."""
+
+from __future__ import annotations
+
+from dataclasses import fields, is_dataclass
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import MissingConfigException, OverrideParseException
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, ValidationError
+
+from gifine.compose.composition import compose, config_from, one_line, spelled_out
+from gifine.compose.overrides import assignment
+from gifine.compose.spelling import quoting
+from gifine.config import RunConfig
+from gifine.errors import ConfigError, did_you_mean
+
+
+def explain(overrides: list[str], config_dir: str | None, *, multirun: bool) -> list[str]:
+    """The problems of each override, and of the run of their first values."""
+    problems, accepted = [], []
+    try:
+        compose([values(override, config_dir)[0] for override in overrides], config_dir)
+        is_composed = True  # their first values are fine
+    except Exception:  # Hydra lets through whatever its parts raise
+        is_composed = False
+    for override in overrides:
+        try:
+            each = values(override, config_dir)
+            if len(each) > 1 and not multirun:
+                problems.append(f"{override}: several values need --multirun")
+            for number, value in enumerate(each):
+                is_known = is_composed if number == 0 else assignment(value) is not None  # there may be a thousand
+                if not is_known:
+                    compose([*accepted, value], config_dir)
+            accepted.append(each[0])
+        except Exception as error:  # Hydra lets through whatever its parts raise
+            problems.append(_problem(override, error))
+    try:
+        config_from(compose(accepted, config_dir))
+    except ConfigError as error:
+        problems += error.problems
+    except Exception as error:  # Hydra lets through whatever its parts raise
+        problems.append(one_line(error))
+    return problems
+
+
+def values(override: str, config_dir: str | None = None) -> list[str]:
+    """The overrides that a sweep over one key stands for."""
+    override = spelled_out(override, config_dir)
+    (parsed,) = OverridesParser.create().parse_overrides([override])
+    if not parsed.is_discrete_sweep():
+        return [override]
+    return [f"{parsed.get_key_element()}={value}" for value in parsed.sweep_string_iterator()]
+
+
+def _problem(override: str, error: Exception) -> str:
+    key, _, value = override.lstrip("+~").partition("=")
+    cause = error.__cause__
+    if isinstance(error, ConfigError):
+        return str(error)
+    if isinstance(error, OverrideParseException):
+        return f"{override}: not of the form KEY=VALUE or GROUP=NAME{quoting(override)}"
+    if isinstance(error, MissingConfigException) and error.options is not None:
+        group, name = (error.missing_cfg_file or "").rsplit("/", 1)
+        return f"{group}={name}: no such choice{did_you_mean(name, error.options)}; valid: {', '.join(error.options)}"
+    if isinstance(error, MissingConfigException):
+        return f"{override}: no config of that name"
+    if isinstance(cause, (ConfigAttributeError, ConfigKeyError)):
+        parent, _, leaf = key.rpartition(".")
+        valid = _keys_below(parent) or _public(cause.object_type)  # the latter: of Hydra's own, such as hydra.launcher
+        return f"{key}: no such key{did_you_mean(leaf, valid)}; valid: {', '.join(valid)}"
+    if isinstance(cause, ValidationError):
+        return f"{key}={value}: {one_line(cause)}{quoting(override)}"
+    return f"{override}: {one_line(error)}"
+
+
+def _keys_below(dotted: str) -> list[str]:
+    """The schema's keys below a dotted one (all top-level keys for an empty one)."""
+    node: object = RunConfig()
+    for part in filter(None, dotted.split(".")):
+        node = getattr(node, part, None)
+    return [f.name for f in fields(node)] if is_dataclass(node) else []
+
+
+def _public(schema: object) -> list[str]:
+    return [f.name for f in fields(schema) if not f.name.startswith("_")] if is_dataclass(schema) else []

@@ -1,0 +1,58 @@
+"""`python -m gifine --help`: what can be chosen. Hydra takes a second to find that out.
+
+Nothing is imported here that takes time.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from gifine.compose.conf_dir import conf_dir
+
+_TEXT = """\
+gifine: fine-tune BERT, RoBERTa and DeBERTa encoders with Gate with Inhibition on GLUE.
+
+  python -m gifine model=debertav3 gi.level=0.3 task=cola
+  python -m gifine experiment=demo                       offline, minutes, nothing to fetch
+  python -m gifine --multirun gi.side=none,both seed=1,2,3,4,5
+
+Choices (GROUP=NAME):
+
+{choices}
+
+Values (KEY=VALUE; --cfg job shows all of them with what they are now):
+  gi.side=none|key|query|both   gi.level=0.3   gi.layers=6   gi.threshold=batch|sequence|token
+  model.size=base   model.checkpoint=FOLDER_OR_HUB_ID   train.learning_rate=1e-5   seed=1
+
+--cfg job     show the composed config          --info searchpath   where configs are looked for
+--multirun    run every combination of KEY=A,B  --hydra-help        Hydra's own flags"""
+_INNER = ("hydra/job_logging", "recipe/published")  # nothing to choose from on a command line
+
+
+def text(words: Sequence[str]) -> str | None:
+    """The help, if these words of a command line ask for it."""
+    parser = argparse.ArgumentParser(add_help=False, exit_on_error=False)
+    parser.add_argument("--help", "-h", action="store_true")
+    parser.add_argument("--config-dir", "-cd", type=Path)
+    try:
+        given, _ = parser.parse_known_args(words)
+    except argparse.ArgumentError:  # said later, as what is wrong with the other words
+        return None
+    if not given.help:
+        return None
+    choices: defaultdict[str, set[str]] = defaultdict(set)
+    for folder in filter(None, [conf_dir(), given.config_dir]):
+        for group, name in _choices(folder):
+            choices[group].add(name)
+    return _TEXT.format(choices="\n".join(f"{group}: {', '.join(sorted(choices[group]))}" for group in sorted(choices)))
+
+
+def _choices(folder: Path) -> Iterator[tuple[str, str]]:
+    """Group and name of each config below a folder."""
+    for path in folder.rglob("*.yaml"):
+        group = path.parent.relative_to(folder).as_posix()
+        if group not in (".", *_INNER):
+            yield group, path.stem

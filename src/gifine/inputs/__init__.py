@@ -1,0 +1,1 @@
+"""What a run reads: data sets, files, tokenizers, checkpoints; from the Hub, a disk or a prefetched folder."""

@@ -1,0 +1,151 @@
+"""What runs read from the network and from the official files, each thing once however many runs share it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from gifine.config import DEMO, DataSource, ModelConfig, RunConfig, TaskConfig
+from gifine.errors import DataError
+from gifine.inputs import glue_tsv
+from gifine.inputs.model_files import locate, source
+
+GLUE = "glue"  # below a prefetched folder: the official files
+
+
+@dataclass(frozen=True)
+class Repository:
+    """A checkpoint or tokenizer on the Hub."""
+
+    name: str
+    revision: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.name}@{self.revision or 'main'}"
+
+
+@dataclass(frozen=True)
+class HubSplit:
+    """One split of a dataset on the Hub."""
+
+    path: str
+    name: str | None
+    split: str
+
+    def __str__(self) -> str:
+        return f"{self.path}/{self.name or 'default'}/{self.split}"
+
+    def fingerprint(self, own: str) -> str:
+        """The one that a record has, of the library's own, which covers repository, commit, config and split."""
+        return f"{self.path}/{self.name}/{self.split}/{own}"
+
+
+@dataclass
+class Needs:
+    """What of the network and of local data a number of runs read, each thing once."""
+
+    repositories: dict[Repository, bool] = field(default_factory=dict)  # with weights?
+    splits: list[HubSplit] = field(default_factory=list)
+    files: dict[str, Path] = field(default_factory=dict)  # the official ones: name below data.dir
+    configs: list[RunConfig] = field(default_factory=list)  # one for each tokenised dataset
+
+
+def of(configs: Iterable[RunConfig]) -> Needs:
+    """What these runs read.
+
+    Raises:
+        DataError: for official files that are not there, or come from two folders.
+    """
+    configs = list(configs)
+    wanted = Needs(configs=tokenised(configs))
+    for config in configs:
+        for repository, weights in repositories(config.model):
+            wanted.repositories[repository] = weights or wanted.repositories.get(repository, False)
+        wanted.splits += [split for split in _hub_splits(config) if split not in wanted.splits]
+        for name, path in _official_files(config).items():
+            if wanted.files.setdefault(name, path) != path:
+                raise DataError(f"{wanted.files[name]} and {path}: one prefetched folder holds one {name}")
+    return wanted
+
+
+def tokenised(configs: Iterable[RunConfig]) -> list[RunConfig]:
+    """Of the configs that give the same tokens, the first."""
+    chosen = {}
+    for config in configs:
+        model, checkpoint = config.model, source(config.model)
+        tokenizer = (model.tokenizer, model.family) if model.tokenizer else (checkpoint, model.revision)
+        chosen.setdefault(repr((config.task, config.data, tokenizer, config.train.max_length)), config)
+    return list(chosen.values())
+
+
+def from_hub(configs: Iterable[RunConfig]) -> set[Repository | HubSplit]:
+    """What these runs read from the Hub."""
+    repositories_read = {repository for config in configs for repository, _ in repositories(config.model)}
+    return repositories_read | {split for config in configs for split in _hub_splits(config)}
+
+
+def repositories(model: ModelConfig) -> Iterator[tuple[Repository, bool]]:
+    """What of the Hub this model reads, each with whether its weights are among that."""
+    checkpoint = Repository(source(model), model.revision)
+    if isinstance(locate(checkpoint.name), str):
+        own_config = model.random_init and model.checkpoint is not None  # of its config.json; a size has its own
+        if not model.random_init or own_config or model.tokenizer is None:
+            yield checkpoint, not model.random_init
+    if model.tokenizer not in (None, DEMO) and isinstance(locate(model.tokenizer), str):
+        yield Repository(model.tokenizer), False
+
+
+def hub_split(task: TaskConfig, split: str) -> HubSplit | None:
+    """Where a task's split is on the Hub, or None if the task does not say."""
+    layout = task.splits.get(split)
+    if task.hub.path is None or layout is None or layout.hub is None:
+        return None
+    return HubSplit(task.hub.path, layout.hub_name or task.hub.name, layout.hub)
+
+
+def splits_read(task: TaskConfig) -> list[str]:
+    """The splits that a run reads, those of the test set left out."""
+    return list(dict.fromkeys([task.train_split, *task.evaluation_splits]))
+
+
+def tsv_names(task: TaskConfig, split: str, *, allow_partial: bool) -> list[str]:
+    """The official files that hold a split, best first, below data.dir."""
+    layout = task.splits.get(split)
+    if layout is None or layout.tsv is None:
+        return []
+    return [layout.tsv] + ([str(Path(layout.tsv).with_suffix(".part.tsv"))] if allow_partial else [])
+
+
+def glue_folder(config: RunConfig) -> Path | None:
+    """The folder of the official files that a run reads: the prefetched copy's, or data.dir."""
+    if config.prefetch is not None:
+        return Path(config.prefetch).expanduser() / GLUE
+    return None if config.data.dir is None else Path(config.data.dir).expanduser()
+
+
+def _hub_splits(config: RunConfig) -> Iterator[HubSplit]:
+    """Those of the test set, too: predictions for GLUE's server are made where the weights are."""
+    task = config.task
+    if config.data.source is not DataSource.hub or task.files.train is not None:
+        return
+    for split in (*splits_read(task), *task.test_splits):
+        where = hub_split(task, split)
+        if where is not None:
+            yield where
+
+
+def _official_files(config: RunConfig) -> dict[str, Path]:
+    task, data = config.task, config.data
+    if data.source is not DataSource.glue_dir or data.dir is None or task.files.train is not None:
+        return {}
+    folder, found = Path(data.dir).expanduser(), {}
+    for split in (*splits_read(task), *task.test_splits):
+        layout = task.splits.get(split)
+        if layout is None or layout.tsv is None:
+            continue
+        if split in task.test_splits and not (folder / layout.tsv).is_file():
+            continue  # a run does without
+        path = glue_tsv.find(folder, layout.tsv, allow_partial=data.allow_partial)
+        found[str(path.relative_to(folder))] = path
+    return found

@@ -1,0 +1,223 @@
+"""What a run reads that lies on this machine, known by its contents: no torch, and no network.
+
+Contents decide a run, not paths. What of it is in the run_id is `contents`: one's own files, weights in folders and
+packages, tokenizers. The official files and the Hub stand for known data, which the run_id knows by their names; a
+record has their fingerprints.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from gifine.config import DEMO, DataConfig, DataSource, ModelConfig, RunConfig, TaskConfig
+from gifine.errors import DataError, ModelError
+from gifine.inputs import digests, glue_tsv, model_files, needs
+from gifine.inputs.rows import missing_file
+
+CONFIG = "config.json"
+# All that `tokenization.load` may read; its FILES are these, made of what it knows of each class.
+TOKENIZER = (
+    CONFIG,  # which may tell the class
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "tokenizer.json",
+    "vocab.txt",
+    "vocab.json",
+    "merges.txt",
+    "spm.model",
+)
+
+
+@dataclass(frozen=True)
+class OfficialFile:
+    """The file of a split in the official layout, and how it is read."""
+
+    path: Path
+    columns: dict[str, str]  # ours: the file's
+    header: bool
+    skip_short_rows: bool
+    labels: list[str]
+
+    @property
+    def fingerprint(self) -> str:
+        return fingerprint(self.path, self.columns, self.header, self.labels, self.skip_short_rows)
+
+
+def contents(config: RunConfig) -> dict[str, str]:
+    """By the config's key what the run_id has of it: a sha256 in the place of a path. Nothing for names on the Hub.
+
+    Raises:
+        DataError, ModelError: for what is not there, or cannot be read.
+    """
+    found = {}
+    for key, path in _own_files(config.task).items():
+        found[key] = f"{_sha256(path)}{path.suffix.lower()}"  # the suffix says how it is read
+    for key, folder, names in _folders(config.model):
+        found[key] = _folder_sha256(folder, names)
+    found |= {f"data.partial.{split}": _sha256(path) for split, path in _partial(config).items()}
+    if (folder := _dataset_folder(config)) is not None:
+        found["task.hub.path"] = folder_sha256(folder)
+    return found
+
+
+def files(config: RunConfig) -> dict[str, str]:
+    """By its absolute path the sha256 of each file that a run reads from places which the config names.
+
+    Raises:
+        DataError, ModelError: as `contents`.
+    """
+    paths = [*_own_files(config.task).values()]
+    for _, folder, names in _folders(config.model):
+        paths += [folder / name for name in names if (folder / name).is_file()]
+    if _reads_official(config):
+        paths += [official(config.task, config.data, split).path for split in needs.splits_read(config.task)]
+    if (folder := _dataset_folder(config)) is not None:
+        paths += [folder / name for name in _inside(folder)]
+    return {str(path.absolute()): _sha256(path) for path in paths}
+
+
+def checkpoint(model: ModelConfig) -> dict[str, str]:
+    """The sha256 of the weights that a run has read and of the config.json that goes with them, by file name.
+
+    Of a Hub id those in the Hub's local cache, after loading; empty for random weights.
+
+    Raises:
+        ModelError: for a file that cannot be read.
+    """
+    if model.random_init:
+        return {}
+    name = model_files.source(model)
+    place = model_files.locate(name)
+    paths = _cached(name, model.revision) if isinstance(place, str) else [place / each for each in _checkpoint(place)]
+    return {path.name: _sha256(path, ModelError) for path in paths if path.is_file()}
+
+
+def official(task: TaskConfig, data: DataConfig, split: str, *, labelled: bool = True) -> OfficialFile:
+    """Where a split is below data.dir, and how it is read.
+
+    Raises:
+        DataError: if the task does not say, or the file is not there.
+    """
+    layout = task.splits[split]
+    if data.dir is None or layout.tsv is None:
+        raise DataError(f"task={task.name} names no official file for its split {split} (task.splits.{split}.tsv)")
+    # Of a test set every row is wanted: its predictions are told apart by their number alone.
+    path = glue_tsv.find(Path(data.dir).expanduser(), layout.tsv, allow_partial=data.allow_partial and labelled)
+    columns = {ours: name for ours, name in layout.columns.items() if labelled or ours != task.label}
+    return OfficialFile(path, columns, layout.header, task.skip_short_rows and labelled, task.labels)
+
+
+def fingerprint(path: Path, *layout: object) -> str:
+    """Of a file's bytes and of how they are read.
+
+    Raises:
+        DataError: if it cannot be read.
+    """
+    return _sha256(path, suffix=json.dumps(layout).encode())
+
+
+def folder_sha256(folder: Path) -> str:
+    """Of all files in and below a folder and of their names; hidden ones are left out.
+
+    Raises:
+        DataError: if one cannot be read.
+    """
+    return _folder_sha256(folder, _inside(folder), DataError)
+
+
+def _own_files(task: TaskConfig) -> dict[str, Path]:
+    """Those that decide the result: files.test does not."""
+    if task.files.train is None:
+        return {}
+    named = {f"task.files.{split}": getattr(task.files, split) for split in ("train", "validation")}
+    return {key: Path(path).expanduser() for key, path in named.items() if path is not None}
+
+
+def _folders(model: ModelConfig) -> Iterator[tuple[str, Path, list[str]]]:
+    """The folders that a model is read from: the config's key, the folder, and the files that may be read there."""
+    names: list[str] = []
+    place = model_files.locate(model_files.source(model))
+    if isinstance(place, Path):
+        if not model.random_init:
+            names = _checkpoint(place)
+        elif model.checkpoint is not None:  # else `sizes` has the architecture
+            names = [CONFIG]
+        if model.tokenizer is None:
+            names += [name for name in TOKENIZER if name not in names]
+        if names:
+            yield "model.checkpoint" if model.init_from is None else "model.init_from", place, names
+    if model.tokenizer not in (None, DEMO) and isinstance(place := model_files.locate(model.tokenizer), Path):
+        yield "model.tokenizer", place, [*TOKENIZER]
+
+
+def _checkpoint(folder: Path) -> list[str]:
+    """config.json and the weights in a folder, as transformers looks for them."""
+    try:
+        return [CONFIG, *(path.name for path in model_files.weight_files(folder))]
+    except ModelError:  # loading says what is wrong with it
+        return [CONFIG, model_files.WEIGHTS]
+
+
+def _cached(name: str, revision: str | None) -> list[Path]:
+    """config.json and the weights of a Hub id that were loaded, in the Hub's local cache."""
+    from huggingface_hub import try_to_load_from_cache  # half a second
+
+    config = try_to_load_from_cache(name, CONFIG, revision=revision)
+    if not isinstance(config, str):
+        return []
+    snapshot = Path(config).parent
+    paths = [snapshot / each for each in _checkpoint(snapshot)]
+    if any(path.is_file() for path in paths[1:]):
+        return paths
+    # Pickled weights, which the Hub has converted in a pull request: transformers reads the safetensors of that.
+    requests = (snapshot.parents[1] / "refs" / "refs" / "pr").glob("*")
+    commits = [path.read_text(encoding="utf-8").strip() for path in requests]
+    converted = [path for each in commits if (path := snapshot.parent / each / model_files.WEIGHTS).is_file()]
+    return [paths[0], *converted] if len(converted) == 1 else paths[:1]
+
+
+def _reads_official(config: RunConfig) -> bool:
+    return config.task.files.train is None and config.data.source is DataSource.glue_dir
+
+
+def _partial(config: RunConfig) -> dict[str, Path]:
+    """The splits of which only the beginning is there and is taken: what that is, nobody but the file itself knows."""
+    folder, found = needs.glue_folder(config), {}
+    if not _reads_official(config) or not config.data.allow_partial or folder is None:
+        return {}
+    for split in needs.splits_read(config.task):
+        whole, *part = needs.tsv_names(config.task, split, allow_partial=True) or [""]
+        if part and not (folder / whole).is_file() and (folder / part[0]).is_file():
+            found[split] = folder / part[0]
+    return found
+
+
+def _dataset_folder(config: RunConfig) -> Path | None:
+    """A folder on this machine that `task.hub.path` names."""
+    path = config.task.hub.path
+    is_read = config.task.files.train is None and config.data.source is DataSource.hub and config.prefetch is None
+    return Path(path) if is_read and path is not None and Path(path).is_dir() else None
+
+
+def _inside(folder: Path) -> list[str]:
+    inner = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    return sorted(str(path) for path in inner if not any(part.startswith(".") for part in path.parts))
+
+
+def _folder_sha256(folder: Path, names: list[str], error: type[DataError | ModelError] = ModelError) -> str:
+    found = {name: _sha256(folder / name, error) for name in names if (folder / name).is_file()}
+    return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()
+
+
+def _sha256(path: Path, error: type[DataError | ModelError] = DataError, suffix: bytes = b"") -> str:
+    try:
+        return digests.sha256(path, suffix)
+    except FileNotFoundError:
+        raise missing_file(path) from None
+    except OSError as problem:
+        raise error(f"cannot read {path}: {problem.strerror}") from problem

@@ -1,0 +1,1 @@
+"""How attention is computed: gated, fast, and as transformers does it."""

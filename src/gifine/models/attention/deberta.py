@@ -1,0 +1,106 @@
+"""What both DeBERTas share: what becomes of attention scores, fast attention, the classifier around the backbone.
+
+Shapes: B examples, T positions, H heads, E features of a head, K = H·E, R relative embeddings that occur.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+
+import torch
+from torch import Tensor, nn
+from transformers import DebertaForSequenceClassification, DebertaV2ForSequenceClassification
+from transformers.models.deberta_v2.modeling_deberta_v2 import scaled_size_sqrt
+
+from gifine.models.attention import disentangled, disentangled_sdpa
+from gifine.models.attention.positions import Positions
+from gifine.models.gated import GatedAttention, Side
+
+# Takes "q" or "k" and a projection; gives it gated.
+Gates = Callable[[Side, Tensor], Tensor]
+
+
+def real_tokens(mask_B1TT: Tensor) -> Tensor:
+    """`real_BT`, True where a token is not padding, from the encoder's mask of query-key pairs."""
+    return mask_B1TT[:, 0].diagonal(dim1=-2, dim2=-1).bool()
+
+
+def attend(
+    scores_BHTT: Tensor, value_BHTE: Tensor, mask_B1TT: Tensor, real_BT: Tensor, dropout: nn.Dropout
+) -> tuple[Tensor, Tensor]:
+    """`context_BTK` and the attention weights; the context of padding is zero.
+
+    Zero as in the original DeBERTa, whose softmax leaves nothing to a padded query. transformers lets it look at every
+    position alike, which nothing else sees, but the maximum in a gate does.
+    """
+    scores_BHTT = scores_BHTT.masked_fill(~mask_B1TT.bool(), torch.finfo(scores_BHTT.dtype).min)
+    weights_BHTT = dropout(scores_BHTT.softmax(dim=-1))
+    context_BTK = (weights_BHTT @ value_BHTE).transpose(1, 2).flatten(2)
+    return context_BTK.masked_fill(~real_BT[:, :, None], 0.0), weights_BHTT
+
+
+def fast_context(
+    query_BTHE: Tensor,
+    key_BTHE: Tensor,
+    value_BTHE: Tensor,
+    pos_key_RK: Tensor | None,
+    pos_query_RK: Tensor | None,
+    positions: Positions | None,
+    mask_B1TT: Tensor,
+    *,
+    terms: int,
+    dropout: nn.Dropout,
+) -> Tensor:
+    """`context_BTK` as transformers computes it, of projections that are not scaled yet; `terms` of a score."""
+    B, T, _, E = query_BTHE.shape
+    mask_BTT = mask_B1TT[:, 0].bool().expand(B, T, T)
+    if mask_BTT.device.type == "cpu" and mask_BTT.all():  # elsewhere looking would wait for the device
+        mask_BTT = None
+    fused = disentangled_sdpa.serves(query_BTHE)
+    attention = disentangled_sdpa.attention if fused else disentangled.attention
+    return attention(
+        query_BTHE,
+        key_BTHE,
+        value_BTHE,
+        pos_key_RK,
+        pos_query_RK,
+        None if positions is None else positions.row_L,
+        mask_BTT,
+        scale=_scale(E, terms),
+        dropout=dropout.p if dropout.training else 0.0,
+    )
+
+
+def with_gates(
+    context: Callable[..., Tensor],
+    attention: GatedAttention,
+    hidden_BTD: Tensor,
+    mask_B1TT: Tensor,
+    rel_embeddings_RD: Tensor | None,
+) -> Tensor:
+    """`context_BTK` of `context` (a family's fast attention) with gates; zero for padding, as in `attend`."""
+    real_BT = real_tokens(mask_B1TT)
+
+    def gated(side: Side, projected_BTK: Tensor) -> Tensor:
+        return attention.gated(side, projected_BTK, hidden_BTD, real_BT)
+
+    context_BTK = context(attention, hidden_BTD, mask_B1TT, rel_embeddings_RD, gated)
+    return context_BTK.masked_fill(~real_BT[:, :, None], 0.0)
+
+
+@lru_cache
+def _scale(features: int, terms: int) -> float:
+    """What scores are divided by: transformers' number, a square root in float32 whatever the model's dtype."""
+    return float(scaled_size_sqrt(torch.empty(0, features), terms))
+
+
+def add_head(classifier: DebertaForSequenceClassification | DebertaV2ForSequenceClassification) -> None:
+    """The rest of a classifier's `__init__` after backbone and pooler, in the order in which the plain one draws."""
+    config = classifier.config
+    assert config.num_labels is not None
+    classifier.num_labels = config.num_labels
+    classifier.classifier = nn.Linear(classifier.pooler.output_dim, config.num_labels)
+    dropout = getattr(config, "cls_dropout", None)
+    classifier.dropout = nn.Dropout(config.hidden_dropout_prob if dropout is None else dropout)
+    classifier.post_init()

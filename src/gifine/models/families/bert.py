@@ -1,0 +1,42 @@
+"""BERT with gates on the outputs of `query` and `key`."""
+
+from __future__ import annotations
+
+from torch import nn
+from transformers import BertConfig, BertForSequenceClassification, BertModel
+from transformers.models.bert.modeling_bert import BertSelfAttention
+
+from gifine.models.attention.bert import BertGatedAttention, BertGatedBackbone
+from gifine.models.gated import Family, GatedConfig
+
+
+class GiBertConfig(GatedConfig, BertConfig):
+    model_type = "gi_bert"
+
+
+# transformers says that it returns tuple[Tensor], and returns two.
+class GiBertSelfAttention(BertGatedAttention, BertSelfAttention):  # pyrefly: ignore[inconsistent-inheritance] - forward has other keywords
+    pass
+
+
+class GiBertModel(BertGatedBackbone, BertModel):
+    config_class = GiBertConfig
+    attention_class = GiBertSelfAttention
+
+
+class GiBertForSequenceClassification(BertForSequenceClassification):
+    config_class = GiBertConfig
+
+    def __init__(self, config: GiBertConfig) -> None:
+        # Past BertForSequenceClassification's: it would build an ungated backbone first, and draw its weights.
+        super(BertForSequenceClassification, self).__init__(config)
+        assert config.num_labels is not None
+        self.num_labels = config.num_labels
+        self.bert = GiBertModel(config)
+        dropout = config.hidden_dropout_prob if config.classifier_dropout is None else config.classifier_dropout
+        self.dropout = nn.Dropout(dropout)
+        self.classifier = nn.Linear(config.hidden_size, config.num_labels)
+        self.post_init()
+
+
+FAMILY = Family(GiBertConfig, GiBertModel, GiBertForSequenceClassification, BertConfig, BertForSequenceClassification)

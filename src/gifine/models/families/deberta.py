@@ -1,0 +1,189 @@
+"""DeBERTa v1 with gates on the query and key parts of its one fused projection.
+
+The original published no code for it. Here a gate multiplies what the formula calls query(x) and key(x): the part of
+`in_proj`, for queries with `q_bias` (keys have none), its features head by head.
+
+Shapes: B examples, T positions, D features of the hidden states, K features of a projection, H heads, E = K/H,
+R relative positions (of the fast attention: those that occur).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812 - torch's own name for it
+from transformers import DebertaConfig, DebertaForSequenceClassification, DebertaModel
+from transformers.models.deberta.modeling_deberta import (
+    ContextPooler,
+    DebertaLayerNorm,
+    DisentangledSelfAttention,
+    scaled_size_sqrt,
+)
+
+from gifine.errors import ModelError
+from gifine.models.attention.deberta import Gates, add_head, attend, fast_context, real_tokens, with_gates
+from gifine.models.attention.fast_dropout import FastDropout
+from gifine.models.attention.positions import positions_v1
+from gifine.models.gated import Family, GatedAttention, GatedBackbone, GatedConfig
+
+
+class GiDebertaConfig(GatedConfig, DebertaConfig):
+    model_type = "gi_deberta"
+
+    def check_gates(self) -> None:
+        super().check_gates()
+        if getattr(self, "talking_head", False):
+            raise ModelError("talking_head=true: gates are for DeBERTa without talking heads")
+
+
+class GiDebertaSelfAttention(GatedAttention, DisentangledSelfAttention):
+    def __init__(self, config: GiDebertaConfig, layer: int) -> None:
+        super().__init__(config)
+        self.add_gates(config, layer)
+
+    def forward(
+        self,
+        hidden_states: Tensor,
+        attention_mask: Tensor,
+        output_attentions: bool = False,
+        query_states: Tensor | None = None,
+        relative_pos: Tensor | None = None,
+        rel_embeddings: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor | None]:
+        assert query_states is None, "queries from elsewhere belong to DeBERTa's pretraining decoder"
+        real_BT = real_tokens(attention_mask)
+        # in_proj's output lies head by head, and in each head query, key, value.
+        heads_BTHE = self.in_proj(hidden_states).unflatten(-1, (self.num_attention_heads, -1))
+        query_BTK, key_BTK, value_BTK = (part.flatten(2) for part in heads_BTHE.chunk(3, dim=-1))
+        query_BTK = self.gated("q", query_BTK + self.q_bias, hidden_states, real_BT)
+        key_BTK = self.gated("k", key_BTK, hidden_states, real_BT)
+        query_BHTE = self.transpose_for_scores(query_BTK)
+        key_BHTE = self.transpose_for_scores(key_BTK)
+        value_BHTE = self.transpose_for_scores(value_BTK + self.v_bias)
+
+        terms = 1 + len(self.pos_att_type)
+        query_BHTE = query_BHTE / scaled_size_sqrt(query_BHTE, terms).to(query_BHTE.dtype)
+        scores_BHTT = query_BHTE @ key_BHTE.transpose(-1, -2)
+        if self.relative_attention and relative_pos is not None:
+            rel_embeddings_RD = self.pos_dropout(rel_embeddings)
+            scores_BHTT = scores_BHTT + self.disentangled_att_bias(
+                query_BHTE, key_BHTE, relative_pos, rel_embeddings_RD, terms
+            )
+        context_BTK, weights_BHTT = attend(scores_BHTT, value_BHTE, attention_mask, real_BT, self.dropout)
+        return context_BTK, weights_BHTT if output_attentions else None
+
+
+class FastDebertaSelfAttention(DisentangledSelfAttention):
+    """transformers' results for `relative_pos` as its encoder makes it, in less time and memory."""
+
+    def forward(
+        self,
+        hidden_states: Tensor,
+        attention_mask: Tensor,
+        output_attentions: bool = False,
+        query_states: Tensor | None = None,
+        relative_pos: Tensor | None = None,
+        rel_embeddings: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor | None]:
+        other = output_attentions or self.talking_head or query_states is not None or relative_pos is None
+        if other or attention_mask.shape[1] != 1:
+            return super().forward(
+                hidden_states, attention_mask, output_attentions, query_states, relative_pos, rel_embeddings
+            )
+        return _fast_context(self, hidden_states, attention_mask, rel_embeddings), None
+
+
+class FastGiDebertaSelfAttention(GiDebertaSelfAttention):
+    def forward(
+        self,
+        hidden_states: Tensor,
+        attention_mask: Tensor,
+        output_attentions: bool = False,
+        query_states: Tensor | None = None,
+        relative_pos: Tensor | None = None,
+        rel_embeddings: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor | None]:
+        if output_attentions or relative_pos is None or attention_mask.shape[1] != 1:
+            return super().forward(
+                hidden_states, attention_mask, output_attentions, query_states, relative_pos, rel_embeddings
+            )
+        return with_gates(_fast_context, self, hidden_states, attention_mask, rel_embeddings), None
+
+
+def _fast_context(
+    attention: DisentangledSelfAttention,
+    hidden_BTD: Tensor,
+    mask_B1TT: Tensor,
+    rel_embeddings_RD: Tensor | None,
+    gated: Gates | None = None,
+) -> Tensor:
+    c2p, p2c = ("c2p" in attention.pos_att_type, "p2c" in attention.pos_att_type)
+    occurring = pos_key_RK = pos_query_RK = None
+    if attention.relative_attention and rel_embeddings_RD is not None and (c2p or p2c):
+        occurring = positions_v1(hidden_BTD.shape[1], attention.max_relative_positions, hidden_BTD.device)
+        rel_RD = attention.pos_dropout(rel_embeddings_RD[occurring.first : occurring.last])
+        pos_key_RK = attention.pos_proj(rel_RD) if c2p else None
+        pos_query_RK = attention.pos_q_proj(rel_RD) if p2c else None
+    # The biases of queries and values where in_proj has its rows for these: it adds them for nothing.
+    query_bias_HE, value_bias_HE = (
+        bias_K.unflatten(0, (attention.num_attention_heads, -1)) for bias_K in (attention.q_bias, attention.v_bias)
+    )
+    bias_H3E = torch.stack((query_bias_HE, torch.zeros_like(query_bias_HE), value_bias_HE), dim=1)
+    projected = F.linear(hidden_BTD, attention.in_proj.weight, bias_H3E.flatten())
+    query_BTHE, key_BTHE, value_BTHE = projected.unflatten(-1, bias_H3E.shape).unbind(-2)
+    if gated is not None:
+        query_BTHE = gated("q", query_BTHE.flatten(2)).view_as(query_BTHE)
+        key_BTHE = gated("k", key_BTHE.flatten(2)).view_as(key_BTHE)
+    return fast_context(
+        query_BTHE,
+        key_BTHE,
+        value_BTHE,
+        pos_key_RK,
+        pos_query_RK,
+        occurring,
+        mask_B1TT,
+        terms=1 + len(attention.pos_att_type),
+        dropout=attention.dropout,
+    )
+
+
+class FastDebertaLayerNorm(DebertaLayerNorm):
+    """torch's: transformers' is written out, and computes in float32 whatever it is given."""
+
+    def forward(self, hidden_states: Tensor) -> Tensor:
+        if hidden_states.dtype != torch.float32:
+            return super().forward(hidden_states)
+        return F.layer_norm(hidden_states, self.weight.shape, self.weight, self.bias, self.variance_epsilon)
+
+
+class GiDebertaModel(GatedBackbone, DebertaModel):
+    config_class = GiDebertaConfig
+    attention_class = GiDebertaSelfAttention
+
+
+class GiDebertaForSequenceClassification(DebertaForSequenceClassification):
+    config_class = GiDebertaConfig
+
+    def __init__(self, config: GiDebertaConfig) -> None:
+        # Past DebertaForSequenceClassification's: it would build an ungated backbone first, and draw its weights.
+        super(DebertaForSequenceClassification, self).__init__(config)
+        self.deberta = GiDebertaModel(config)
+        self.pooler = ContextPooler(config)
+        add_head(self)
+
+
+FAMILY = Family(
+    GiDebertaConfig,
+    GiDebertaModel,
+    GiDebertaForSequenceClassification,
+    DebertaConfig,
+    DebertaForSequenceClassification,
+    classifier_dropout="cls_dropout",
+    undeclared=("cls_dropout", "embedding_size", "talking_head"),
+    fast={
+        nn.Dropout: FastDropout,
+        DisentangledSelfAttention: FastDebertaSelfAttention,
+        GiDebertaSelfAttention: FastGiDebertaSelfAttention,
+        DebertaLayerNorm: FastDebertaLayerNorm,
+    },
+)

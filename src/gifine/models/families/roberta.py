@@ -1,0 +1,40 @@
+"""RoBERTa with gates on the outputs of `query` and `key`."""
+
+from __future__ import annotations
+
+from transformers import RobertaConfig, RobertaForSequenceClassification, RobertaModel
+from transformers.models.roberta.modeling_roberta import RobertaClassificationHead, RobertaSelfAttention
+
+from gifine.models.attention.bert import BertGatedAttention, BertGatedBackbone
+from gifine.models.gated import Family, GatedConfig
+
+
+class GiRobertaConfig(GatedConfig, RobertaConfig):
+    model_type = "gi_roberta"
+
+
+# transformers says that it returns tuple[Tensor], and returns two.
+class GiRobertaSelfAttention(BertGatedAttention, RobertaSelfAttention):  # pyrefly: ignore[inconsistent-inheritance] - forward has other keywords
+    pass
+
+
+class GiRobertaModel(BertGatedBackbone, RobertaModel):
+    config_class = GiRobertaConfig
+    attention_class = GiRobertaSelfAttention
+
+
+class GiRobertaForSequenceClassification(RobertaForSequenceClassification):
+    config_class = GiRobertaConfig
+
+    def __init__(self, config: GiRobertaConfig) -> None:
+        # Past RobertaForSequenceClassification's: it would build an ungated backbone first, and draw its weights.
+        super(RobertaForSequenceClassification, self).__init__(config)
+        self.num_labels = config.num_labels
+        self.roberta = GiRobertaModel(config, add_pooling_layer=False)
+        self.classifier = RobertaClassificationHead(config)
+        self.post_init()
+
+
+FAMILY = Family(
+    GiRobertaConfig, GiRobertaModel, GiRobertaForSequenceClassification, RobertaConfig, RobertaForSequenceClassification
+)

@@ -1,0 +1,271 @@
+"""A model for a run, or one that a run has saved: config.json read, weights loaded, gates and head put on."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub.errors import StrictDataclassError
+from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, PreTrainedConfig, PreTrainedModel
+
+from gifine.config import Attention, GiConfig, ModelConfig, families
+from gifine.errors import ModelError, first_line
+from gifine.inputs import model_files
+from gifine.models import configuration, heads, loading
+from gifine.models.gated import Family, unmarked
+from gifine.models.heads import Head
+from gifine.models.loading import Loaded, Unused, is_gate, load, read_config
+from gifine.models.speedups import embedding_rows
+
+log = logging.getLogger(__name__)
+
+ORIGINAL_KEYS = ("gi_key_side", "gi_query_side", "inhibition_level", "gi_layer_num")
+
+
+class LayerCountWarning(UserWarning):
+    """The authors' words and their code disagree on how many layers `gi_layer_num` gates."""
+
+
+def family_classes(name: str) -> Family:
+    """The config and model classes of one of `config.families()`."""
+    return import_module(f"gifine.models.families.{name}").FAMILY
+
+
+def build(
+    model: ModelConfig,
+    gi: GiConfig,
+    *,
+    labels: Sequence[str],
+    vocab_size: int | None = None,
+    pad_token_id: int | None = None,
+    token_types: int = 1,
+    provenance: dict[str, Any] | None = None,
+) -> PreTrainedModel:
+    """A classifier for `labels`, in the order of their ids (none: regression), as the config says.
+
+    With `gi.side=none` it is transformers' own class. `vocab_size`, `pad_token_id` and `token_types` (how many the data
+    have) are the tokeniser's: with random weights the model takes the first two over, a checkpoint has to go with them.
+    Into `provenance` goes what became of the checkpoint's head, and how many word embeddings are new. Seed torch first.
+    ModelError: see the message.
+    """
+    checkpoint = model_files.source(model)
+    if model.random_init and model.checkpoint is None:
+        entries = {"model_type": model.family} | model.sizes[model.size].config
+    else:
+        entries = read_config(checkpoint, model.revision)
+    family = _family_of(entries, checkpoint)
+    configuration.check_overrides(model.config_overrides, family)
+    id2label = dict(enumerate(labels)) or {0: "LABEL_0"}
+    head = heads.choose(entries, family, list(id2label.values()))
+    refused = _refused(model, entries)
+    configuration.clean(entries, checkpoint)
+    if model.classifier_dropout is not None:
+        entries[family.classifier_dropout] = model.classifier_dropout
+    entries |= model.config_overrides
+    entries |= {
+        "id2label": id2label,
+        "label2id": {label: index for index, label in id2label.items()},
+        "problem_type": "single_label_classification" if labels else "regression",
+    }
+    tokeniser = {
+        key: value for key, value in (("vocab_size", vocab_size), ("pad_token_id", pad_token_id)) if value is not None
+    }
+    if model.random_init:
+        entries |= tokeniser
+    config, model_class = _resolve(entries, _gate_entries(gi), checkpoint)
+    if token_types > config.type_vocab_size > 0:
+        raise ModelError(
+            f"'{checkpoint}' has {config.type_vocab_size} token type(s), its tokenizer gives {token_types}: "
+            "give the checkpoint's own tokenizer, or one without token types"
+        )
+    if model.random_init:
+        with loading.one_line_errors(checkpoint):
+            return with_attention(model_class(config), model.attention)
+    known, wanted = config.vocab_size, vocab_size or 0
+    if wanted > known and not model.resize_embeddings:
+        raise ModelError(
+            f"'{checkpoint}' knows {known} tokens, its tokenizer has {wanted}; "
+            "model.resize_embeddings=true adds untrained rows for the others"
+        )
+    if pad_token_id not in (None, config.pad_token_id):
+        raise ModelError(f"'{checkpoint}' pads with token {config.pad_token_id}, its tokenizer with {pad_token_id}")
+    loaded = load(
+        model_class,
+        config,
+        checkpoint,
+        model.revision,
+        is_classifier=head.is_classifier,
+        new_head=head.order is None,
+        refused=refused,
+    )
+    told = _settle_head(loaded, head)
+    if told != "new":
+        log.info("%s: classification head: %s", checkpoint, told)
+    if wanted > known:
+        embedding_rows.add(loaded.model, wanted)
+        log.info("%s: %d tokens more than it knows have untrained word embeddings", checkpoint, wanted - known)
+    if provenance is not None:
+        provenance["head"] = told
+        if wanted > known:
+            provenance["embeddings"] = {"rows": wanted, "new": wanted - known}
+    return with_attention(loaded.model, model.attention)
+
+
+def _refused(model: ModelConfig, theirs: Mapping[str, Any]) -> Unused:
+    """Weights that a run saved are known by name; what a config other than `theirs` leaves unused was asked for."""
+    changed = {key for key, value in model.config_overrides.items() if theirs.get(key) != value}
+    if changed - {"num_hidden_layers"}:
+        return Unused.gates
+    ours = model.init_from is not None and model_files.is_run(model.init_from)
+    return Unused.all if ours else Unused.layers
+
+
+def _settle_head(loaded: Loaded, head: Head) -> str:
+    """Put the head's rows in the order of our labels; what became of it, for people."""
+    if loaded.left_behind:
+        why = head.why if head.order is None else "not all weights of a sequence classifier are there"
+        return f"new; {', '.join(loaded.left_behind)} left behind: {why}"
+    if head.order is None or any(name.startswith("classifier.") for name in loaded.new):
+        return "new"
+    if head.order == sorted(head.order):
+        return f"kept, {head.why}"
+    heads.reorder(loaded.model, head.order)
+    return f"kept, its rows reordered: {head.why}"
+
+
+def with_attention(model: PreTrainedModel, attention: Attention) -> PreTrainedModel:
+    """The model itself, with modules of its family that compute the same faster, if there are such and they are wanted.
+
+    Parameters, their names and what is saved stay as they are, so that nothing has to know of it afterwards.
+    """
+    if attention is Attention.fast:
+        fast = _family_of({"model_type": model.config.model_type}, "").fast
+        for module in model.modules():
+            # As torch's fully_shard does it: subclasses without fields of their own, so that only methods change.
+            module.__class__ = fast.get(type(module), type(module))
+    return model
+
+
+def from_pretrained(
+    checkpoint: str | Path, gi: GiConfig | None = None, *, whole: bool = False, **kwargs: Any
+) -> PreTrainedModel:
+    """The classifier in a folder or on the Hub, gated as `gi` says, or as its config.json does; float32, in eval mode.
+
+    Reads what `save_pretrained` wrote, plain checkpoints, and the authors' form of config.json (the base `model_type`
+    with `gi_key_side`, `gi_query_side`, `inhibition_level`, `gi_layer_num`). Of `kwargs`, `num_labels`, `id2label` and
+    `label2id` go to the config, the others to transformers' `from_pretrained`. With `whole` it is an error if a weight
+    is not there, or has no place. ModelError: see the message.
+    LayerCountWarning: the authors' form names a number of layers.
+    """
+    checkpoint = str(checkpoint)
+    revision = kwargs.pop("revision", None)
+    entries = read_config(checkpoint, revision)
+    labels = {key: kwargs.pop(key) for key in ("num_labels", "id2label", "label2id") if key in kwargs}
+    if "num_labels" in labels:  # else the checkpoint's own names would overrule the number
+        entries = {key: value for key, value in entries.items() if key not in ("id2label", "label2id")}
+    elif "id2label" not in labels and entries.get("id2label") is not None:
+        names = heads.names(entries)
+        if names is None:
+            given = entries["id2label"]
+            raise ModelError(f"'{checkpoint}': config.json: id2label does not name labels by id: {given!r}")
+        entries |= {"id2label": dict(enumerate(names)), "label2id": {name: row for row, name in enumerate(names)}}
+    entries |= labels
+    gates = _gate_entries(gi) if gi else _own_gate_entries(entries, checkpoint)
+    config, model_class = _resolve(entries, gates, checkpoint)
+    options: dict[str, Any] = {"is_classifier": True, "new_gates": False, "refused": Unused.all} if whole else {}
+    return load(model_class, config, checkpoint, revision, **options, **kwargs).model
+
+
+def commit(model: ModelConfig) -> str | None:
+    """The Hub's commit of the checkpoint that `build` read; None for random weights and local folders."""
+    if model.random_init:
+        return None
+    return loading.commit(model_files.source(model), model.revision)
+
+
+def count_parameters(model: PreTrainedModel) -> dict[str, int]:
+    """Parameters in total, and how many of them train, belong to gates, and to the embeddings."""
+    parameters = dict(model.named_parameters())
+    return {
+        "total": sum(parameter.numel() for parameter in parameters.values()),
+        "trainable": sum(parameter.numel() for parameter in parameters.values() if parameter.requires_grad),
+        "gates": sum(parameter.numel() for name, parameter in parameters.items() if is_gate(name)),
+        "embeddings": sum(parameter.numel() for name, parameter in parameters.items() if ".embeddings." in name),
+    }
+
+
+def _family_of(entries: Mapping[str, Any], checkpoint: str) -> Family:
+    """The family that a config.json's `model_type` names, plain or gated."""
+    model_type = entries.get("model_type", "none")
+    name = str(model_type).removeprefix("gi_").replace("-", "_")
+    if name not in families():
+        raise ModelError(f"'{checkpoint}': model_type '{model_type}': valid are {', '.join(families())}")
+    return family_classes(name)
+
+
+def _resolve(
+    entries: Mapping[str, Any], gates: Mapping[str, Any], checkpoint: str
+) -> tuple[PreTrainedConfig, type[PreTrainedModel]]:
+    """The config and the class for these entries of a config.json, gated or plain."""
+    family = _family_of(entries, checkpoint)
+    base = {
+        key: value
+        for key, value in entries.items()
+        if key not in ("model_type", "architectures", *ORIGINAL_KEYS) and not key.startswith("gi_")
+    }
+    if not isinstance(activation := base.get("hidden_act", "gelu"), str):
+        raise ModelError(f"'{checkpoint}': config.json: hidden_act is {activation!r}: must be an activation's name")
+    if "hidden_act" in base:
+        base["hidden_act"] = unmarked(activation)
+    gated = gates.get("gi_side", "none") != "none"
+    try:
+        if gated:
+            config, model_class = family.config.from_dict(base | dict(gates)), family.classifier
+        else:
+            config, model_class = family.plain_config.from_dict(base), family.plain_classifier
+    except StrictDataclassError as error:
+        raise ModelError(f"'{checkpoint}': {error}") from error
+    except (ValueError, TypeError, LookupError, AttributeError) as error:  # what each entry's reader makes of nonsense
+        raise ModelError(f"'{checkpoint}': config.json: {first_line(error)}") from error
+    configuration.check(config, checkpoint)
+    return config, model_class
+
+
+def _gate_entries(gi: GiConfig) -> dict[str, Any]:
+    """The run's settings as entries of config.json."""
+    return {
+        "gi_side": gi.side.value,
+        "gi_level": gi.level,
+        "gi_layers": gi.layers,
+        "gi_threshold": gi.threshold.value,
+        "gi_mask_padding": gi.mask_padding,
+        "gi_init": gi.init.value,
+    }
+
+
+def _own_gate_entries(entries: Mapping[str, Any], checkpoint: str) -> dict[str, Any]:
+    """A checkpoint's own settings, ours or the authors'; empty for a plain one."""
+    if not any(key in entries for key in ORIGINAL_KEYS):
+        return {key: value for key, value in entries.items() if key.startswith("gi_")}
+    key, query = entries.get("gi_key_side", False), entries.get("gi_query_side", False)
+    side = {(True, True): "both", (True, False): "key", (False, True): "query"}.get((key, query), "none")
+    layers = entries.get("gi_layer_num")
+    if layers is not None and side != "none":
+        warnings.warn(
+            f"'{checkpoint}': gi_layer_num={layers} is taken as the last {layers} layers, as its authors describe it; "
+            f"their published code gates one less: gi.layers={layers - 1} gives that",
+            LayerCountWarning,
+            stacklevel=3,
+        )
+    return {"gi_side": side, "gi_level": entries.get("inhibition_level", 0.0), "gi_layers": layers}
+
+
+for _name in families():
+    _registered = family_classes(_name)
+    AutoConfig.register(_registered.config.model_type, _registered.config)
+    AutoModel.register(_registered.config, _registered.backbone)
+    AutoModelForSequenceClassification.register(_registered.config, _registered.classifier)

@@ -1,0 +1,1 @@
+"""Less work for the same result, in any family."""

@@ -1,0 +1,1 @@
+"""What records say together: cells, pairs, tests, tables. Nothing is written or drawn here."""

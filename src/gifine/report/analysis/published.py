@@ -1,0 +1,156 @@
+"""Our numbers beside published ones, with what differs in the setting: a ledger of reproduction, not a claim.
+
+Only runs of the published checkpoint, on GLUE's own data, are set beside a number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from gifine.compose import recipes
+from gifine.compose.conf_dir import conf_dir
+from gifine.errors import ConfigError
+from gifine.report import settings
+from gifine.report.analysis import cells
+from gifine.report.analysis.cells import Summary
+from gifine.report.reading import Run
+from gifine.report.settings import Settings, Task, Value
+
+SOURCE = Path(__file__).with_suffix(".yaml")
+# What makes another experiment of it, where it has any other value than these.
+_USUAL: dict[str, Value] = {
+    "model.revision": None,
+    "model.init_from": None,
+    "model.config_overrides": "{}",
+    "data.allow_partial": False,
+    "data.max_train_rows": None,
+    "data.max_eval_rows": None,
+    "train.max_steps": None,
+    "evaluate.split_dev": False,
+}
+
+
+@dataclass(slots=True)
+class Entry:
+    """One measure of one of our cells, and the published number. Fractions, not percent."""
+
+    column: str  # of the published table
+    model: str
+    extra: dict[str, Value]
+    gate: Settings
+    task: Task
+    measure: str
+    runs: list[Run]
+    ours: Summary
+    theirs: float
+    their_spread: float | None  # "±", of what they do not say
+    difference: float  # ours minus theirs
+    differing: list[str]  # in the setting, as far as theirs is known
+    caveats: list[str]  # about all numbers of the column
+
+
+def set_beside(runs: Sequence[Run]) -> list[Entry]:
+    """An entry for each of our cells and measures that has a published number."""
+    groups = cells.group(runs, ["model", "gi", "task"])
+    found: list[Entry] = []
+    for (names, extra), members in groups.runs.items():
+        run = members[0]
+        for column in _columns(run):
+            for score in cells.fill(members).scores:
+                theirs = column["scores"].get(run.task.name, {}).get(_plain_name(run.task, score.measure))
+                if theirs is None or score.summary.mean is None:
+                    continue
+                number, spread = theirs if isinstance(theirs, list) else (theirs, None)
+                entry = Entry(
+                    column=column["name"],
+                    model=str(names[0]),
+                    extra=dict(zip(groups.extra, extra, strict=True)),
+                    gate=run.gate,
+                    task=run.task,
+                    measure=score.measure,
+                    runs=members,
+                    ours=score.summary,
+                    theirs=_fraction(number),
+                    their_spread=_fraction(spread) if spread is not None else None,
+                    difference=score.summary.mean - _fraction(number),
+                    differing=_differing(run, column, score.summary),
+                    caveats=column.get("caveats", ["one number a task; of how many runs is not said"]),
+                )
+                found.append(entry)
+    columns = [column["name"] for column in _data()["columns"]]
+    return sorted(
+        found,
+        key=lambda each: settings.order(
+            [
+                columns.index(each.column),
+                each.task.name,
+                each.measure,
+                *settings.gate_place(each.gate),
+                *each.extra.values(),
+            ]
+        ),
+    )
+
+
+def _fraction(percent: float) -> float:
+    return round(percent / 100, 6)  # 91.1 / 100 is not 0.911
+
+
+@cache
+def _data() -> dict[str, Any]:
+    return yaml.safe_load(SOURCE.read_text(encoding="utf-8"))
+
+
+def _columns(run: Run) -> list[dict[str, Any]]:
+    """The published columns of the run's model, gated or not as the run is."""
+    if not run.task.is_glue or run.setup.get("model.random_init"):
+        return []
+    gated = not settings.is_baseline(run.gate)
+    checkpoint = run.setup.get("model.checkpoint")
+    return [
+        column
+        for column in _data()["columns"]
+        if checkpoint in column["checkpoints"] and column.get("gated", False) == gated
+    ]
+
+
+def _plain_name(task: Task, measure: str) -> str:
+    """`split/metric`; half of a split is that split, which `evaluate.split_dev` among the differences tells."""
+    return f"{task.split(measure).removesuffix('_report')}/{task.metric(measure)}"
+
+
+def _differing(run: Run, column: dict[str, Any], ours: Summary) -> list[str]:
+    found = []
+    for key, known in _known(run, column).items():
+        value = cells.value(run, key)
+        if value not in known:
+            theirs = " or ".join(map(settings.shown, known))
+            found.append(f"{key} {settings.shown(value)}, theirs {theirs}")
+    for key, usual in _USUAL.items():
+        if run.setup.get(key) != usual:
+            found.append(f"{key} {settings.shown(run.setup.get(key))}")
+    if run.task.name in _data()["perhaps_after_mnli"] and run.setup.get("model.init_from") is None:
+        found.append("theirs perhaps from weights trained on MNLI")
+    if run.processes not in (None, 1):
+        found.append(f"{run.processes} processes")
+    if ours.n == 1:
+        found.append("ours is one seed")
+    return found
+
+
+def _known(run: Run, column: dict[str, Any]) -> dict[str, list[Value]]:
+    """What theirs may have been, by config key."""
+    if "recipe" not in column:
+        return column["settings"]
+    try:
+        recipe = recipes.settings(conf_dir(), column["recipe"], run.task.name, "large")
+    except ConfigError:
+        return {}
+    known = {key: value for key, value in recipe.items() if key != "source"}
+    return {f"{'model' if key == 'classifier_dropout' else 'train'}.{key}": [value] for key, value in known.items()}

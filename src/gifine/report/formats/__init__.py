@@ -1,0 +1,1 @@
+"""The report as a page, sheets, LaTeX, Markdown, flat files, and on a terminal."""

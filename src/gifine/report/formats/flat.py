@@ -1,0 +1,170 @@
+"""The contents as rows of plain values, for programs: as JSON, or as a CSV file a table. Fractions, not percent."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from gifine.report import settings
+from gifine.report.analysis.cells import Cell, Summary
+from gifine.report.analysis.comparison import Comparison, Effect
+from gifine.report.contents import Contents
+from gifine.report.reading import Run
+from gifine.runs.records import Status
+
+Rows = list[dict[str, Any]]  # with lists and objects as values where there are several of something
+
+
+def tables(contents: Contents) -> dict[str, Rows]:
+    """Each sheet's rows by its name, with all measures."""
+    return {
+        "table": _table(contents),
+        "comparison": [_comparison(each) for each in contents.comparisons],
+        "unpaired": _unpaired(contents),
+        "published": _published(contents),
+        "failures": [_failure(each) for each in contents.failures],
+        "changed": [{"run": run.run_id, "folder": str(run.folder), "files": files} for run, files in contents.changed],
+        "problems": [{"record": str(each.path), "reason": each.reason} for each in contents.problems],
+    }
+
+
+def json_text(contents: Contents, names: Sequence[str]) -> str:
+    """One object: runs by status, and the named tables."""
+    found = tables(contents)
+    entries = {"runs": contents.counts, **{name: found[name] for name in names}, "notes": contents.table.notes}
+    return json.dumps(entries, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def csv_text(rows: Rows) -> str:
+    """With a header; null is an empty field, a list or object its JSON. Numbers read back as they were."""
+    out = io.StringIO(newline="")
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    writer = csv.DictWriter(out, columns, lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow({key: _field(value) for key, value in row.items()})
+    return out.getvalue()
+
+
+def _field(value: Any) -> Any:
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, (list, dict, tuple, bool)) else value
+
+
+def _table(contents: Contents) -> Rows:
+    table, rows = contents.table, []
+    for row in table.rows:
+        named = dict(zip([*table.rows_by, *table.extra], [*row.key, *row.extra], strict=True))
+        for column, cell in row.cells.items():
+            where = named | dict(zip(table.columns_by, column, strict=True))
+            rows += [where | each for each in _scores(cell)]
+        if row.glue is not None:
+            rows.append(named | {"measure": "glue/average", **_summary(row.glue)})
+    return rows
+
+
+def _scores(cell: Cell) -> Rows:
+    shared = {**{str(status): cell.counts.get(status, 0) for status in Status}, "runs": _ids(cell.runs)}
+    return [
+        {
+            "measure": score.measure,
+            **_summary(score.summary),
+            "best": score.is_best,
+            **_summary(score.regular, "_without_degenerate"),
+            "values": {str(seed): value for seed, value in score.values.items()},
+            **shared,
+        }
+        for score in cell.scores
+    ]
+
+
+def _summary(summary: Summary, suffix: str = "") -> dict[str, Any]:
+    return {f"{key}{suffix}": value for key, value in asdict(summary).items()}
+
+
+def _comparison(comparison: Comparison) -> dict[str, Any]:
+    baseline, gated = comparison.scores
+    test = comparison.predictions
+    return {
+        "model": comparison.model,
+        **comparison.extra,
+        **{key: comparison.gate.get(key) for key in comparison.gate.keys()},  # noqa: SIM118 - no dict
+        "task": comparison.task.name,
+        "measure": comparison.measure,
+        "primary": comparison.is_primary,
+        "seeds": [each.gated.seed for each in comparison.pairs],
+        "baseline": baseline,
+        "gated": gated,
+        **_effect(comparison.effect),
+        "p_holm_all": comparison.p_holm_all,
+        "p_examples": test.p if test is not None else None,
+        "examples": asdict(test) if test is not None else None,
+        "without_degenerate": _effect(comparison.regular) if comparison.regular is not None else None,
+        "failures": comparison.failures,
+        "cautions": comparison.cautions,
+        "runs": {
+            "baseline": _ids([each.baseline for each in comparison.pairs]),
+            "gated": _ids([each.gated for each in comparison.pairs]),
+        },
+    }
+
+
+def _effect(effect: Effect) -> dict[str, Any]:
+    entries: dict[str, Any] = asdict(effect)
+    summary = entries.pop("summary")
+    for key, name in (("interval", "t"), ("bootstrap", "bootstrap")):
+        entries[f"{name}_low"], entries[f"{name}_high"] = entries.pop(key) or (None, None)
+    return {"n": summary["n"], "difference": summary["mean"], "sd": summary["sd"], **entries}
+
+
+def _unpaired(contents: Contents) -> Rows:
+    return [
+        {
+            "model": settings.model(each.runs[0].setup),
+            "gate": settings.gate(each.runs[0].gate),
+            "task": each.runs[0].task.name,
+            "seeds": sorted(run.seed for run in each.runs),
+            "reason": each.reason,
+            "runs": _ids(each.runs),
+        }
+        for each in contents.unpaired
+    ]
+
+
+def _published(contents: Contents) -> Rows:
+    return [
+        {
+            "published": each.column,
+            "model": each.model,
+            **each.extra,
+            "gate": settings.gate(each.gate),
+            "task": each.task.name,
+            "measure": each.measure,
+            **_summary(each.ours),
+            "theirs": each.theirs,
+            "their_spread": each.their_spread,
+            "difference": each.difference,
+            "differing": each.differing,
+            "caveats": each.caveats,
+            "runs": _ids(each.runs),
+        }
+        for each in contents.published
+    ]
+
+
+def _failure(run: Run) -> dict[str, Any]:
+    return {
+        "run": run.run_id,
+        "folder": str(run.folder),
+        "status": str(run.status),
+        "error": run.error,
+        "started": run.started,
+        "finished": run.finished,
+    }
+
+
+def _ids(runs: Sequence[Run]) -> list[str]:
+    return [run.run_id for run in runs]

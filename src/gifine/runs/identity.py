@@ -1,0 +1,162 @@
+"""What a run is: the config that it is known by, its run_id, and the folder that it writes to."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from gifine.config import DataSource, GateSide, Quoting, RunConfig
+from gifine.inputs import sources
+
+
+def to_dict(config: RunConfig) -> dict[str, Any]:
+    """The config as JSON types: enums by name, and of the model's sizes the one that is used."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, Enum):
+            return value.value
+        if isinstance(value, dict):
+            return {key: plain(entry) for key, entry in value.items()}
+        return [plain(entry) for entry in value] if isinstance(value, list) else value
+
+    entries = plain(asdict(config))
+    sizes = entries["model"]["sizes"]
+    entries["model"]["sizes"] = {name: size for name, size in sizes.items() if name == config.model.size}
+    if config.task.files.train is not None:
+        entries["data"]["source"] = DataSource.files.value
+    return entries
+
+
+def from_dict(entries: dict[str, Any]) -> RunConfig:
+    """The config that `to_dict` made these entries of.
+
+    Raises:
+        OmegaConfBaseException: for entries that the schema does not have.
+    """
+    config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(RunConfig), OmegaConf.create(entries)))
+    assert isinstance(config, RunConfig)
+    return config
+
+
+def run_id(config: RunConfig) -> str:
+    """Twelve hex digits that are equal for two configs exactly if these ask for the same result.
+
+    Raises:
+        DataError, ModelError: for files and folders of one's own that are not there, or cannot be read.
+    """
+    canonical = json.dumps(deciding(to_dict(config), sources.contents(config)), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+
+
+def deciding(entries: dict[str, Any], contents: Mapping[str, str]) -> dict[str, Any]:
+    """Of a config as `to_dict` gives it, or a record has it, what decides the result.
+
+    `contents`, as `sources.contents` gives it, stands in the place of the paths whose keys it has; an older record has
+    none. Left out: where data, caches and results lie, how results are shown and kept, and values without an effect (of
+    the gates where there are none, of other sizes and other sources). Keys that an older record does not have are no
+    error.
+
+    Raises:
+        KeyError, TypeError, AttributeError: for entries that are no config of ours.
+    """
+    kept = {key: dict(value) if isinstance(value, dict) else value for key, value in entries.items()}
+    _drop(kept, "output_root", "output_dir", "resume", "overwrite", "deterministic", "prefetch", "recipe", "tracking")
+    model, gi, task, data, train = (kept[key] for key in ("model", "gi", "task", "data", "train"))
+    _drop(kept["evaluate"], "invariance")
+    size = model["sizes"].get(model["size"])
+    if model["checkpoint"] is None and size is not None:
+        model["checkpoint"] = size["checkpoint"]
+        if model["random_init"]:
+            model["config_overrides"] = size["config"] | model["config_overrides"]
+    if not model["random_init"]:
+        _drop(model, "family")  # the checkpoint's config.json has it
+    _drop(model, "name", "title", "size", "sizes")
+    if not model.get("resize_embeddings"):
+        _drop(model, "resize_embeddings")
+    _drop(model, "attention")  # which differ in rounding, and in the random numbers of dropout
+    if gi["side"] == GateSide.none.value:
+        kept["gi"] = {"side": GateSide.none.value}
+    _drop(data, "dir", "cache_dir")
+    if data["source"] != DataSource.demo.value:
+        _drop(data, "demo_train_rows", "demo_eval_rows", "demo_seed")
+    if task["files"]["train"] is not None:
+        data["source"] = DataSource.files.value
+        _drop(task, "splits", "hub")
+        quoting = task["files"].get("quoting", Quoting.auto.value)
+        task["files"] = {split: task["files"][split] for split in ("train", "validation")}
+        if quoting != Quoting.auto.value:
+            task["files"]["quoting"] = quoting
+    else:
+        task["files"] = {key: value for key, value in task["files"].items() if key != "quoting"}
+        used = {task["train_split"], *task["evaluation_splits"]}
+        task["splits"] = {name: split for name, split in task["splits"].items() if name in used}
+    _drop(task, "title", "test_splits", "submission_labels", "submission_range")
+    _drop(train, "save_model", "save_predictions", "save_steps", "keep_checkpoints", "log_steps", "device")
+    _drop(train, "embedding_rows")  # which differ in rounding alone
+    for key, without in (("class_weights", None), ("label_smoothing", 0), ("patience", None)):
+        if train.get(key, without) == without:
+            _drop(train, key)  # as in runs of before there were such keys
+    if isinstance(train.get("class_weights"), list):
+        train["class_weights"] = [float(weight) for weight in train["class_weights"]]
+    for key, known_as in contents.items():
+        *parents, leaf = key.split(".")
+        place = kept
+        for parent in parents:
+            place[parent] = dict(place.get(parent, {}))  # a copy: the entries stay as they are
+            place = place[parent]
+        place[leaf] = known_as
+    return kept
+
+
+def _drop(entries: dict[str, Any], *keys: str) -> None:
+    for key in keys:
+        entries.pop(key, None)
+
+
+def slug(config: RunConfig) -> str:
+    """What a person reads in a listing, e.g. `cola_debertav3-large_both-0.3-last6_s42`. Nothing parses it."""
+    model, gi = config.model, config.gi
+    name = f"{model.name}-{model.size}" if model.checkpoint is None else Path(model.checkpoint).name
+    if model.random_init:
+        name += "-random"
+    if model.init_from is not None:
+        name += f"-from-{Path(model.init_from).name.partition('_')[0]}"  # of a run's folder: its task
+    gate = "plain" if gi.side is GateSide.none else f"{gi.side.value}-{gi.level:g}"
+    if gi.side is not GateSide.none and gi.layers is not None:
+        gate += f"-last{gi.layers}"
+    return re.sub(r"[^\w.-]+", "-", f"{config.task.name}_{name}_{gate}_s{config.seed}")
+
+
+def title(config: RunConfig) -> str:
+    """What dashboards and job lists show, e.g. `giDeBERTaV3-30-both-last6 cola s1`, `DeBERTaV3 cola s1`."""
+    model, gi = config.model, config.gi
+    name = model.title or model.name
+    if model.size != "large":  # what the method was published for
+        name += f"-{model.size}"
+    if gi.side is not GateSide.none:
+        name = f"gi{name}-{100 * gi.level:g}-{gi.side.value}" + (f"-last{gi.layers}" if gi.layers else "")
+    return f"{name} {config.task.name} s{config.seed}"
+
+
+def directory(config: RunConfig) -> Path:
+    """The folder that a run writes to.
+
+    Raises:
+        DataError, ModelError: as `run_id`.
+    """
+    if config.output_dir is not None:
+        return Path(config.output_dir).expanduser()
+    root, known_as = Path(config.output_root).expanduser(), run_id(config)
+    folder = root / f"{slug(config)}-{known_as}"
+    if (config.model.checkpoint or config.model.init_from) and not folder.is_dir():
+        # The slug has the name of a folder of weights: the same ones may have been called otherwise when they were run.
+        return next((each for each in sorted(root.glob(f"*-{known_as}")) if each.is_dir()), folder)
+    return folder

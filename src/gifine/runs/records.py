@@ -1,0 +1,95 @@
+"""One `record.json` a run: what was run, on what, and what came out. A report reads nothing else.
+
+It is written when the run starts and when it ends, however it ends, and never in part.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field, fields
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from gifine.errors import OutputError
+from gifine.machine import disk
+
+SCHEMA_VERSION = 1
+RECORD = "record.json"
+
+
+class Status(StrEnum):
+    RUNNING = "running"
+    DONE = "done"
+    DEGENERATE = "degenerate"  # ran to the end, but predicts one class or one number for everything
+    DIVERGED = "diverged"  # the loss became NaN or infinite
+    INTERRUPTED = "interrupted"  # stopped before its last step
+    FAILED = "failed"  # raised; `error` has the traceback
+
+
+# The same config would end so again: running it again is a waste.
+FINISHED = frozenset({Status.DONE, Status.DEGENERATE, Status.DIVERGED})
+
+
+@dataclass
+class Record:
+    """What `record.json` holds. Metrics are keyed `task/split/metric`; an undefined metric is null."""
+
+    run_id: str
+    slug: str
+    config: dict[str, Any]
+    status: Status = Status.RUNNING
+    error: str | None = None  # why a run failed, diverged or is degenerate
+    metrics: dict[str, float | None] = field(default_factory=dict)
+    invariance: list[dict[str, Any]] = field(default_factory=list)  # what `evaluate.invariance` found
+    best: dict[str, Any] = field(default_factory=dict)  # step, epoch and metric of the chosen checkpoint
+    class_weights: dict[str, float] = field(default_factory=dict)  # by label, if the loss had any
+    stopped_early: dict[str, Any] = field(default_factory=dict)  # step and reason, if train.patience ended training
+    attempts: int = 1
+    resumed_at: int = 0  # the step that this attempt went on from
+    steps: dict[str, int] = field(default_factory=dict)  # done, planned
+    parameters: dict[str, int] = field(default_factory=dict)
+    rows: dict[str, int] = field(default_factory=dict)  # a split: its examples
+    seconds: dict[str, float] = field(default_factory=dict)
+    started: str = ""  # UTC, ISO 8601
+    finished: str | None = None
+    contents: dict[str, str] = field(default_factory=dict)  # `sources.contents`: what the run_id has in place of paths
+    provenance: dict[str, Any] = field(default_factory=dict)
+    schema_version: int = SCHEMA_VERSION
+
+
+def read(folder: Path) -> Record | None:
+    """The record in a run's folder, or None if there is none yet.
+
+    Raises:
+        OutputError: for a file that is no record of ours.
+    """
+    path = folder / RECORD
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))
+        known = {f.name for f in fields(Record)}
+        record = Record(**{key: value for key, value in entries.items() if key in known})
+        record.status = Status(record.status)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise OutputError(
+            f"{path} is no readable record ({error}); move it away, or give another output_dir"
+        ) from error
+    return record
+
+
+def reason(error: str | None) -> str | None:
+    """What a record's error says in one line: of a traceback what was raised, else its first line."""
+    lines = (error or "").strip().splitlines()
+    if not lines or not lines[0].startswith("Traceback "):
+        return lines[0] if lines else None
+    frames = [place for place, line in enumerate(lines) if line.startswith('  File "')]
+    # It follows the last frame, perhaps on several lines, of which the first says what it is.
+    raised = [line for line in lines[frames[-1] + 1 :] if not line.startswith(" ")] if frames else []
+    return raised[0] if raised else lines[-1]
+
+
+def write(folder: Path, record: Record) -> None:
+    """Write `record.json` so that a reader sees the old one or the new one, never a part."""
+    disk.write_text(folder / RECORD, json.dumps(asdict(record), indent=2, ensure_ascii=False, allow_nan=False) + "\n")

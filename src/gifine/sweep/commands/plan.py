@@ -1,0 +1,218 @@
+"""How many runs a sweep has, which are finished, and what the others take.
+
+    python -m gifine.sweep plan experiment=paper_grid model=debertav3
+
+takes the overrides of `python -m gifine --multirun`, and submits nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from argparse import ArgumentParser, Namespace
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gifine.compose import grid
+from gifine.compose.grid import Run
+from gifine.config import Precision, RunConfig
+from gifine.errors import DataError, ExitCode
+from gifine.inputs import architecture
+from gifine.memory import Memory
+from gifine.runs import identity, staleness
+from gifine.runs.records import FINISHED, RECORD
+from gifine.sweep import estimate
+from gifine.sweep.estimate import FLOPS, Basis
+
+_CHECKPOINTS = 3  # exist for a moment; two stay with train.keep_checkpoints=true
+
+
+@dataclass
+class Plan:
+    cells: int = 0  # combinations of values
+    runs: int = 0  # different results among them
+    finished: int = 0
+    to_do: int = 0
+    device_hours: float = 0.0  # of what is to do
+    runs_by_basis: dict[Basis, int] = field(default_factory=dict)  # how these hours are known
+    measured_on: list[str] = field(default_factory=list)  # devices of the finished runs that they come from
+    memory_gb: float | None = None  # a device, the largest run: all but activations; None: unknown
+    disk_gb: float | None = None  # left behind by all runs
+    scratch_gb: float | None = None  # besides, by the largest run while it trains
+    models: dict[str, dict[str, float]] = field(default_factory=dict)  # runs to do, device hours of each
+    changed: dict[str, list[str]] = field(default_factory=dict)  # by folder what a run was made of and is not there now
+    outdated: dict[str, str] = field(default_factory=dict)  # of these the finished runs of the plan, and what differs
+
+
+def of(runs: Iterable[Run]) -> Plan:
+    """What these runs take that are not finished yet, by the records in the folders that they write to."""
+    cells = list(runs)
+    chosen = grid.distinct(cells)
+    records = _records(run.config for run in chosen.values())
+    places = {run_id: identity.directory(run.config) for run_id, run in chosen.items()} if records else {}
+    finished = {
+        run_id: records[place]
+        for run_id, place in places.items()
+        if not chosen[run_id].config.overwrite and _is_finished(run_id, records.get(place))
+    }
+    to_do = [run.config for run_id, run in chosen.items() if run_id not in finished]
+    plan = Plan(len(cells), len(chosen), len(chosen) - len(to_do), len(to_do))
+    plan.changed = _changed({identity.slug(run.config) for run in chosen.values()}, records)
+    for run_id, record in finished.items():
+        config, name = chosen[run_id].config, places[run_id].name
+        then, now = _noted(record, "data"), staleness.fingerprints(config)
+        if differing := staleness.differing(then, now):
+            plan.changed.setdefault(name, differing)
+            plan.outdated[name] = staleness.described(config, then, now)
+    estimates = estimate.of(records.values())
+    bases: Counter[Basis] = Counter()
+    for config in to_do:
+        seconds, basis = estimates.seconds(config)
+        bases[basis] += 1
+        model = plan.models.setdefault(config.model.checkpoint or f"{config.model.name}-{config.model.size}", {})
+        model["runs"] = model.get("runs", 0) + 1
+        model["device_hours"] = model.get("device_hours", 0.0) + seconds / 3600
+        plan.device_hours += seconds / 3600
+    plan.runs_by_basis = dict(bases)
+    plan.measured_on = sorted(estimates.devices)
+    _add_sizes(plan, to_do)
+    return plan
+
+
+def check(plan: Plan) -> None:
+    """Raise a DataError if finished runs are of other official or prefetched data than those there now."""
+    if plan.outdated:
+        name, what = next(iter(plan.outdated.items()))
+        count = len(plan.outdated)
+        runs = "a finished run is" if count == 1 else f"{count:,} finished runs are"
+        raise DataError(
+            f"{runs} of other data than those there now, {'' if count == 1 else 'first '}{name}: {what}; put them "
+            "back, or run it again: overwrite=true in its place, another output_root beside it"
+        )
+
+
+def told(plan: Plan) -> str:
+    """The plan as a short paragraph."""
+    return " ".join(filter(None, [_told(plan), _told_changed(plan)]))
+
+
+def _told(plan: Plan) -> str:
+    same = plan.cells - plan.runs
+    cells = f" ({plan.cells:,} cells, {same:,} of which ask for what another one does)" if same else ""
+    text = f"{plan.runs:,} run{'s' * (plan.runs != 1)}{cells}: {plan.finished:,} finished, {plan.to_do:,} to do."
+    if not plan.to_do:
+        return text
+    if plan.runs_by_basis.get(Basis.UNKNOWN) != plan.to_do:
+        text += f" About {_number(plan.device_hours)} device hours ({_known_by(plan)})."
+    else:
+        text += " How long they take is not known: nor is their data or architecture."
+    if plan.memory_gb is not None and plan.disk_gb is not None and plan.scratch_gb is not None:
+        text += f" Memory: up to {plan.memory_gb:.1f} GB a device and activations."
+        text += f" Disk: {_number(plan.disk_gb)} GB stay, up to {plan.scratch_gb:.1f} GB more while a run trains."
+    return text
+
+
+def _told_changed(plan: Plan) -> str:
+    if not plan.changed:
+        return ""
+    return f"{staleness.told(plan.changed)}. Where the plan has such a run as finished, overwrite=true makes it anew."
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="those of `python -m gifine --multirun`")
+    parser.add_argument("--config-dir", metavar="FOLDER", help="a folder of configs of your own")
+    parser.add_argument("--json", action="store_true", help="one object, for programs")
+
+
+def run(args: Namespace) -> ExitCode:
+    """Print the plan, and a line for each model."""
+    plan = of(grid.expand(args.overrides, args.config_dir))
+    if args.json:
+        print(json.dumps(asdict(plan), indent=2))
+        return ExitCode.DONE
+    print(told(plan))
+    for name, each in plan.models.items():
+        print(f"  {name:<40} {each['runs']:>8,.0f} runs {_number(each['device_hours']):>10} device hours")
+    return ExitCode.DONE
+
+
+def _records(configs: Iterable[RunConfig]) -> dict[Path, dict[str, Any]]:
+    """By folder the records where these runs write; what is none is left for the run to complain about."""
+    places = {(config.output_root, config.output_dir) for config in configs}
+    folders = {Path(folder).expanduser() for _, folder in places if folder is not None}
+    paths = [folder / RECORD for folder in folders]
+    for root in {root for root, folder in places if folder is None}:
+        paths += Path(root).expanduser().glob(f"*/{RECORD}")
+    found = {}
+    for path in paths:
+        try:
+            record = json.loads(path.read_bytes())
+            if isinstance(record, dict) and {"run_id", "status", "config"} <= record.keys():
+                found[path.parent] = record
+        except (OSError, ValueError):
+            continue
+    return found
+
+
+def _is_finished(run_id: str, record: dict[str, Any] | None) -> bool:
+    return record is not None and record["run_id"] == run_id and record["status"] in FINISHED
+
+
+def _changed(slugs: set[str], records: dict[Path, dict[str, Any]]) -> dict[str, list[str]]:
+    """Of the finished runs of these slugs, by folder: the files that they have read, and that are others now.
+
+    With other contents of one's own files the plan has another run; its slug is the same.
+    """
+    read = {
+        folder.name: _noted(record, "files")
+        for folder, record in records.items()
+        if record.get("slug") in slugs and record["status"] in FINISHED
+    }
+    return staleness.files(read)
+
+
+def _noted(record: dict[str, Any], key: str) -> dict[str, str]:
+    """An entry of the provenance; empty in records that do not have it, or are not ours."""
+    provenance = record.get("provenance")
+    found = provenance.get(key) if isinstance(provenance, dict) else None
+    return found if isinstance(found, dict) else {}
+
+
+def _add_sizes(plan: Plan, configs: list[RunConfig]) -> None:
+    counted: dict[str, tuple[int, int] | None] = {}
+    sizes = []
+    for config in configs:
+        key = repr((config.model, config.gi.side, config.gi.layers, len(config.task.labels)))
+        if key not in counted:
+            counted[key] = architecture.count(config.model, config.gi, max(1, len(config.task.labels)))
+        sizes.append((config, counted[key]))
+    memories = [(config.train, Memory(*size)) for config, size in sizes if size is not None]
+    if not memories or len(memories) < len(sizes):
+        return
+    plan.memory_gb = max(memory.training for _, memory in memories) / 1e9
+    plan.scratch_gb = _CHECKPOINTS * max(memory.checkpoint for _, memory in memories) / 1e9
+    left = [
+        train.save_model * memory.weights + train.keep_checkpoints * 2 * memory.checkpoint for train, memory in memories
+    ]
+    plan.disk_gb = sum(left) / 1e9
+
+
+def _known_by(plan: Plan) -> str:
+    fast, slow = (f"{rate / 1e12:g}" for rate in (FLOPS[Precision.bf16], FLOPS[Precision.fp32]))
+    on = f", on {', '.join(plan.measured_on)}"
+    words = {
+        Basis.SAME_TASK: f"by finished ones of the same model and task{on}",
+        Basis.SAME_MODEL: f"by finished ones of the same model on other tasks{on}",
+        Basis.DEFAULT: f"by a default that nobody measured: {fast} TFLOP/s, in fp32 {slow}",
+        Basis.UNKNOWN: "not counted: their data or architecture is not known",
+    }
+    counts = {basis: count for basis in Basis if (count := plan.runs_by_basis.get(basis))}
+    return ", ".join(
+        words[basis] if len(counts) == 1 else f"{count:,} {words[basis]}" for basis, count in counts.items()
+    )
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 10 or value == 0 else f"{value:.2g}"

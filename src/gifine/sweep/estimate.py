@@ -1,0 +1,120 @@
+"""How long a run will take: as long as finished ones of the same model and task did, else by a stated default."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from statistics import fmean
+from typing import Any
+
+from gifine.config import DEMO, DataSource, Padding, Precision, RunConfig
+from gifine.inputs import architecture
+from gifine.runs.records import Status
+
+# Defaults, not measurements: floating-point operations a second that training reaches, about a quarter of what an A100
+# could; and what a run takes besides, mostly to start.
+FLOPS = {Precision.auto: 6e13, Precision.bf16: 6e13, Precision.fp32: 1.5e13}
+START_SECONDS = 60
+# Rows to train on (a fact), and word pieces in a row (about).
+TASKS = {
+    "cola": (8_551, 11),
+    "sst2": (67_349, 13),
+    "mrpc": (3_668, 53),
+    "stsb": (5_749, 31),
+    "qqp": (363_846, 31),
+    "mnli": (392_702, 39),
+    "qnli": (104_743, 50),
+    "rte": (2_490, 70),
+    "wnli": (635, 37),
+}
+_IDENTIFYING = ("checkpoint", "name", "size", "config_overrides")
+
+
+class Basis(StrEnum):
+    SAME_TASK = "same model and task"
+    SAME_MODEL = "same model"
+    DEFAULT = "default"
+    UNKNOWN = "unknown"
+
+
+@dataclass
+class Estimates:
+    """Device seconds for an example in training, as finished runs took them."""
+
+    by_task: dict[tuple[str, str], list[float]] = field(default_factory=dict)
+    by_model: dict[str, list[float]] = field(default_factory=dict)
+    rows: dict[str, int] = field(default_factory=dict)  # to train on, by task
+    devices: set[str] = field(default_factory=set)
+
+    def seconds(self, config: RunConfig) -> tuple[float, Basis]:
+        """Device seconds that a run will take, and how that is known."""
+        rows = _rows(config) or self.rows.get(config.task.name)
+        if rows is None:
+            return 0.0, Basis.UNKNOWN
+        train, model = config.train, _model(**{key: getattr(config.model, key) for key in _IDENTIFYING})
+        seen = rows * train.epochs
+        if train.max_steps is not None:
+            seen = train.max_steps * train.batch_size * train.gradient_accumulation
+        for measured, basis in (
+            (self.by_task.get((model, config.task.name)), Basis.SAME_TASK),
+            (self.by_model.get(model), Basis.SAME_MODEL),
+        ):
+            if measured:
+                return fmean(measured) * seen, basis
+        in_layers = architecture.in_layers(config.model, config.gi)
+        if in_layers is None:
+            return 0.0, Basis.UNKNOWN
+        tokens = TASKS.get(config.task.name, (0, train.max_length))[1]
+        tokens = train.max_length if train.padding is Padding.max_length else min(tokens, train.max_length)
+        operations = (8 if train.gradient_checkpointing else 6) * in_layers * tokens * seen
+        return START_SECONDS + operations / FLOPS[train.precision], Basis.DEFAULT
+
+
+def of(records: Iterable[dict[str, Any]]) -> Estimates:
+    """What these records, as they lie on disk, tell; only of runs that trained from their first step to the last."""
+    estimates = Estimates()
+    for record in records:
+        if record["status"] not in (Status.DONE, Status.DEGENERATE):
+            continue
+        try:
+            _add(estimates, record)
+        except (KeyError, TypeError, ZeroDivisionError):  # of another version, or made elsewhere
+            continue
+    return estimates
+
+
+def _add(estimates: Estimates, record: dict[str, Any]) -> None:
+    if record["attempts"] != 1:
+        return  # seconds are those of the last attempt
+    train, task, rows = record["config"]["train"], record["config"]["task"]["name"], record["rows"]["train"]
+    processes = record["provenance"]["processes"]
+    seen = rows * train["epochs"]
+    if train["max_steps"] is not None:
+        seen = train["max_steps"] * train["batch_size"] * train["gradient_accumulation"] * processes
+    each = record["seconds"]["total"] * processes / seen
+    model = _model(**{key: record["config"]["model"][key] for key in _IDENTIFYING})
+    estimates.by_task.setdefault((model, task), []).append(each)
+    estimates.by_model.setdefault(model, []).append(each)
+    estimates.rows[task] = rows
+    estimates.devices.add(record["provenance"]["device"].partition(":")[0])
+
+
+def _model(checkpoint: str | None, name: str, size: str, config_overrides: dict[str, Any]) -> str:
+    """What two runs have in common if they train the same model, gated or not."""
+    of_size = [name, size] if checkpoint is None else [checkpoint]
+    return json.dumps([*of_size, config_overrides], sort_keys=True, default=str)
+
+
+def _rows(config: RunConfig) -> int | None:
+    task, data = config.task, config.data
+    if task.files.train is not None:
+        return None
+    if data.source is DataSource.demo and task.name == DEMO:
+        rows = data.demo_train_rows
+    elif task.name in TASKS:
+        rows = TASKS[task.name][0]
+    else:
+        return None
+    return min(rows, data.max_train_rows or rows)

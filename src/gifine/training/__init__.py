@@ -1,0 +1,1 @@
+"""How a model is trained: the Trainer's subclass, order of examples, callbacks, checkpoints, numerics."""

@@ -1,0 +1,74 @@
+"""From our `train` config to transformers' TrainingArguments: the one place that knows both vocabularies."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+from transformers import TrainingArguments
+
+from gifine.config import Device, Evaluate, TaskConfig, TrainConfig
+from gifine.errors import ConfigError
+from gifine.training import precision
+from gifine.training.callbacks import logged_key
+
+_SCHEDULES = {"linear": "linear", "cosine": "cosine", "constant": "constant_with_warmup"}
+
+
+def training_arguments(
+    train: TrainConfig, task: TaskConfig, split: str, seed: int, folder: Path, layer: str = ""
+) -> TrainingArguments:
+    """`split` is the evaluation split that chooses the best checkpoint, `folder` is where checkpoints go, and `layer`
+    is the class of the encoder's layers, which FSDP shards one by one; without train.fsdp nobody asks for it.
+
+    Raises:
+        ConfigError: for `train.fsdp` in a run of one process.
+    """
+    if train.fsdp and os.environ.get("WORLD_SIZE", "1") == "1":
+        raise ConfigError("train.fsdp=true: shards over processes, and this is the only one; start N with torchrun")
+    # A checkpoint is what a resume needs: where nothing is evaluated before the end, one an epoch all the same.
+    interval = "steps" if train.evaluate is Evaluate.steps else "epoch"
+    every = train.evaluate_steps or 1
+    recompute = train.gradient_checkpointing and not train.fsdp  # FSDP has its own
+    sharding = {"transformer_layer_cls_to_wrap": [layer], "activation_checkpointing": train.gradient_checkpointing}
+    return TrainingArguments(
+        output_dir=str(folder),
+        num_train_epochs=train.epochs,
+        max_steps=train.max_steps or -1,
+        per_device_train_batch_size=train.batch_size,
+        per_device_eval_batch_size=train.eval_batch_size,
+        gradient_accumulation_steps=train.gradient_accumulation,
+        activation_checkpointing=recompute,
+        activation_checkpointing_kwargs={"use_reentrant": False} if recompute else None,
+        learning_rate=train.learning_rate,
+        weight_decay=train.weight_decay,
+        warmup_steps=train.warmup,
+        lr_scheduler_type=_SCHEDULES[train.schedule.value],
+        adam_beta1=train.adam_beta1,
+        adam_beta2=train.adam_beta2,
+        adam_epsilon=train.adam_epsilon,
+        max_grad_norm=train.max_grad_norm,
+        eval_strategy="no" if train.evaluate is Evaluate.end else interval,
+        eval_steps=every,
+        save_strategy=interval,
+        save_steps=every,
+        save_total_limit=2,  # with 1, training that stops early deletes its last checkpoint and keeps the best
+        load_best_model_at_end=train.select_best,
+        metric_for_best_model=logged_key(split, task.select_by) if train.select_best else None,
+        greater_is_better=True if train.select_best else None,
+        logging_steps=train.log_steps,
+        logging_nan_inf_filter=False,  # else a NaN loss is shown as the last good one
+        report_to=[],
+        disable_tqdm=True,  # Bar and Curve say it
+        bf16=precision.bf16(train),
+        dataloader_pin_memory=torch.cuda.is_available(),
+        use_cpu=train.device is Device.cpu,
+        # It keeps DDP from laying out gradients anew after a process's first step. From three processes on, the layout
+        # decides in what order a gradient is summed up: a run that goes on would round its first step differently.
+        ddp_find_unused_parameters=torch.are_deterministic_algorithms_enabled(),
+        fsdp=train.fsdp,  # pyrefly: ignore[bad-argument-type] - declared as text for the command line only
+        fsdp_config=sharding if train.fsdp else None,
+        seed=seed,
+        data_seed=seed,
+    )

@@ -1,0 +1,183 @@
+"""What happens beside the training steps: the curve in metrics.jsonl, plain log lines or a bar, the NaN alarm."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+from tqdm.auto import tqdm
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from gifine.machine.disk import write_text
+from gifine.models.gated import GatedAttention
+
+log = logging.getLogger(__name__)
+
+SIDE_NAMES = {"k": "key", "q": "query"}
+_CURVE = ("loss", "learning_rate", "grad_norm")
+
+
+class Curve(TrainerCallback):
+    """Appends every logged point to `metrics.jsonl`, says it in the log, and gives it to `track`.
+
+    Lines are `{"step", "epoch", "loss", "learning_rate", "grad_norm"}` for training and `{"step", "epoch",
+    "task/split/metric": …}` for evaluation; an undefined or non-finite number is null.
+    """
+
+    def __init__(self, path: Path, task: str, track: Callable[[dict[str, Any]], None]) -> None:
+        self.path, self.task, self.track = path, task, track
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        if state.is_world_process_zero:
+            write_text(self.path, "".join(self._before(state.global_step)))
+
+    def _before(self, step: int) -> Iterator[str]:
+        """The lines of an earlier attempt up to the step that this one goes on from: those after it come again."""
+        if step == 0 or not self.path.exists():
+            return
+        for line in self.path.read_text(encoding="utf-8").splitlines():
+            try:
+                if json.loads(line)["step"] <= step:
+                    yield f"{line}\n"
+            except ValueError:  # cut off when the process was killed
+                return
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if not state.is_world_process_zero or logs is None:
+            return
+        values = {key: logs[key] for key in _CURVE if key in logs} if "loss" in logs else _metrics(logs, self.task)
+        if values:
+            self._append(state, values)
+
+    def _append(self, state: TrainerState, values: dict[str, Any]) -> None:
+        line = {"step": state.global_step, "epoch": round(state.epoch or 0, 4)}
+        line |= {key: _finite(value) for key, value in values.items()}
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+        self.track(line)
+        told = "  ".join(f"{key} {_short(value)}" for key, value in values.items())
+        log.info("step %d/%d  epoch %.2f  %s", state.global_step, state.max_steps, state.epoch or 0, told)
+
+
+class GateStatistics(TrainerCallback):
+    """Every `steps` steps gives `track` the statistics of each gate, as `gates/<layer>/<side>/<statistic>`.
+
+    Layers count from 0; of accumulated batches, and of several processes, it is the last and the first.
+    """
+
+    def __init__(self, model: nn.Module, steps: int, track: Callable[[dict[str, Any]], None]) -> None:
+        modules = [module for module in model.modules() if isinstance(module, GatedAttention) and module.gated_sides]
+        self.modules, self.steps, self.track = modules, steps, track
+
+    def on_step_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        if state.is_world_process_zero and (state.global_step + 1) % self.steps == 0:
+            for module in self.modules:
+                module.watched = {}
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        point: dict[str, Any] = {}
+        for module in self.modules:
+            for side, found in (module.watched or {}).items():
+                for name, value in vars(found).items():
+                    point[f"gates/{module.layer}/{SIDE_NAMES[side]}/{name}"] = value.item()
+            module.watched = None
+        if point:
+            self.track({"step": state.global_step, **point})
+
+
+class Plan(TrainerCallback):
+    """Calls `tell` with the number of steps that training will have, when it begins."""
+
+    def __init__(self, tell: Callable[[int], None]) -> None:
+        self.tell = tell
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        if state.is_world_process_zero:
+            self.tell(state.max_steps)
+
+
+class StopWhenDiverged(TrainerCallback):
+    """Ends training when a loss or gradient norm that is logged is NaN or infinite; `reason` then says which."""
+
+    def __init__(self) -> None:
+        self.reason: str | None = None
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        for key, value in (logs or {}).items():
+            if key.endswith(("loss", "grad_norm")) and not math.isfinite(value) and self.reason is None:
+                self.reason = f"{key} was {value} at step {state.global_step} of {state.max_steps}"
+                control.should_training_stop = True
+
+
+class Bar(TrainerCallback):
+    """A progress bar over the steps, on a terminal only."""
+
+    def __init__(self) -> None:
+        self.bar: tqdm | None = None
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        if state.is_world_process_zero and sys.stderr.isatty():
+            self.bar = tqdm(total=state.max_steps, initial=state.global_step, unit="step", dynamic_ncols=True)
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        if self.bar is not None:
+            self.bar.update(state.global_step - self.bar.n)
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+
+def logged_key(split: str, metric: str) -> str:
+    """What the Trainer calls the metric that `compute_metrics` names `/metric`, on the evaluation set `split`."""
+    return f"eval_{split}_/{metric}"
+
+
+def _metrics(logs: dict[str, Any], task: str) -> dict[str, float]:
+    """`task/split/metric` of what an evaluation logged; the slash tells metrics from the Trainer's timings."""
+    named = {}
+    for key, value in logs.items():
+        split, slash, metric = key.removeprefix("eval_").partition("_/")
+        if slash:
+            named[f"{task}/{split}/{metric}"] = value
+        elif key.startswith("eval_") and key.endswith("_loss"):
+            named[f"{task}/{split.removesuffix('_loss')}/loss"] = value
+    return named
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _short(value: float) -> str:
+    return f"{value:.2e}" if value and abs(value) < 1e-3 else f"{value:.4f}"

@@ -1,0 +1,251 @@
+"""transformers' Trainer, with an order of examples that can be repeated and checkpoints that are whole."""
+
+from __future__ import annotations
+
+import json
+import math
+from contextlib import AbstractContextManager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+import transformers
+from torch.optim.lr_scheduler import LambdaLR
+from torch.utils.data import Sampler
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_utils import rotate_checkpoints
+
+from gifine.errors import OutputError
+from gifine.machine import disk, exhaustion, signals
+from gifine.objectives.loss import Loss
+from gifine.training import checkpointing
+from gifine.training.sampler import EpochSampler
+
+
+class Trainer(transformers.Trainer):
+    """Trains in the order of `sampler`, and publishes each checkpoint by a rename."""
+
+    def __init__(
+        self,
+        *args: Any,
+        sampler: EpochSampler,
+        loss: Loss | None = None,
+        patience: Patience | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        # The classifiers take any keyword, so the Trainer believes that they divide their loss by all accumulated
+        # examples, and does not divide it by the number of batches. They do not: gradients would add up.
+        self.model_accepts_loss_kwargs = False
+        self.loss = loss
+        if loss is not None:
+            self.loss_is_scaled_for_ga = True  # by the weight of all examples of a step
+        self.patience = patience
+        if patience is not None:
+            self.add_callback(patience)
+        self.add_callback(sampler)
+        self.add_callback(_RunningLoss(self))
+        self.sampler = sampler
+        self.checkpoints = Path(str(self.args.output_dir))
+        self._writing = False
+
+    def decay(self, steps: int) -> float:
+        """What weight decay alone leaves of a parameter in the first `steps` steps, as a factor."""
+        scheduler = self.lr_scheduler
+        assert isinstance(scheduler, LambdaLR)
+        rate, shape = scheduler.base_lrs[0], scheduler.lr_lambdas[0]  # one for all parameters
+        return math.prod(1 - float(rate) * shape(step) * self.args.weight_decay for step in range(steps))
+
+    def compute_loss(
+        self,
+        model: Any,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,
+    ) -> Any:
+        if self.loss is None:
+            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        outputs = model(**inputs)
+        loss = self.loss(outputs["logits"], inputs["labels"], num_items_in_batch)
+        if num_items_in_batch is not None:
+            loss = loss * self.accelerator.num_processes  # whose gradients are averaged
+        return (loss, outputs) if return_outputs else loss
+
+    def _get_num_items_in_batch(self, batch_samples: list, device: torch.device) -> Any:
+        """What `compute_loss` divides by: with a loss of ours, the weight of all examples of the step."""
+        if self.loss is None or not batch_samples or "labels" not in batch_samples[0]:
+            return super()._get_num_items_in_batch(batch_samples, device)
+        own = torch.stack([self.loss.total(batch["labels"]) for batch in batch_samples]).sum().to(device)
+        return self.accelerator.gather(own).sum()
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        with exhaustion.told("evaluating", exhaustion.evaluation(self.args.per_device_eval_batch_size)):
+            return super().evaluate(*args, **kwargs)
+
+    def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
+        if not self.control.should_training_stop:  # patience was at its end when the checkpoint was written
+            super()._run_epoch(*args, **kwargs)
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler:
+        return self.sampler
+
+    def _get_output_dir(self, trial: Any) -> str:
+        return str(self.checkpoints / checkpointing.PARTIAL if self._writing else self.checkpoints)
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        step = self.state.global_step
+        final = checkpointing.at_step(self.checkpoints, step)
+        if final.exists():
+            return  # saved at the end of this step already, and again at the end of its epoch
+        with disk.writing(final, self.checkpoints / checkpointing.PARTIAL):
+            self._write_checkpoint(model, trial, final)
+
+    def _write_checkpoint(self, model: Any, trial: Any, final: Path) -> None:
+        self._writing = True
+        try:
+            super()._save_checkpoint(model, trial)
+        finally:
+            self._writing = False
+        self._point_to_best()
+        partial = self.checkpoints / checkpointing.PARTIAL / final.name
+        running = {"sum": self._tr_loss.item(), "since": self._globalstep_last_logged}
+        self._running_loss(partial).write_text(json.dumps(running))
+        self.accelerator.wait_for_everyone()  # each process has written its random state and its losses
+        if self.args.should_save:
+            self.state.save_to_json(str(partial / "trainer_state.json"))  # with the best one's path to be
+            checkpointing.publish(partial, final)
+            rotate_checkpoints(
+                str(self.checkpoints), self.args.save_total_limit, self.state.best_model_checkpoint, use_mtime=False
+            )
+        self.accelerator.wait_for_everyone()
+
+    def _running_loss(self, checkpoint: Path) -> Path:
+        return checkpoint / f"running_loss_{self.args.process_index}.json"
+
+    def go_on_with_loss(self) -> None:
+        """Go on adding up the losses since the last logged step, where a checkpoint has them: the Trainer begins anew.
+
+        So what is logged next is the mean that undisturbed training logs.
+        """
+        self.state.logging_steps = int(self.args.logging_steps)  # not the checkpoint's: they may have been changed
+        path = self._running_loss(checkpointing.at_step(self.checkpoints, self.state.global_step))
+        if path.exists():  # not in checkpoints of older versions
+            running = json.loads(path.read_text())
+            self._tr_loss.fill_(running["sum"])
+            self._globalstep_last_logged = running["since"]
+
+    def _load_best_model(self) -> None:
+        is_complete = self.patience is not None and self.patience.reason is not None
+        if self.state.global_step < self.state.max_steps and not is_complete:
+            return  # stopped early: whoever sent the signal may not wait
+        self._point_to_best()  # an earlier attempt may have known this folder by another path
+        best = Path(str(self.state.best_model_checkpoint))
+        problem = checkpointing.damage(best)
+        if problem is not None:
+            raise OutputError(f"the best checkpoint {best} is damaged ({problem}); overwrite=true starts anew")
+        super()._load_best_model()
+
+    def _issue_warnings_after_load(self, load_result: Any) -> None:
+        """What a checkpoint of training lacks would go on as it happens to be: the Trainer only warns of it."""
+        differing = [*load_result.missing_keys, *load_result.unexpected_keys]
+        if differing:
+            raise OutputError(
+                f"a checkpoint below {self.checkpoints} is not of this model (it differs in {', '.join(differing[:3])}"
+                f"{f' and {len(differing) - 3} more' if len(differing) > 3 else ''}), or an earlier gifine wrote it, "
+                "whose checkpoints of weights with old names are not whole; overwrite=true starts anew"
+            )
+
+    def _point_to_best(self) -> None:
+        if self.state.best_global_step:
+            self.state.best_model_checkpoint = str(checkpointing.at_step(self.checkpoints, self.state.best_global_step))
+
+
+class _RunningLoss(TrainerCallback):
+    def __init__(self, trainer: Trainer) -> None:
+        self.trainer = trainer
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self.trainer.go_on_with_loss()
+
+
+class Patience(TrainerCallback):
+    """Ends training after `evaluations` in a row whose `key` is not above the best one; `reason` then says so.
+
+    It is told from what the Trainer has logged, which a checkpoint holds: a run that goes on waits no longer than one
+    that was not stopped.
+    """
+
+    def __init__(self, evaluations: int, key: str, name: str) -> None:
+        self.evaluations, self.key, self.name = evaluations, key, name
+        self.reason: str | None = None
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self._judge(state, control)
+
+    def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        metrics: dict[str, float] = kwargs["metrics"]
+        if self.key not in metrics:
+            return  # of another split
+        best = -math.inf if state.best_metric is None else state.best_metric
+        if not metrics[self.key] > best:  # NaN, too, is no better
+            self._judge(state, control)
+
+    def _judge(self, state: TrainerState, control: TrainerControl) -> None:
+        since = state.best_global_step or 0
+        waited = sum(self.key in entry and entry["step"] > since for entry in state.log_history)
+        if waited >= self.evaluations:
+            self.reason = f"no better {self.name} in {waited} evaluations since step {since}"
+            control.should_training_stop = True
+
+
+class Interruption(TrainerCallback):
+    """Saves every `save_steps`, and on SIGTERM, SIGUSR1 or SIGUSR2 saves and stops at the end of the step.
+
+    At the end of an epoch its evaluation still belongs to it, so training stops after that; in the middle, the Trainer
+    would end the epoch with an evaluation that undisturbed training does not have.
+    """
+
+    def __init__(self, save_steps: int | None) -> None:
+        self.save_steps = save_steps
+        self.signalled = False
+        self.in_mid_epoch = False
+
+    def listening(self) -> AbstractContextManager[None]:
+        """Take the signals' handlers for the time of a `with` block."""
+
+        def note(number: int, frame: FrameType | None) -> None:
+            self.signalled = True
+
+        return signals.handled(note)
+
+    def agreed(self, args: TrainingArguments) -> bool:
+        """Whether any process was signalled: all have to ask, and get the same answer.
+
+        A signal that comes while they ask is not in it, but stays in `signalled`, and is in the next one.
+        """
+        if args.world_size == 1:
+            return self.signalled
+        votes = torch.tensor(float(self.signalled), device=args.device)
+        torch.distributed.all_reduce(votes)
+        return bool(votes.item())
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        mid_epoch = bool(float(state.epoch or 0) % 1)
+        if mid_epoch and self.save_steps is not None and state.global_step % self.save_steps == 0:
+            control.should_save = True  # the last step of an epoch is saved with its evaluation
+        if mid_epoch and self.agreed(args):
+            self.in_mid_epoch = True
+            control.should_save = control.should_training_stop = True
+
+    def on_epoch_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        if self.in_mid_epoch:
+            control.should_evaluate = control.should_save = False
+        elif self.agreed(args):
+            control.should_save = control.should_training_stop = True

@@ -1,0 +1,97 @@
+"""Recipes: every published file is whole, and what is chosen is what its source says."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+
+from gifine import cli
+from gifine.compose import recipes
+from gifine.errors import ConfigError
+from gifine.runs import identity
+
+PUBLISHED = sorted((cli.conf_dir() / "recipe" / "published").glob("*.yaml"))
+TASKS = ["cola", "sst2", "mrpc", "stsb", "qqp", "mnli", "qnli", "rte", "wnli"]
+KEYS = {
+    "epochs",
+    "batch_size",
+    "learning_rate",
+    "warmup",
+    "weight_decay",
+    "adam_beta2",
+    "adam_epsilon",
+    "max_grad_norm",
+    "max_length",
+    "classifier_dropout",
+}
+
+
+def config(*overrides: str):
+    return cli.config_from(cli.compose(list(overrides)))
+
+
+@pytest.mark.parametrize("path", PUBLISHED, ids=lambda path: path.stem)
+def test_every_published_file_names_its_source_and_has_all_tasks(path):
+    assert "Source: " in path.read_text()
+    tasks = yaml.safe_load(path.read_text())
+    assert sorted(tasks) == sorted(TASKS)
+    sizes = config(f"model={path.stem}").model.sizes
+    for task, entries in tasks.items():
+        published = {size: settings for size, settings in entries.items() if size != "source"}
+        assert entries["source"], task
+        assert published, task
+        assert published.keys() <= sizes.keys(), task
+        assert all(settings.keys() == KEYS for settings in published.values()), task
+
+
+@pytest.mark.parametrize("path", PUBLISHED, ids=lambda path: path.stem)
+@pytest.mark.parametrize("task", TASKS)
+def test_auto_composes_for_every_task_of_the_published_default_size(path, task):
+    composed = config(f"model={path.stem}", f"task={task}", "recipe=auto")
+    chosen = recipes.settings(cli.conf_dir(), path.stem, task, composed.model.size)
+    assert composed.train.learning_rate == chosen["learning_rate"]
+    assert composed.model.classifier_dropout == chosen["classifier_dropout"]
+    assert composed.recipe.source == chosen["source"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["model=debertav3", "task=cola"], (5.5e-6, 10, 32, 50, 64)),
+        (["model=deberta-v3-large", "task=rte"], (1e-5, 6, 32, 50, 320)),
+        (["model=debertav3", "model.size=base", "task=mnli"], (1.5e-5, 3, 64, 1000, 256)),
+        (["model=roberta", "task=qqp"], (1e-5, 10, 32, 0.25, 512)),
+        (["model=bert", "task=mrpc"], (2e-5, 3, 32, 0.1, 128)),
+    ],
+)
+def test_auto_takes_the_published_values(overrides, expected):
+    train = config("recipe=auto", *overrides).train
+    assert (train.learning_rate, train.epochs, train.batch_size, train.warmup, train.max_length) == expected
+
+
+def test_values_on_the_command_line_and_of_an_experiment_win():
+    train = config("recipe=auto", "task=rte", "train.epochs=2", "train.max_length=64").train
+    assert (train.epochs, train.max_length, train.learning_rate) == (2, 64, 1e-5)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["model=debertav3", "model.size=base", "task=rte"], "model.size=base task=rte; sizes: large"),
+        (["model=minilm", "task=rte"], "models: bert, deberta, debertav2, debertav3, roberta"),
+        (["model=bert", "task=demo", "data=demo"], "task=demo; tasks: cola"),
+    ],
+)
+def test_what_is_not_published_is_said(overrides, said):
+    with pytest.raises(ConfigError, match=said):
+        config("recipe=auto", *overrides)
+
+
+def test_recipe_seed_is_the_original_script():
+    assert identity.to_dict(config("recipe=seed"))["train"] == identity.to_dict(config("train=seed"))["train"]
+
+
+def test_where_values_come_from_decides_nothing():
+    by_hand = ["train.learning_rate=5.5e-6", "train.epochs=10", "train.batch_size=32", "train.warmup=50"]
+    by_hand += ["train.max_length=64", "model.classifier_dropout=0.1"]
+    assert identity.run_id(config("recipe=auto")) == identity.run_id(config(*by_hand))

@@ -1,0 +1,467 @@
+"""The dashboard: specs that wandb's own library reads, with our tasks' metrics under the keys that tracking logs."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conftest import WANDB
+from gifine import cli
+from gifine.changes import gi
+from gifine.config import DEMO
+from gifine.dashboard import __main__ as dashboard
+from gifine.dashboard import selection
+from gifine.dashboard.selection import Selection
+from gifine.errors import ExitCode
+from gifine.tracking import wandb_run
+from gifine.training import callbacks
+from support import fake_wandb_api
+
+with warnings.catch_warnings():
+    warnings.filterwarnings("ignore", "Pydantic V1 style", DeprecationWarning)  # what wandb-workspaces is written in
+    pytest.importorskip("wandb_workspaces.workspaces", reason="needs the extra `wandb`")
+
+pytestmark = WANDB
+KEY = "0123456789abcdef0123456789abcdef01234567"
+GLUE = ["cola", "mnli", "mrpc", "qnli", "qqp", "rte", "sst2", "stsb", "wnli"]
+ODD = "lr=0.1, it's <3"  # a group as people may call it
+
+
+@pytest.fixture
+def command(capsys):
+    """Call the command in this process; returns its exit code and what it said on stdout and stderr."""
+
+    def call(*words: str) -> tuple[int, str, str]:
+        code = dashboard.main(words)
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return call
+
+
+@pytest.fixture
+def written(command, tmp_path):
+    """Both specs as `--dry-run` writes them."""
+
+    def write(*words: str) -> dict[str, Any]:
+        path = tmp_path / "spec.json"
+        code, out, _ = command("me/gi", *words, "--dry-run", str(path))
+        assert code == ExitCode.DONE
+        assert out == f"written to {path}; nothing was sent\n"
+        return json.loads(path.read_text())
+
+    return write
+
+
+@pytest.fixture
+def server(monkeypatch, tmp_path):
+    """wandb's server on this machine, with the project `gi`, and nobody logged in."""
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))  # a developer's own login is elsewhere
+    monkeypatch.setenv("NO_PROXY", "*")
+    for name in [name for name in os.environ if name.startswith(("WANDB_", "NETRC"))]:
+        monkeypatch.delenv(name)
+    with fake_wandb_api.Server("me", KEY, {"gi": []}).running() as server:
+        monkeypatch.setenv("WANDB_BASE_URL", server.url)
+        yield server
+
+
+def chosen(*names: str, **given: Any) -> Selection:
+    return Selection(entity="me", project="gi", tasks=selection.tasks(names or None, None), **given)
+
+
+def sections(spec: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    """The panels of each section of a workspace."""
+    config = spec["workspace"]["spec"]["section"]["panelBankConfig"]
+    return {section["name"]: section["panels"] for section in config["sections"]}
+
+
+def grids(spec: dict[str, Any]) -> list[tuple[str, list[dict[str, Any]], list[dict[str, Any]]]]:
+    """Of each grid of a report, the heading above it, its runsets and its panels."""
+    found, heading = [], ""
+    for block in spec["report"]["spec"]["blocks"]:
+        if block["type"] == "heading":
+            heading = block["children"][0]["text"]
+        elif block["type"] == "panel-grid":
+            metadata = block["metadata"]
+            found.append((heading, metadata["runSets"], metadata["panelBankSectionConfig"]["panels"]))
+    return found
+
+
+def conditions(runset: dict[str, Any]) -> dict[str, list[str]]:
+    assert runset["filters"]["filterFormat"] == "filterV2"
+    leaves = runset["filters"]["filters"]
+    assert {leaf["op"] for leaf in leaves} == {"IN"}
+    assert [leaf.get("connector") for leaf in leaves] == [None, *["AND"] * (len(leaves) - 1)]
+    return {f"{leaf['key']['section']}:{leaf['key']['name']}": leaf["value"] for leaf in leaves}
+
+
+def shown(panels: list[dict[str, Any]], view_type: str) -> set[str]:
+    return {metric for panel in panels if panel["viewType"] == view_type for metric in panel["config"]["metrics"]}
+
+
+def without(value: Any, key: str) -> Any:
+    if isinstance(value, dict):
+        return {name: without(entry, key) for name, entry in value.items() if name != key}
+    return [without(entry, key) for entry in value] if isinstance(value, list) else value
+
+
+def test_the_library_reads_all_of_what_is_sent(written):
+    """It takes what it does not know as it is, so what it has read is looked at as well."""
+    from wandb_workspaces.reports.v2 import internal as reports
+    from wandb_workspaces.workspaces import internal as workspaces
+
+    spec = written("--group", ODD)
+    for model, sent in (
+        (workspaces.WorkspaceViewspec, spec["workspace"]["spec"]),
+        (reports.Spec, spec["report"]["spec"]),
+    ):
+        read = model.model_validate(sent)
+        again = json.loads(read.model_dump_json(by_alias=True, exclude_none=True))
+        assert without(again, "inlineComments") == sent  # of headings, read as none instead of left out
+        assert "Unknown" not in repr(read)
+
+
+def test_the_interface_reads_its_own(written):
+    """As when somebody changes the report in Python: every panel and filter is there, and nothing is a dictionary."""
+    import wandb_workspaces.reports.v2 as wr
+    from wandb_workspaces.reports.v2 import internal
+
+    spec = internal.Spec.model_validate(written("--group", ODD)["report"]["spec"])
+    project = internal.Project(name="gi", entity_name="me")
+    report = wr.Report._from_model(internal.ReportViewspec(project=project, spec=spec))
+    (baseline, gated) = [block for block in report.blocks if isinstance(block, wr.PanelGrid)][1].runsets
+    assert "Config(\"gi.value.side\") in ['none']" in str(baseline.filters)
+    assert "['key', 'query', 'both']" in str(gated.filters)
+    assert gated.groupby[0] == "config.task.value.name"
+
+
+def test_every_task_has_a_section_with_its_official_metrics(written):
+    spec = written()
+    found, heads = sections(spec), [heading for heading, _, _ in grids(spec)]
+    titles = [cli.compose([f"task={name}"]).task.title for name in GLUE]
+    assert list(found) == ["Overview", *titles, "Gates"]
+    assert [head for head in heads if head in titles] == titles
+    for name, title in zip(GLUE, titles, strict=True):
+        task = cli.config_from(cli.compose([f"task={name}"])).task
+        official = {f"{name}/{split}/{metric}" for split in task.evaluation_splits for metric in task.metrics}
+        (of_report,) = (panels for heading, _, panels in grids(spec) if heading == title)
+        for panels in (found[title], of_report):
+            assert shown(panels, "Bar Chart") == official
+            assert shown(panels, "Run History Line Plot") - {"loss"} == official | {
+                f"{name}/{split}/loss" for split in task.evaluation_splits
+            }
+        headline = f"{name}/{task.evaluation_splits[0]}/{task.select_by}"
+        assert headline in shown(found["Overview"], "Bar Chart")
+        axes = [panel["config"] for panel in found[title] if panel["viewType"] == "Scatter Plot"]
+        assert (axes[0]["xAxis"], axes[0]["yAxis"]) == ("config:gi.value.level", "config:gi.value.layers")
+        assert axes[0]["zAxis"] == axes[1]["yAxis"] == f"summary:{headline}"
+
+
+def test_seeds_are_averaged_and_nothing_else(written):
+    spec = written("--tasks", "rte")
+    cell = ["model.value.name", "model.value.size", "gi.value.side", "gi.value.level", "gi.value.layers"]
+    (runset,) = spec["workspace"]["spec"]["section"]["runSets"]
+    assert [key["name"] for key in runset["grouping"]] == ["task.value.name", *cell]
+    for panel in sections(spec)["RTE"]:
+        if panel["viewType"] in ("Bar Chart", "Run History Line Plot"):
+            assert (panel["config"]["groupAgg"], panel["config"]["groupArea"]) == ("mean", "stddev")
+            assert "groupBy" not in panel["config"], "the table's grouping"
+    (baseline, gated), _ = next((runsets, panels) for heading, runsets, panels in grids(spec) if heading == "RTE")
+    assert [key["name"] for key in baseline["grouping"]] == cell[:3], "level and layers of a baseline mean nothing"
+    assert [key["name"] for key in gated["grouping"]] == cell
+    (alone,), bars = next((runsets, panels) for heading, runsets, panels in grids(spec) if "layers" in heading)
+    assert alone["grouping"] == [], "each run is a dot"
+    assert [panel["config"]["groupBy"] for panel in bars if panel["viewType"] == "Bar Chart"] == cell[2:]
+
+
+def test_runs_are_filtered(written):
+    spec = written("--tasks", "rte,mrpc", "--group", ODD, "--group", "second", "--models", "bert")
+    narrowed = {"run:group": [ODD, "second"], "config:model.value.name": ["bert"]}
+    (runset,) = spec["workspace"]["spec"]["section"]["runSets"]
+    assert conditions(runset) == {"config:task.value.name": ["rte", "mrpc"], **narrowed}
+    for heading, runsets, _ in grids(spec):
+        tasks = {"RTE": ["rte"], "MRPC": ["mrpc"]}.get(heading.partition(":")[0], ["rte", "mrpc"])
+        for runset in runsets:
+            sides = {"Baseline": ["none"], "Gated": ["key", "query", "both"]}.get(runset["name"])
+            wanted = {"config:task.value.name": tasks, **narrowed}
+            assert conditions(runset) == (wanted | {"config:gi.value.side": sides} if sides else wanted)
+
+
+def test_keys_are_those_that_tracking_logs():
+    from gifine.dashboard import panels
+
+    config = wandb_run._settings(cli.config_from(cli.compose([])))
+    for key in (*panels.CELL, "task.name", "seed"):
+        entry = config
+        for part in key.split("."):
+            entry = entry[part]
+    assert list(panels.STATISTICS) == [field.name for field in dataclasses.fields(gi.Statistics)]
+    assert sorted(panels.GATES) == sorted(callbacks.SIDE_NAMES.values())
+
+
+def test_a_gate_panel_takes_all_layers_of_any_model(written):
+    panels = sections(written())["Gates"]
+    logged = [
+        f"gates/{layer}/{side}/{field.name}"
+        for layer in (0, 11, 47)
+        for side in callbacks.SIDE_NAMES.values()
+        for field in dataclasses.fields(gi.Statistics)
+    ]
+    taken = [name for panel in panels for name in logged if re.search(panel["config"]["metricRegex"], name)]
+    assert sorted(taken) == sorted(logged)
+    assert all(panel["config"]["useMetricRegex"] for panel in panels)
+
+
+def test_panels_do_not_overlap_and_have_ids_of_their_own(written):
+    spec = written()
+    ids = [panel["__id__"] for panels in sections(spec).values() for panel in panels]
+    for _, runsets, panels in grids(spec):
+        places = [(panel["layout"]["x"], panel["layout"]["y"]) for panel in panels]
+        assert len(set(places)) == len(places)
+        assert {x for x, _ in places} <= {0, 8, 16}
+        ids += [panel["__id__"] for panel in panels] + [runset["id"] for runset in runsets]
+    assert len(set(ids)) == len(ids)
+
+
+def test_halves_of_dev(written):
+    spec = written("--tasks", "mnli", "--split-dev")
+    assert shown(sections(spec)["MNLI"], "Bar Chart") == {
+        "mnli/validation_matched_report/accuracy",
+        "mnli/validation_mismatched/accuracy",
+    }
+    assert spec["report"]["title"] == "gifine: task mnli; half of dev"
+
+
+def test_tasks_and_models_of_ones_own(written, command, tmp_path):
+    for group in ("task", "model"):
+        (tmp_path / group).mkdir()
+    own = (cli.conf_dir() / "task" / "rte.yaml").read_text()
+    (tmp_path / "task" / "mine.yaml").write_text(own.replace("name: rte", "name: mine").replace("title: RTE\n", ""))
+    (tmp_path / "model" / "tiny.yaml").write_text("name: tiny\n")
+    spec = written("--config-dir", str(tmp_path), "--tasks", "mine", "--models", "tiny")
+    assert shown(sections(spec)["mine"], "Bar Chart") == {"mine/validation/accuracy"}
+    (tmp_path / "task" / "mine.yaml").write_text("defaults: [nowhere]\n")
+    code, _, err = command("me/gi", "--config-dir", str(tmp_path), "--tasks", "mine")
+    assert (code, err.count("\n")) == (ExitCode.BAD_INPUT, 1)
+
+
+@pytest.mark.parametrize("part", ["workspace", "report"])
+def test_one_of_the_two(written, part):
+    assert list(written("--only", part)) == [part]
+
+
+def test_titles():
+    assert chosen("rte").title == "gifine"
+    assert chosen("rte", narrowed=True, groups=("a", "b")).title == "gifine: group a, b; task rte"
+    assert chosen("rte", groups=(ODD,)).title == "gifine: group lr-0.1, it-s -3", "wandb takes = for an emoji"
+    assert len(chosen("rte", groups=("long " * 40,)).title) == 128
+    assert DEMO not in [task.name for task in chosen().tasks]
+    assert [task.name for task in chosen(DEMO, "rte").tasks] == [DEMO, "rte"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["me/gi", "--tasks", "rte,colla"], "--tasks colla: no such name (did you mean 'cola'?); valid: cola, demo, "),
+        (["me/gi", "--models", "gpt"], "--models gpt: no such name; valid: bert, deberta, debertav2, debertav3, "),
+        (["me/team/gi"], "me/team/gi: give PROJECT or ENTITY/PROJECT"),
+        (["me/"], "me/: give PROJECT or ENTITY/PROJECT"),
+        (["/gi"], "/gi: give PROJECT or ENTITY/PROJECT"),
+        ([], "the following arguments are required: PROJECT|ENTITY/PROJECT"),
+        (["gi", "--only", "page"], "--only: invalid choice: 'page'"),
+        (["gi", "--tasks", ","], "--tasks: ,: no names"),
+        (["gi", "--config-dir", "/no/such"], "--config-dir /no/such: no such folder"),
+        (["gi", "--dry-run", "/no/such/spec.json"], "cannot write /no/such/spec.json: No such file or directory"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(command, words, said):
+    code, _, err = command(*words)
+    assert code == ExitCode.BAD_INPUT
+    assert said in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("package", ["wandb", "wandb_workspaces"])
+def test_without_the_extra(command, monkeypatch, package):
+    monkeypatch.setitem(sys.modules, package, None)
+    code, _, err = command("me/gi", "--dry-run", "spec.json")
+    assert code == ExitCode.BAD_INPUT
+    assert err == f"error: {package} is not installed: pip install 'gifine[wandb]'\n"
+
+
+def test_help_is_light():
+    program = (
+        "import sys\n"
+        "from gifine.dashboard.__main__ import main\n"
+        "try:\n    main()\nexcept SystemExit as end:\n    assert end.code == 0\n"
+        "heavy = {'torch', 'transformers', 'datasets', 'wandb', 'wandb_workspaces', 'pydantic'} & set(sys.modules)\n"
+        "sys.exit(f'imported: {heavy}' if heavy else 0)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program, "--help"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "--dry-run FILE" in done.stdout
+
+
+def test_a_dry_run_uses_no_network_and_no_login(tmp_path):
+    """As a user starts it, where every connection fails; twice, for the same bytes."""
+    program = (
+        "import runpy, socket, sys\n"
+        "def connect(*_):\n    raise AssertionError('a connection')\n"
+        "socket.socket.connect = socket.socket.connect_ex = socket.getaddrinfo = connect\n"
+        "runpy.run_module('gifine.dashboard', run_name='__main__', alter_sys=True)\n"
+    )
+    for number in ("1", "2"):
+        done = subprocess.run(
+            [sys.executable, "-c", program, "gi", "--dry-run", f"{number}.json"],
+            cwd=tmp_path,
+            env={**os.environ, "HOME": str(tmp_path), "WANDB_API_KEY": KEY, "PYTHONHASHSEED": number},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode, done.stdout, done.stderr) == (0, f"written to {number}.json; nothing was sent\n", "")
+    first, second = ((tmp_path / f"{number}.json").read_bytes() for number in "12")
+    assert first == second
+    assert json.loads(first)["workspace"]["entity"] == "", "the login's, which is not known"
+    for path in tmp_path.rglob("*"):
+        assert not path.is_file() or KEY.encode() not in path.read_bytes(), f"{path} has the key"
+
+
+def test_saving_sends_the_specs_and_says_where_they_are(server, command, written, monkeypatch):
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    code, out, err = command("gi", "--tasks", "rte")
+    assert (code, err) == (ExitCode.DONE, "")
+    (workspace,) = server.views("gi", fake_wandb_api.WORKSPACE)
+    (report,) = server.views("gi", fake_wandb_api.REPORT)
+    slug = workspace.name.removeprefix("nw-").removesuffix("-v")
+    assert out.splitlines() == [
+        f"workspace saved: {server.url}/me/gi?nw={slug}",
+        f"report saved: {server.url}/me/gi/reports/gifine-task-rte--{report.id.rstrip('=')}",
+    ]
+    dry = written("--tasks", "rte")
+    for view, name in ((workspace, "workspace"), (report, "report")):
+        assert (view.title, view.spec) == ("gifine: task rte", dry[name]["spec"])
+    assert workspace.name == dry["workspace"]["name"]
+
+
+def test_saving_again_replaces_and_another_choice_adds(server, command, monkeypatch):
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    command("gi", "--tasks", "rte")
+    before = [view.id for view in server.projects["gi"]]
+    for view in server.projects["gi"]:
+        view.spec["version"] = 99  # as the app of another day might leave it
+    code, out, _ = command("me/gi", "--tasks", "rte")
+    assert code == ExitCode.DONE
+    assert [line.split(":")[0] for line in out.splitlines()] == ["workspace replaced", "report replaced"]
+    assert [view.id for view in server.projects["gi"]] == before
+    assert all(view.spec.get("version") != 99 for view in server.projects["gi"])
+    command("gi", "--tasks", "mrpc")
+    assert len(server.projects["gi"]) == 4
+
+
+def test_a_login_without_an_entity_must_be_told_one(server, command, monkeypatch):
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    monkeypatch.setattr(server, "entity", "")
+    code, _, err = command("gi", "--tasks", "rte")
+    assert (code, err) == (
+        ExitCode.BAD_INPUT,
+        "error: gi: the login has no default entity; give ENTITY/PROJECT\n",
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "key", "said"),
+    [
+        (["gi"], None, "run `wandb login`, or set WANDB_API_KEY; --dry-run FILE needs neither server nor login"),
+        (["gi"], "f" * 40, "run `wandb login`, or set WANDB_API_KEY; --dry-run FILE needs neither server nor login"),
+        (["gi"], "short", "WANDB_API_KEY invalid"),
+        (["nothing"], KEY, "me/nothing: no such project at http://127.0.0.1:"),
+        (["nothing", "--only", "report"], KEY, "me/nothing: no such project at http://127.0.0.1:"),
+        (["they/gi"], KEY, "they/gi: no such project at http://127.0.0.1:"),
+    ],
+)
+def test_what_hinders_saving_is_one_line(server, command, monkeypatch, words, key, said):
+    if key is not None:
+        monkeypatch.setenv("WANDB_API_KEY", key)
+    monkeypatch.setattr(sys, "stdin", Terminal())
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    code, out, err = command(*words, "--tasks", "rte")
+    assert (code, out) == (ExitCode.BAD_INPUT, "")
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert said in err
+    assert key is None or key not in err
+    assert server.projects == {"gi": []}
+
+
+class Terminal:
+    """Where wandb would ask for a key."""
+
+    def isatty(self) -> bool:
+        return True
+
+    def readline(self) -> str:
+        raise AssertionError("nobody may be asked")
+
+
+@pytest.mark.parametrize("operation", ["UpsertView2", "upsertView"])
+def test_a_server_that_refuses_is_one_line(server, command, monkeypatch, operation):
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    server.refused = operation
+    code, _, err = command("gi", "--tasks", "rte")
+    assert code == ExitCode.BAD_INPUT
+    assert err.startswith("error: wandb did not take it (")
+    assert "permission denied" in err
+    assert err.count("\n") == 1
+
+
+def test_a_server_out_of_reach_is_one_line_within_seconds(server, command, monkeypatch):
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        place = f"127.0.0.1:{unused.getsockname()[1]}"
+        monkeypatch.setenv("WANDB_BASE_URL", f"http://{place}")
+        monkeypatch.setenv("WANDB_API_KEY", KEY)
+        clock = time.monotonic()
+        code, _, err = command("gi", "--tasks", "rte")
+    assert code == ExitCode.BAD_INPUT
+    assert err.startswith(f"error: {place}: Connection refused; do this on a machine with internet; --dry-run FILE")
+    assert err.count("\n") == 1
+    assert time.monotonic() - clock < 20
+
+
+@pytest.mark.integration
+def test_saving_as_a_user_starts_it(server, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "gifine.dashboard", "gi"],
+        cwd=tmp_path,
+        env={**os.environ, "WANDB_API_KEY": KEY},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [line.split(":")[0] for line in done.stdout.splitlines()] == ["workspace saved", "report saved"]
+    assert len(server.projects["gi"]) == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["home"]
+    for path in tmp_path.rglob("*"):
+        assert not path.is_file() or KEY.encode() not in path.read_bytes(), f"{path} has the key"
+
+
+def test_the_file_is_replaced_as_a_whole(written, tmp_path):
+    (tmp_path / "spec.json").write_text("an older one")
+    written("--tasks", "rte")
+    assert [path.name for path in Path(tmp_path).iterdir()] == ["spec.json"]

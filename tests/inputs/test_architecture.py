@@ -1,0 +1,44 @@
+"""Parameters by arithmetic, against models that are built."""
+
+from __future__ import annotations
+
+import pytest
+
+from gifine import cli, memory
+from gifine.config import ModelConfig, RunConfig
+from gifine.inputs import architecture
+
+SIZES = [
+    (path.stem, size)
+    for path in sorted((cli.conf_dir() / "model").glob("*.yaml"))
+    if "-" not in path.stem
+    for size in cli.config_from(cli.compose([f"model={path.stem}"])).model.sizes
+]
+
+
+def config(*overrides: str) -> RunConfig:
+    return cli.config_from(cli.compose(list(overrides)))
+
+
+@pytest.mark.parametrize(("model", "size"), SIZES)
+@pytest.mark.parametrize("gates", [["gi=none"], ["gi=both"], ["gi=key", "gi.layers=2"]], ids=" ".join)
+def test_counts_are_those_of_the_model(model, size, gates):
+    run = config(f"model={model}", f"model.size={size}", *gates)
+    for labels in (1, 3):
+        counted = memory.of(run.model, run.gi, labels)
+        assert architecture.count(run.model, run.gi, labels) == (counted.parameters, counted.gates)
+
+
+def test_config_overrides_count():
+    tiny = config("experiment=demo")
+    counted = memory.of(tiny.model, tiny.gi)
+    assert architecture.count(tiny.model, tiny.gi) == (counted.parameters, counted.gates)
+
+
+def test_layers_are_what_is_left_of_embeddings_and_head():
+    base = config("model=bert", "model.size=base", "gi=none")
+    assert architecture.in_layers(base.model, base.gi) == 12 * 7_087_872  # the 85 M of BERT base
+
+
+def test_a_checkpoint_on_the_hub_is_not_known():
+    assert architecture.count(ModelConfig(name="own", family="bert", checkpoint="my/bert"), config().gi) is None

@@ -1,0 +1,320 @@
+"""Figures: what is in them is what the report says, names stay text, and the same runs make the same bytes."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pytest
+from matplotlib.collections import PathCollection, QuadMesh
+from matplotlib.container import ErrorbarContainer
+from matplotlib.figure import Figure
+
+from gifine.config import GateSide
+from gifine.errors import ExitCode
+from gifine.report import __main__ as report
+from gifine.report import contents, plots
+from gifine.report.analysis import statistics
+from gifine.report.contents import Contents
+from gifine.report.plots import Plot, curves, drawing, panels
+from gifine.report.reading import Reader
+from gifine.runs.records import Status
+from support.synthetic import BOTH, PLAIN, Gate, config, given, measures, record, sweep, write
+
+ODD = "a$b_c$<script>1</script>&語\x1b"
+GRID: list[Gate] = [
+    PLAIN,
+    *(
+        {"side": side, "level": level, "layers": layers}
+        for side in (GateSide.key, GateSide.both)
+        for level in (0.0, 0.3, 0.9)
+        for layers in (None, 6)
+    ),
+]
+
+
+def helpful(config) -> list[float]:
+    rng = np.random.default_rng([config.seed, *config.gi.side.value.encode(), int(10 * config.gi.level)])
+    gain = 0.05 * (config.gi.side is GateSide.both) * (1 - config.gi.level)
+    return [0.8 + gain + rng.normal(0, 0.005) for _ in measures(config)]
+
+
+def add_curve(folder: Path, measure: str, values: dict[int, float], losses: dict[int, float]) -> None:
+    lines: list[dict[str, Any]] = [{"step": step, "epoch": 1.0, "loss": loss} for step, loss in losses.items()]
+    lines += [{"step": step, "epoch": 1.0, measure: value} for step, value in values.items()]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def gather(root: Path) -> Contents:
+    return contents.gather(Reader([root]).read())
+
+
+def made(found: Contents) -> dict[str, Plot]:
+    return {plot.name: plot for plot in plots.make(found)}
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory) -> Contents:
+    """A grid on two tasks with five seeds, a sixth of which one run is degenerate; curves of two seeds on RTE."""
+    root = sweep(tmp_path_factory.mktemp("runs"), helpful, tasks=("mrpc", "rte"), gates=GRID)
+    write(root, record(config("task=rte", "model=debertav3", seed=6), [0.8]))
+    odd = config("task=rte", "model=debertav3", seed=6, side=GateSide.both, level=0.3)
+    write(root, record(odd, [0.5], Status.DEGENERATE))
+    for gate in (PLAIN, BOTH):
+        for seed in (1, 2):
+            made = config("task=rte", "model=debertav3", seed=seed, **gate)
+            folder = write(root, record(made, helpful(made)))
+            values = {10: 0.5, 20: 0.6 + 0.1 * seed, 30: 0.8}
+            add_curve(folder, "rte/validation/accuracy", values, {5: 0.7, 10: 0.6 - 0.1 * seed})
+    return gather(root)
+
+
+@pytest.fixture(scope="module")
+def drawn(found) -> dict[str, Plot]:
+    return made(found)
+
+
+def error_bars(figure: Figure, axes: int = 0) -> list[tuple[str, np.ndarray, np.ndarray]]:
+    """By label: the points (N, 2) and the bars' ends (N, 2, 2) of each line with intervals."""
+    bars = [each for each in figure.axes[axes].containers if isinstance(each, ErrorbarContainer)]
+    return [
+        (str(each.get_label()), np.asarray(each.lines[0].get_xydata()), np.asarray(each.lines[2][0].get_segments()))
+        for each in bars
+    ]
+
+
+def words(plot: Plot) -> str:
+    """All text of the SVG, which is well-formed."""
+    return "\n".join(ET.fromstring(plots.written(plot, "svg")).itertext())  # noqa: S314 - our own
+
+
+def test_each_kind_of_figure_where_there_is_something_to_show(drawn):
+    model = "deberta-v3-large"
+    assert set(drawn) == {
+        f"forest-{model}",
+        *(f"{kind}-{task}-{model}" for kind in ("heat", "levels", "seeds") for task in ("mrpc", "rte")),
+        f"curves-rte-{model}-both",
+    }
+    for plot in drawn.values():
+        assert "n " in plot.caption
+        assert model in plot.title
+
+
+def test_the_heat_map_has_each_cell(found, drawn):
+    plot = drawn["heat-rte-deberta-v3-large"]
+    *sides, bar = plot.figure.axes
+    assert [each.get_title() for each in sides] == ["side: key", "side: both"]
+    assert [each.get_text() for each in sides[0].get_yticklabels()] == ["0", "0.3", "0.9"]
+    assert bar.get_ylabel() == "mean accuracy (%), n in brackets"
+    panel = panels.split(found.runs)[1]
+    assert panel.task.name == "rte"
+    for axes, side in zip(sides, ("key", "both"), strict=True):
+        [mesh] = [each for each in axes.collections if isinstance(each, QuadMesh)]
+        assert [each.get_text() for each in axes.get_xticklabels()] == ["last 6", "all"]
+        scores = [panel.means()[side, level, layers] for level in (0.0, 0.3, 0.9) for layers in (6, "all")]
+        means = [100 * given(score.summary.mean) for score in scores]
+        assert np.ravel(np.asarray(mesh.get_array())) == pytest.approx(means)
+        expected = [f"{mean:.1f}\n({score.summary.n})" for mean, score in zip(means, scores, strict=True)]
+        assert [each.get_text() for each in axes.texts] == expected
+    assert sides[1].texts[3].get_text().endswith("(6)"), "the cell with a sixth seed"
+
+
+def test_a_cell_that_is_missing_stays_empty(tmp_path):
+    [plot] = [plot for name, plot in made(gather(sweep(tmp_path, helpful, gates=GRID[:-1]))).items() if "heat" in name]
+    assert [len(axes.texts) for axes in plot.figure.axes] == [6, 5, 0]
+
+
+def test_levels_have_means_and_intervals_of_the_seeds(found, drawn):
+    plot = drawn["levels-rte-deberta-v3-large"]
+    panel = panels.split(found.runs)[1]
+    assert plot.figure.axes[0].get_ylabel() == "accuracy (%)"
+    assert [axes.get_title() for axes in plot.figure.axes] == ["gates on the last 6 layers", "gates on all layers"]
+    bars = error_bars(plot.figure, axes=1)
+    assert [label for label, _, _ in bars] == ["key (n = 5)", "both (n = 5–6)"]
+    for (_, points, ends), side in zip(bars, ("key", "both"), strict=True):
+        scores = [panel.means()[side, level, "all"] for level in (0.0, 0.3, 0.9)]
+        assert points[:, 1] == pytest.approx([100 * given(score.summary.mean) for score in scores])
+        assert points[:, 0] == pytest.approx([0.0, 0.3, 0.9], abs=0.05)
+        intervals = [given(statistics.mean_interval(np.asarray(list(each.values.values())))) for each in scores]
+        assert ends[:, :, 1] == pytest.approx(100 * np.asarray(intervals))
+    baseline = panel.score(given(panel.baseline)).summary
+    line = next(each for each in plot.figure.axes[1].lines if each.get_label() == "baseline (n = 6)")
+    assert np.asarray(line.get_ydata()) == pytest.approx(100 * given(baseline.mean))
+
+
+def test_the_forest_has_the_numbers_of_the_comparison(found, drawn):
+    plot = drawn["forest-deberta-v3-large"]
+    effects = []
+    for each in found.comparisons:
+        if each.is_primary:
+            effects += [each.effect, *([each.regular] if each.regular is not None else [])]
+    bars = error_bars(plot.figure)
+    assert len(bars) == len(effects) == 25
+    for (_, points, ends), effect in zip(bars, effects, strict=True):
+        assert points[0, 0] == pytest.approx(100 * effect.summary.mean)
+        assert ends[0, :, 0] == pytest.approx([100 * end for end in effect.interval])
+    axes = plot.figure.axes[0]
+    assert axes.get_xlabel().startswith("gated − baseline")
+    labels = [each.get_text() for each in axes.get_yticklabels()]
+    assert labels[0] == "key 0: MRPC accuracy, n = 5"
+    assert "both 0.3: RTE accuracy, n = 6" in labels
+    assert "both 0.3: RTE accuracy, without degenerate, n = 5" in labels
+    verdicts = [each.get_text() for each in axes.child_axes[0].get_yticklabels()]
+    assert verdicts == [str(effect.verdict) for effect in effects]
+    assert {"helps", "undecided"} == set(verdicts)
+
+
+def test_a_long_forest_is_several_figures(tmp_path):
+    gates: list[Gate] = [PLAIN, *(BOTH | {"level": level / 100} for level in range(50))]
+    found = made(gather(sweep(tmp_path, helpful, gates=gates, seeds=(1, 2, 3))))
+    forests = [plot for name, plot in found.items() if name.startswith("forest")]
+    assert [plot.name for plot in forests] == ["forest-deberta-v3-large", "forest-deberta-v3-large-2"]
+    assert [len(error_bars(plot.figure)) for plot in forests] == [45, 5]
+
+
+def test_each_seed_is_a_point(found, drawn):
+    axes = drawn["seeds-rte-deberta-v3-large"].figure.axes[0]
+    panel = panels.split(found.runs)[1]
+    cells = [given(panel.baseline), *panel.gated.values()]
+    points = [each for each in axes.collections if isinstance(each, PathCollection)]
+    shown = np.sort(np.concatenate([np.asarray(each.get_offsets())[:, 0] for each in points]))
+    assert shown == pytest.approx(sorted(100 * x for cell in cells for x in panel.score(cell).values.values()))
+    assert len(points) == len(cells) + 1, "degenerate runs have a mark of their own"
+    labels = [each.get_text() for each in axes.get_yticklabels()]
+    assert labels[0] == "baseline (n = 6)"
+    assert "both 0.3 (n = 6)" in labels
+    assert axes.get_xlabel() == "accuracy (%)"
+
+
+def test_curves_are_means_with_a_band_over_seeds(drawn):
+    loss, metric = drawn["curves-rte-deberta-v3-large-both"].figure.axes
+    assert (loss.get_ylabel(), metric.get_ylabel(), metric.get_xlabel()) == ("training loss", "accuracy (%)", "step")
+    assert [line.get_label() for line in metric.lines] == ["baseline (n = 2)", "level 0.3 (n = 2)"]
+    for line in metric.lines:
+        assert np.asarray(line.get_xydata()) == pytest.approx(np.asarray([[10, 50], [20, 75], [30, 80]]))
+    assert np.asarray(loss.lines[0].get_ydata()) == pytest.approx([0.7, 0.45])
+    [band, _] = [each.get_paths()[0].get_extents() for each in metric.collections]
+    assert (band.y0, band.y1) == pytest.approx((50, 75 + 100 * np.std([0.7, 0.8], ddof=1)))
+    assert len(metric.collections) == 2
+
+
+def test_curves_are_thinned_and_keep_their_ends():
+    curve = given(curves.averaged([dict.fromkeys(range(10_000), 1.0), dict.fromkeys(range(5, 10_000), 2.0)]))
+    assert (curve.n, len(curve.steps), curve.steps[0], curve.steps[-1]) == (2, 200, 5, 9_999)
+    assert curves.averaged([]) is None
+    assert curves.averaged([{1: 0.0}, {2: 0.0}]) is None
+
+
+def test_curves_of_a_split_dev_are_of_the_half_that_chooses(tmp_path):
+    root = tmp_path / "runs"
+    made_one = config("task=rte", "model=debertav3", "evaluate.split_dev=true")
+    entry = record(made_one, [])
+    entry.metrics = {"rte/validation_report/accuracy": 0.8}
+    folder = write(root, entry)
+    add_curve(folder, "rte/validation_select/accuracy", {1: 0.5, 2: 0.6}, {})
+    plot = made(gather(root))["curves-rte-deberta-v3-large"]
+    [axes] = plot.figure.axes
+    assert axes.lines[0].get_label() == "baseline (n = 1)"
+    assert axes.get_ylabel() == "accuracy (%)"
+
+
+def test_no_figure_without_something_to_show(tmp_path):
+    assert made(gather(sweep(tmp_path / "a", helpful, gates=(PLAIN,), seeds=(1,)))) == {}
+    assert made(gather(sweep(tmp_path / "b", helpful, seeds=(1,)))) == {}
+    write(tmp_path / "c", record(config("task=rte", seed=1), [], Status.FAILED))
+    assert made(gather(tmp_path / "c")) == {}
+    assert set(made(gather(sweep(tmp_path / "d", helpful, seeds=(1, 2))))) == {
+        "seeds-rte-deberta-v3-large",
+        "forest-deberta-v3-large",
+    }
+
+
+def test_equal_scores_are_a_figure_as_well(tmp_path):
+    root = sweep(tmp_path, lambda config: [0.5 for _ in measures(config)], gates=GRID)
+    assert {name.partition("-")[0] for name in made(gather(root))} == {"heat", "levels", "seeds", "forest"}
+
+
+def test_other_recipes_are_other_figures(tmp_path):
+    for rate in ("1e-5", "2e-5"):
+        sweep(tmp_path, helpful, overrides=[f"train.learning_rate={rate}"])
+    found = made(gather(tmp_path))
+    assert sorted(name for name in found if name.startswith("seeds")) == [
+        "seeds-rte-deberta-v3-large",
+        "seeds-rte-deberta-v3-large-2",
+    ]
+    assert "train.learning_rate=2e-05" in found["seeds-rte-deberta-v3-large-2"].title
+
+
+def test_names_stay_text(tmp_path):
+    for seed in (1, 2):
+        for gate in GRID:
+            made_one = config("task=rte", "model=debertav3", seed=seed, **gate)
+            entry = record(made_one, helpful(made_one))
+            entry.config["model"]["checkpoint"], entry.config["task"]["title"] = ODD, ODD
+            write(tmp_path, entry)
+    found = made(gather(tmp_path))
+    assert len(found) == 4
+    for name, plot in found.items():
+        assert name.isascii()
+        assert "/" not in name
+        assert "a$b_c$<script>1</script>&語" in words(plot)
+        assert "script>&語" in plot.title
+        for form in plots.FORMATS:
+            assert len(plots.written(plot, form)) > 1000
+
+
+def test_long_names_leave_room_for_the_data(tmp_path):
+    for seed, gate in itertools.product((1, 2), GRID):
+        made_one = config("task=rte", "model=debertav3", seed=seed, **gate)
+        entry = record(made_one, helpful(made_one))
+        entry.config["model"]["checkpoint"], entry.config["task"]["title"] = "model " * 50, "task " * 50
+        write(tmp_path, entry)
+    for plot in made(gather(tmp_path)).values():
+        plots.written(plot, "svg")  # lays out
+        axes = plot.figure.axes[0]
+        assert axes.get_position().width * plot.figure.get_figwidth() > 1, plot.name
+        assert plot.title.count("model") == 50
+
+
+def test_the_same_runs_are_the_same_bytes(found, drawn, monkeypatch):
+    monkeypatch.setitem(matplotlib.rcParams, "lines.linewidth", 9.0)
+    again = made(found)
+    for name, plot in drawn.items():
+        for form in plots.FORMATS:
+            first = plots.written(plot, form)
+            assert plots.written(again[name], form) == first, name
+    assert matplotlib.rcParams["lines.linewidth"] == 9.0, "others' settings are put back"
+
+
+def test_looks_differ():
+    looks = [tuple(drawing.look(place).values()) for place in range(84)]
+    assert len(set(looks)) == 84
+
+
+def test_out_has_the_figures(tmp_path, caplog):
+    root = sweep(tmp_path / "runs", helpful)
+    assert report.main([str(root), "--out", str(tmp_path / "out"), "--no-predictions"]) == ExitCode.DONE
+    assert "figures: 2" in caplog.text
+    assert sorted(path.name for path in (tmp_path / "out" / "figures").iterdir()) == [
+        f"{kind}-deberta-v3-large.{form}" for kind in ("forest", "seeds-rte") for form in ("pdf", "png", "svg")
+    ]
+
+
+@pytest.mark.parametrize(("options", "is_imported"), [([], False), (["--out", "out"], True)])
+def test_matplotlib_is_imported_for_figures_only(tmp_path, options, is_imported):
+    sweep(tmp_path / "runs", helpful, seeds=(1, 2))
+    program = (
+        "import sys\nfrom gifine.report.__main__ import main\nassert main() == 0\n"
+        "assert 'matplotlib.pyplot' not in sys.modules\n"
+        f"assert ('matplotlib' in sys.modules) is {is_imported}"
+    )
+    words = [sys.executable, "-W", "error", "-c", program, "runs", *options]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,138 @@
+"""The ledger: which runs stand beside a published number, and what is said to differ."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+
+from gifine.compose.conf_dir import conf_dir
+from gifine.objectives import metrics
+from gifine.report.analysis import published
+from gifine.report.analysis.published import Entry
+from gifine.report.settings import GLUE
+from support.synthetic import BOTH, PLAIN, config, measures, read, record, sweep, write
+
+
+def entries(root, *overrides: str, seeds=(1, 2, 3), **gate: object) -> list[Entry]:
+    for seed in seeds:
+        made = config(*overrides, seed=seed, **gate)
+        write(root, record(made, [0.75 + 0.01 * seed] * len(measures(made))))
+    return published.set_beside(read(root))
+
+
+def test_ours_and_theirs(tmp_path):
+    own, rerun = sorted(entries(tmp_path, "task=cola", "model=debertav3"), key=lambda each: len(each.column))
+    assert (own.column, own.measure, own.theirs) == ("DeBERTaV3-L", "cola/validation/matthews", 0.753)
+    assert (own.ours.n, own.ours.mean, own.difference) == (3, pytest.approx(0.77), pytest.approx(0.017))
+    assert rerun.theirs == 0.723
+    assert len(own.runs) == 3
+
+
+def test_of_a_pair_of_metrics_the_published_one(tmp_path):
+    found = entries(tmp_path, "task=stsb", "model=bert")
+    assert [(each.column, each.measure) for each in found] == [("BERT-L", "stsb/validation/pearson")]
+    both = entries(tmp_path / "mnli", "task=mnli", "model=debertav3", **BOTH)
+    assert [(each.column, each.measure, each.theirs, each.their_spread) for each in both] == [
+        ("giDeBERTaV3-L", f"mnli/validation_{part}/accuracy", 0.911, 0.001) for part in ("matched", "mismatched")
+    ]
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["task=rte", "model=debertav3", "model.size=base"],
+        ["task=rte", "model=debertav3", "model.checkpoint=someone/deberta-v3-large"],
+        ["task=rte", "model=debertav3", "model.random_init=true", "model.tokenizer=demo"],
+        ["task=rte", "model=minilm"],
+        ["task=wnli", "model=debertav3"],
+        ["task=demo", "data=demo", "model=debertav3"],
+    ],
+)
+def test_other_models_and_tasks_have_no_number(tmp_path, overrides):
+    assert entries(tmp_path, *overrides) == []
+
+
+def test_gates_on_other_models_have_none_either(tmp_path):
+    assert entries(tmp_path, "task=rte", "model=roberta", **BOTH) == []
+
+
+def test_data_of_ones_own_under_a_tasks_name_are_not_that_task(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.csv").touch()
+    words = ["task.files.train=a.csv", "task.files.validation=a.csv"]
+    made = config("task=rte", "model=debertav3", *words)
+    write(tmp_path / "runs", record(made, [], metrics={"rte/validation/accuracy": 0.9}))
+    assert published.set_beside(read(tmp_path / "runs")) == []
+
+
+def test_the_published_recipe_differs_in_nothing_that_is_known(tmp_path):
+    own, *_ = entries(tmp_path, "task=cola", "model=debertav3", "recipe=auto")
+    assert own.differing == []
+    assert own.caveats == ["one number a task; of how many runs is not said"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "gate", "said"),
+    [
+        (["train.epochs=3"], PLAIN, "train.epochs 3, theirs 10"),
+        (["model.revision=main"], PLAIN, "model.revision main"),
+        (["data.max_train_rows=1000"], PLAIN, "data.max_train_rows 1000"),
+        (["evaluate.split_dev=true"], PLAIN, "evaluate.split_dev true"),
+        ([], BOTH | {"level": 0.9}, "gi.level 0.9, theirs 0.1 or 0.3"),
+        (["gi.threshold=token"], BOTH, "gi.threshold token, theirs batch"),
+        (["train.epochs=3"], BOTH, "train.epochs 3, theirs 10 or 40"),
+    ],
+)
+def test_what_differs_is_said(tmp_path, overrides, gate, said):
+    words = ["task=cola", "model=debertav3", "recipe=auto", *overrides]
+    made = config(*words, **gate)
+    half = "_report" if made.evaluate.split_dev else ""
+    write(tmp_path, record(made, [], metrics={f"cola/validation{half}/matthews": 0.7}))
+    found = published.set_beside(read(tmp_path))[0]
+    assert said in found.differing
+    assert "ours is one seed" in found.differing
+
+
+def test_the_grid_behind_the_gated_numbers_is_said(tmp_path):
+    (found,) = entries(tmp_path, "task=cola", "model=debertav3", **BOTH)
+    assert any("best of a grid" in each for each in found.caveats)
+
+
+def test_scores_perhaps_after_mnli(tmp_path):
+    (found,) = entries(tmp_path, "task=rte", "model=debertav3", "recipe=auto")
+    assert found.differing == ["theirs perhaps from weights trained on MNLI"]
+
+
+def test_the_data_file_names_models_tasks_and_metrics_that_there_are():
+    data = yaml.safe_load(published.SOURCE.read_text(encoding="utf-8"))
+    sizes = [
+        yaml.safe_load(path.read_text())["sizes"]
+        for path in (conf_dir() / "model").glob("*.yaml")
+        if "sizes" in path.read_text()
+    ]
+    checkpoints = {size["checkpoint"] for each in sizes for size in each.values()}
+    known = {key for each in (config(), config(**BOTH)) for key in _keys(each)}
+    for column in data["columns"]:
+        assert column["checkpoints"][0] in checkpoints
+        assert set(column["scores"]) <= set(GLUE)
+        assert set(column.get("settings", {})) <= known
+        assert ("recipe" in column) != ("settings" in column)
+        assert "recipe" not in column or (conf_dir() / "recipe" / "published" / f"{column['recipe']}.yaml").is_file()
+        for task, scores in column["scores"].items():
+            splits = config(f"task={task}").task.evaluation_splits
+            for name, number in scores.items():
+                split, _, metric = name.partition("/")
+                assert split in splits
+                assert metric in metrics.METRICS
+                assert 60 <= (number[0] if isinstance(number, list) else number) <= 100
+
+
+def _keys(made) -> set[str]:
+    return {f"{name}.{key}" for name in ("gi", "train", "model") for key in vars(getattr(made, name))}
+
+
+def test_settings_that_differ_are_rows_of_their_own(tmp_path):
+    for epochs in (3, 10):
+        sweep(tmp_path, lambda made: [0.7], tasks=("cola",), gates=(PLAIN,), overrides=[f"train.epochs={epochs}"])
+    found = [each for each in published.set_beside(read(tmp_path)) if each.column == "DeBERTaV3-L"]
+    assert [(each.extra, each.ours.n) for each in found] == [({"train.epochs": 3.0}, 5), ({"train.epochs": 10.0}, 5)]

@@ -1,0 +1,85 @@
+"""Several processes: what one process with the same batch gives, and where it cannot be."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+
+import pytest
+
+from support.processes import ACCELERATE, RUN, TORCHRUN, differences, finish, start
+
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("float64")]
+
+
+@pytest.fixture(scope="module")
+def two_processes(tmp_path_factory):
+    """One run a threshold, all by the same two processes; the folders by threshold."""
+    root = tmp_path_factory.mktemp("two")
+    words = ["--multirun", *RUN, "gi.threshold=sequence,token,batch", f"output_root={root}", f"data.cache_dir={root}"]
+    output = finish(start(TORCHRUN, *words))
+    assert output.count("record: ") == 3, "the first process alone writes records"
+    folders = {}
+    for path in root.glob("*/record.json"):
+        record = json.loads(path.read_text())
+        assert record["provenance"]["processes"] == 2
+        folders[record["config"]["gi"]["threshold"]] = path.parent
+    return folders
+
+
+@pytest.mark.parametrize("threshold", ["sequence", "token"])
+def test_two_processes_give_what_one_with_twice_the_batch_gives(two_processes, train, threshold):
+    one = train(*RUN, f"gi.threshold={threshold}", "train.batch_size=16")
+    assert max(differences(two_processes[threshold], one.folder)) < 1e-10
+    record = json.loads((two_processes[threshold] / "record.json").read_text())
+    assert record["metrics"] == one.record.metrics
+    assert record["steps"] == one.record.steps
+
+
+def test_a_step_of_two_processes_has_the_weighted_loss_of_all_its_examples(train, tmp_path):
+    """Of accumulated batches, too: each with labels of its own, whose weights do not add up to the same."""
+    words = [*RUN, "gi.threshold=token", "train.class_weights=[1,5]", "train.label_smoothing=0.1", "train.patience=1"]
+    words += ["train.epochs=4"]
+    own = ["train.batch_size=4", "train.gradient_accumulation=2", f"output_dir={tmp_path / 'two'}"]
+    finish(start(TORCHRUN, *words, *own, f"data.cache_dir={tmp_path}"))
+    one = train(*words, "train.batch_size=16")
+    assert max(differences(tmp_path / "two", one.folder)) < 1e-4
+    record = json.loads((tmp_path / "two" / "record.json").read_text())
+    assert record["stopped_early"] == one.record.stopped_early
+    assert record["class_weights"] == one.record.class_weights == {"unacceptable": 1.0, "acceptable": 5.0}
+
+
+def test_a_threshold_over_the_batch_spans_the_batch_of_one_process(two_processes, train):
+    """So two processes of 8 are not one of 16, as the README says."""
+    one = train(*RUN, "gi.threshold=batch", "train.batch_size=16")
+    losses, _, _ = differences(two_processes["batch"], one.folder)
+    assert losses > 1e-3
+
+
+def test_accelerate_starts_the_run_that_torchrun_starts(two_processes, tmp_path):
+    words = [*RUN, "gi.threshold=token", f"output_dir={tmp_path / 'run'}", f"data.cache_dir={tmp_path}"]
+    assert finish(start(ACCELERATE, *words)).count("record: ") == 1
+    for name in ("model/model.safetensors", "predictions-validation.parquet", "metrics.jsonl"):
+        assert (tmp_path / "run" / name).read_bytes() == (two_processes["token"] / name).read_bytes(), name
+
+
+def test_fsdp_by_accelerate_is_stopped_goes_on_and_ends_as_ddp_does(two_processes, tmp_path):
+    words = [*RUN, "gi.threshold=sequence", "train.fsdp=true", "train.save_steps=1", f"output_dir={tmp_path / 'run'}"]
+    words.append(f"data.cache_dir={tmp_path}")
+    stopped = start(ACCELERATE, *words)
+    curve, deadline = tmp_path / "run" / "metrics.jsonl", time.monotonic() + 150
+    while not (curve.exists() and '"step": 2' in curve.read_text()):
+        assert stopped.poll() is None, stopped.communicate()[0]
+        assert time.monotonic() < deadline, "no second step in time"
+        time.sleep(0.005)
+    os.kill(stopped.pid, signal.SIGTERM)
+    output, _ = stopped.communicate(timeout=240)
+    assert "interrupted: stopped at step" in output, output
+
+    finish(start(ACCELERATE, *words))
+    record = json.loads((tmp_path / "run" / "record.json").read_text())
+    assert record["attempts"] == 2
+    assert record["resumed_at"] >= 2
+    assert max(differences(two_processes["sequence"], tmp_path / "run")) < 1e-10
