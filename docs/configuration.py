@@ -49,7 +49,7 @@ def filled(page: str) -> str:
 
 def _table(name: str) -> str:
     if name == "groups":
-        return _markdown(["group", "choice", "what it is"], _groups())
+        return _markdown(["choice", "what it is"], _groups())
     return _markdown(["key", "values", "default", "meaning"], rows(name))
 
 
@@ -172,7 +172,7 @@ def _groups() -> Iterator[list[str]]:
         if group not in _INNER:
             for path in sorted(folder.glob("*.yaml"), key=lambda path: path.stem):
                 note = " (default)" if defaults.get(group) == path.stem else ""
-                yield [f"`{group}`", f"`{path.stem}`{note}", _first_sentence(path)]
+                yield [f"`{group}={path.stem}`{note}", _first_sentence(path)]
 
 
 def _first_sentence(path: Path) -> str:

@@ -102,10 +102,10 @@ class GiConfig:
 
     side: GateSide = MISSING  # where the gates are
     level: float = MISSING  # λ, 0 … 1: the threshold as a fraction of the maximum; published: 0, 0.1, 0.3, 0.9
-    layers: int | None = None  # gate the last n layers; null: all
+    layers: int | None = None  # gate the last n layers, at least 1; null: all
     threshold: GateThreshold = GateThreshold.batch  # over what the maximum is taken
     mask_padding: bool = False  # leave padding out of the maximum
-    init: GateInit = GateInit.normal  # the gates' first weights
+    init: GateInit = GateInit.normal  # the gates' weights at the first step
 
 
 @dataclass
@@ -124,12 +124,12 @@ class ModelConfig:
     size: str = MISSING  # which of `sizes`
     sizes: dict[str, SizeConfig] = field(default_factory=dict)  # what is published
     checkpoint: str | None = None  # Hub id, folder, or package:NAME/FOLDER; null: what `sizes` names
-    revision: str | None = None  # branch, tag or commit on the Hub
+    revision: str | None = None  # branch, tag or commit of the checkpoint on the Hub
     init_from: str | None = None  # another run's folder, or a model's: its weights, without the head if labels differ
     tokenizer: str | None = None  # folder or Hub id; null: the checkpoint's; demo: the demo data's own
     classifier_dropout: float | None = None  # dropout before the classification layer; null: as config.json says
     attention: Attention = Attention.fast  # how DeBERTas compute it; the other families have one way
-    random_init: bool = False  # random weights instead of a checkpoint's: nothing is fetched
+    random_init: bool = False  # random weights instead of a checkpoint's: none are fetched
     config_overrides: dict[str, Any] = field(default_factory=dict)  # entries of config.json: {num_hidden_layers: 2}
     resize_embeddings: bool = False  # add a row for each token of the tokenizer that the checkpoint has none for
 
@@ -187,7 +187,7 @@ class DataConfig:
     source: DataSource = MISSING  # where the rows of the task come from
     dir: str | None = None  # for glue_dir: the folder that holds CoLA/, MNLI/, …
     allow_partial: bool = False  # take train.part.tsv where the full train.tsv is not there
-    cache_dir: str | None = None  # tokenised data; null: $XDG_CACHE_HOME/gifine
+    cache_dir: str | None = None  # where tokenised data are kept; null: $XDG_CACHE_HOME/gifine
     max_train_rows: int | None = None  # the first n rows of the training set, for a quick look
     max_eval_rows: int | None = None  # the first n rows of each evaluation split
     demo_train_rows: int = 8000  # how many sentences are generated to train on
@@ -197,14 +197,14 @@ class DataConfig:
 
 @dataclass
 class TrainConfig:
-    epochs: float = MISSING  # may be a fraction, such as 0.5
+    epochs: float = MISSING  # how often the training set is seen; may be a fraction, such as 0.5
     max_steps: int | None = None  # steps of the optimizer; null: as many as `epochs` needs
     batch_size: int = MISSING  # examples of a batch, per device
-    eval_batch_size: int = MISSING  # per device; with gi.threshold=batch it is part of the result
+    eval_batch_size: int = MISSING  # of evaluations, per device; with gi.threshold=batch it is part of the result
     gradient_accumulation: int = 1  # batches of one step
-    learning_rate: float = MISSING  # the highest, after the warm-up
+    learning_rate: float = MISSING  # the highest one, which the warm-up leads to
     weight_decay: float = MISSING  # of AdamW; not of biases and norms
-    warmup: float = MISSING  # below 1: a fraction of all steps, else steps
+    warmup: float = MISSING  # of the learning rate; below 1: a fraction of all steps, else a number of steps
     schedule: Schedule = Schedule.linear  # how the learning rate falls after the warm-up
     adam_beta1: float = 0.9  # of AdamW; 0 … 1, below 1
     adam_beta2: float = 0.999  # of AdamW; 0 … 1, below 1
@@ -218,7 +218,7 @@ class TrainConfig:
     evaluate: Evaluate = MISSING  # when the evaluation splits are evaluated
     evaluate_steps: int | None = None  # steps between evaluations, with evaluate=steps
     select_best: bool = MISSING  # the checkpoint with the best task.select_by is the result; else the last
-    patience: int | None = None  # end training after so many evaluations without a better task.select_by
+    patience: int | None = None  # end training after n evaluations without a better task.select_by; null: never
     log_steps: int = 50  # loss, learning rate and gradient norm every n steps, in metrics.jsonl
     precision: Precision = Precision.auto  # of the numbers computed with
     gradient_checkpointing: bool = False  # keep one hidden state a layer, compute the rest again: saves memory

@@ -16,8 +16,8 @@ PACKAGE = "hydra_plugins.gifine_launcher"  # Hydra takes launchers from this nam
 @dataclass
 class LauncherConfig:
     _target_: str = ""
-    wait: bool = True  # until the runs have ended; false: return when they are submitted
-    retry_failed: bool = False  # submit also the runs that raised, which are left alone else
+    wait: bool = True  # wait until the runs have ended; false: return when they are submitted
+    retry_failed: bool = False  # submit the runs that raised, too, which are left alone else
     snapshot: bool = True  # jobs run a copy of the code as it is now; false: as it is when they start
 
 
@@ -36,7 +36,7 @@ class SlurmConfig(LauncherConfig):
     _target_: str = f"{PACKAGE}.SlurmLauncher"
     name: str = "gifine"  # of the jobs, in squeue
     timeout_min: int = 60  # the time limit of a job
-    partition: str | None = None  # null: the cluster's default; so of account and qos
+    partition: str | None = None  # where jobs wait; null: the cluster's default, here and of account and qos
     account: str | None = None  # the account that the time is taken from
     qos: str | None = None  # quality of service
     gres: str | None = None  # generic resources, such as gpu:4
