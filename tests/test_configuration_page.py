@@ -61,7 +61,9 @@ def test_every_section_has_its_table():
     assert [*configuration.BLOCK.findall(PAGE)] == ["groups", *configuration.sections()]
 
 
-@pytest.mark.parametrize("there", ["λ, 0 … 1", "`1e-05`", "`batch`, `sequence`, `token`", "`model=debertav3` (default)"])
+@pytest.mark.parametrize(
+    "there", ["λ, 0 … 1", "`1e-05`", "`batch`, `sequence`, `token`", "`model=debertav3` (default)"]
+)
 def test_what_is_stale_is_written_anew(there):
     stale = PAGE.replace(there, "old")
     assert stale != PAGE

@@ -12,7 +12,7 @@ import pytest
 from conftest import ROOT
 
 PAGE = (ROOT / "docs" / "troubleshooting.md").read_text()
-QUOTED = [message for _, message in re.findall(r"^\*\*(`+)(.+)\1\*\*$", PAGE, re.MULTILINE)]
+QUOTED = [message for _, message in re.findall(r"^#### (`+)(.+)\1$", PAGE, re.MULTILINE)]
 VARIES = "…"
 
 
