@@ -26,7 +26,7 @@ IDS = [path.relative_to(ROOT).as_posix() for path in DOCUMENTS]
 OVERRIDES = ("", "prefetch", "doctor", "memory", "sweep plan")  # the commands that take those of runs
 OF_RUNS = ("evaluate", "predict", "report", "sync", "sweep")  # that take folders
 COMMANDS = {*OVERRIDES, *OF_RUNS, "dashboard"}
-_RUN = re.compile(r"(?:\.venv/bin/)?(?:gifine|(?:python|torchrun --nproc-per-node=\d) -m gifine)(?P<dotted>\.[\w.]+)?$")
+_STARTS = (["srun"], ["docker", "run"], ["apptainer", "run"])
 
 
 def blocks(text: str, language: str) -> list[str]:
@@ -50,14 +50,16 @@ def shown() -> Iterator[tuple[str, str]]:
 
 
 def command(line: str) -> tuple[str, str] | None:
-    """`("sweep plan", "task=rte")` of a line of a shell that runs gifine, also by srun; None of others."""
-    words = shlex.split(line, comments=True)
-    for end in range(1, min(len(words), 8) + 1):
-        start = " ".join(words[:end])
-        match = _RUN.search(start)
-        if match is None or (match.start() and not start.startswith("srun ")):
+    """`("sweep plan", "task=rte")` of a line of a shell that runs gifine, also in a container; None of others."""
+    words = [word.removeprefix(".venv/bin/") for word in shlex.split(line, comments=True)]
+    is_started = any(words[: len(start)] == start for start in _STARTS)
+    for at in reversed(range(len(words))):  # before it may stand a container's image of the same name
+        dotted = re.fullmatch(r"gifine((?:\.\w+)*)", words[at])
+        is_module = words[at - 1 : at] == ["-m"] and (is_started or words[0] in ("python", "torchrun"))
+        is_command = words[at] in ("gifine", "gifine.sif") and (at == 0 or is_started)
+        if dotted is None or not (is_module or is_command):
             continue
-        rest = [*filter(None, (match["dotted"] or "").split(".")), *words[end:]]
+        rest = [*(dotted.group(1).split(".")[1:] if is_module else []), *words[at + 1 :]]
         if rest[:2] == ["sweep", "plan"]:
             return "sweep plan", shlex.join(rest[2:])
         if rest[:1] and rest[0] in COMMANDS:
@@ -85,6 +87,9 @@ def test_lines_of_a_shell_are_told_from_others():
     assert command("torchrun --nproc-per-node=4 -m gifine task=mnli  # four") == ("", "task=mnli")
     assert command(".venv/bin/python -m gifine.sweep plan task=rte") == ("sweep plan", "task=rte")
     assert command("gifine sweep status runs --json") == ("sweep", "status runs --json")
+    assert command("srun --gres=gpu:1 apptainer run --nv gifine.sif task=rte") == ("", "task=rte")
+    assert command("docker run --entrypoint torchrun gifine --nproc-per-node=4 -m gifine task=rte") == ("", "task=rte")
+    assert command("docker build --tag gifine .") is None
     assert command("python -m benchmarks.gpu gifine") is None
     assert command("git clone URL gifine && cd gifine") is None
 
