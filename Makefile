@@ -55,9 +55,10 @@ bench: install ## measure our claims of speed beside their peers: one table; BEN
 gpu-pack: install ## collect in .gpu what a GPU machine without network needs to run `python -m benchmarks.gpu`
 	$(BIN)/python -m benchmarks.gpu.pack
 
+docs: export NO_MKDOCS_2_WARNING = 1  # the theme's notice about another program
 docs: install ## build the documents as a site to open with a browser, in site/
 	$(BIN)/python -m pip install --quiet -c constraints.txt --group docs
-	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	$(BIN)/python -m mkdocs build --strict --quiet
 
 lint: install ## ruff: style, imports, likely bugs, format
 	$(BIN)/ruff check .
