@@ -55,7 +55,8 @@ bench: install ## measure our claims of speed beside their peers: one table; BEN
 gpu-pack: install ## collect in .gpu what a GPU machine without network needs to run `python -m benchmarks.gpu`
 	$(BIN)/python -m benchmarks.gpu.pack
 
-docs: export NO_MKDOCS_2_WARNING = 1  # the theme's notice about another program
+# The theme prints a notice about another program.
+docs: export NO_MKDOCS_2_WARNING = 1
 docs: install ## build the documents as a site to open with a browser, in site/
 	$(BIN)/python -m pip install --quiet -c constraints.txt --group docs
 	$(BIN)/python -m mkdocs build --strict --quiet
