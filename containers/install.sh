@@ -20,11 +20,7 @@ packages() {
     rm -rf /var/lib/apt/lists/*
     has_python || { echo "error: the base's distribution has no Python 3.11 or newer" >&2; exit 2; }
   fi
-  python3 -m venv /opt/venv
-  $pip install --upgrade -c constraints.txt pip
-  # Alone, from nowhere else: among several indexes pip would choose by version, not by device.
-  [ -z "${TORCH_INDEX:-}" ] || $pip install --no-deps --index-url "$TORCH_INDEX" -c constraints.txt torch
-  /opt/venv/bin/python - >/tmp/requirements.txt <<END
+  python3 - >/tmp/requirements.txt <<'END'
 import os, sys, tomllib
 
 with open("pyproject.toml", "rb") as file:
@@ -33,18 +29,25 @@ extras = settings["project"]["optional-dependencies"]
 wanted = [name.strip() for name in os.environ.get("EXTRAS", "").split(",") if name.strip()]
 for name in wanted:
     if name not in extras:
-        sys.exit(f"error: EXTRAS: no such extra: {name}; valid: {', '.join(extras)}")
+        print(f"error: EXTRAS: no such extra: {name}; valid: {', '.join(extras)}", file=sys.stderr)
+        sys.exit(2)
+# editables: what the build needs for `-e`, below.
 print(*settings["build-system"]["requires"], "editables", *settings["project"]["dependencies"], sep="\n")
 print(*(line for name in wanted for line in extras[name]), sep="\n")
 END
+  python3 -m venv /opt/venv
+  $pip install --upgrade -c constraints.txt pip
+  # Alone, from nowhere else: among several indexes pip would choose by version, not by device.
+  [ -z "${TORCH_INDEX:-}" ] || $pip install --no-deps --index-url "$TORCH_INDEX" -c constraints.txt torch
   $pip install -c constraints.txt -r /tmp/requirements.txt
   rm /tmp/requirements.txt
 }
 
 gifine() {
+  # As a checkout, for which records name a commit.
   $pip install --no-deps --no-build-isolation --no-index -e .
   /opt/venv/bin/python -m compileall -q src # nobody who runs it may write there
-  [ -z "${COMMIT:-}" ] || /opt/venv/bin/python - >snapshot.json <<END # which records name, as of a checkout
+  [ -z "${COMMIT:-}" ] || /opt/venv/bin/python - >snapshot.json <<'END'
 import json, os
 
 commit, mark, _ = os.environ["COMMIT"].partition("-dirty")

@@ -87,8 +87,7 @@ def test_commands_of_the_page_compose(command, tmp_path):
 
 def test_the_page_s_preset_is_the_launcher_s():
     (text,) = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
-    launcher = OmegaConf.to_container(OmegaConf.create(text))["hydra"]["launcher"]
-    settings = SlurmLauncher(**launcher).settings
+    settings = SlurmLauncher(**OmegaConf.create(text).hydra.launcher).settings
     assert submission.wrong(settings) == []
     assert isinstance(settings, SlurmConfig)
     assert settings.python is not None
@@ -116,7 +115,7 @@ class Image:
     ) -> subprocess.CompletedProcess[str]:
         """`docker run --rm [--user USER] --volume … IMAGE WORDS`."""
         if entrypoint is None:
-            entrypoint = json.loads(self.call("inspect", "--format", "{{json .OCIv1.Config.Entrypoint}}", self.name))
+            entrypoint = json.loads(self.call("inspect", self.name))["OCIv1"]["config"]["Entrypoint"]
         container = self.call("from", "--pull-never", self.name).strip()
         try:
             options = ["--isolation=chroot", *(f"--volume={here}:{there}" for here, there in volumes.items())]
@@ -132,19 +131,22 @@ def pip_settings(folder: Path) -> list[str]:
     found = [line.partition("=") for line in listed.stdout.splitlines()]
     found.sort(key=lambda each: each[0].startswith(":env:"))  # the environment comes last, and holds
     settings = {name.rpartition(".")[2]: ast.literal_eval(value) for name, _, value in found}
-    local: list[Path] = []
+    mounts: dict[Path, str] = {}
 
-    def moved(word: str) -> str:  # where it is in the build: elsewhere, lest it hides what the base has there
+    def mounted(word: str) -> str:
         path = Path(word.removeprefix("file://"))
-        if not (path.is_absolute() and path.exists()):
-            return word
-        local.append(path.resolve())
-        return f"{'file://' if word.startswith('file://') else ''}/pip/{len(local)}"
+        if path.is_absolute() and path.is_dir():
+            whole = path.parent if path.name == "simple" else path  # an index, whose pages link to what is beside it
+            mounts[whole] = str(whole)
+        elif path.is_absolute() and path.is_file():
+            mounts[path.resolve()] = f"/pip/{path.name}"  # elsewhere: the base may have, and change, one of its own
+            return mounts[path.resolve()]
+        return word
 
-    lines = [f"{key} = {' '.join(map(moved, value.split()))}" for key, value in settings.items()]
+    lines = [f"{key} = {' '.join(map(mounted, value.split()))}" for key, value in settings.items()]
     (folder / "pip.conf").write_text("\n".join(["[global]", *lines]) + "\n")
-    mounts = [f"--volume={path}:/pip/{number}:ro" for number, path in enumerate(local, start=1)]
-    return [f"--secret=id=pip,src={folder / 'pip.conf'}", *mounts]
+    volumes = [f"--volume={here}:{there}:ro" for here, there in mounts.items()]
+    return [f"--secret=id=pip,src={folder / 'pip.conf'}", *volumes]
 
 
 @pytest.fixture(scope="module")
@@ -242,6 +244,12 @@ class TestImage:
         assert "tests" not in done.stdout.split()
         assert done.stdout.split()[-2:] == ["1000", "1000"]
 
+    def test_an_extra_that_there_is_not_is_told(self, image):
+        script = ["env", "EXTRAS=wandb,offlin", "/opt/gifine/containers/install.sh"]
+        done = image.run("packages", user="0:0", volumes={}, entrypoint=script)
+        assert done.returncode == 2
+        assert done.stderr.startswith("error: EXTRAS: no such extra: offlin; valid: wandb, offline\n")
+
     def test_what_the_definition_runs_runs_in_it(self, image, mine):
         """Apptainer gives the user's own environment and home, and what `%environment` adds."""
         bare = ["env", "-i", f"HOME={mine}", "PATH=/usr/bin:/bin", "sh", "-ec"]
@@ -282,7 +290,7 @@ shift
 mkdir -p {root}{folder}
 mount --bind {folder} {root}{folder}
 for name in /proc /dev; do mount --rbind $name {root}$name; done
-export PATH=/opt/venv/bin:/usr/bin:/bin
+export PATH=/opt/venv/bin:/usr/sbin:/usr/bin:/bin
 chroot {root} sh -c 'command -v scontrol || echo no scontrol' >> {folder}/entered
 exec chroot {root} "$@"
 """
