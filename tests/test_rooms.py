@@ -18,7 +18,7 @@ LONGER: dict[str, str] = {}  # a module and why it is longer all the same
 
 # From the bottom to the top: a room imports from floors below its own, or its neighbours on one floor without a circle.
 FLOORS = [
-    ("gifine", "gifine.errors", "gifine.config", "gifine.changes"),
+    ("gifine", "gifine.errors", "gifine.schema", "gifine.config", "gifine.changes"),
     ("gifine.machine",),
     ("gifine.inputs", "gifine.inputs.demo"),
     ("gifine.runs", "gifine.objectives"),
@@ -81,7 +81,7 @@ def arrows() -> dict[str, dict[str, list[str]]]:
         for other in imports(name):
             if room(other) != room(name):
                 found[room(name)][room(other)].append(f"{name} imports {other}")
-    return found
+    return {name: dict(others) for name, others in found.items()}
 
 
 def circle(graph: dict[str, set[str]]) -> list[str]:

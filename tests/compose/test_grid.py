@@ -59,7 +59,7 @@ def one_by_one(runs: list[list[str]]) -> list[str] | set[str]:
         except ConfigError as error:
             problems.update(error.problems)
         except Exception as error:  # Hydra lets through whatever its parts raise
-            problems.add(composition.one_line(error))
+            problems.add(composition.unwrap(error))
     return problems or found
 
 
@@ -129,7 +129,7 @@ def test_two_thousand_runs_are_few_compositions_without_torch():
     """Each takes a tenth of a second. In a process of its own, since this one has torch."""
     program = (
         "import sys\n"
-        "from gifine import grid\n"
+        "from gifine.compose import grid\n"
         "compose, calls = grid.compose, []\n"
         "grid.compose = lambda *words, **how: calls.append(1) or compose(*words, **how)\n"
         "runs = grid.expand(sys.argv[1:])\n"

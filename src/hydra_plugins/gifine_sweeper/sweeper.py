@@ -21,7 +21,8 @@ class DistinctSweeper(BasicSweeper):
             ConfigError: with every problem of any run, before the first one is launched.
             DataError: if runs are finished, but of other data than those there now.
         """
-        from gifine.compose import grid  # Hydra imports every plugin at its start, and gifine.composition starts Hydra
+        # Hydra imports every plugin at its start, and gifine.compose.composition starts Hydra.
+        from gifine.compose import grid
         from gifine.compose.composition import check_chdir
         from gifine.compose.overrides import parsed
         from gifine.errors import ConfigError
