@@ -19,10 +19,10 @@ from gifine import execution
 from gifine.compose import renamed
 from gifine.compose.composition import check_chdir, compose, config_from, opened, unwrap
 from gifine.compose.conf_dir import conf_dir
-from gifine.compose.explanation import explain
 from gifine.compose.grid import check_config_dir, configs
+from gifine.compose.mistakes import explain
 from gifine.compose.overrides import parsed
-from gifine.compose.spelling import check_spelling
+from gifine.compose.quoting import check_spelling
 from gifine.errors import ArgumentError, ConfigError, ExitCode, UserError, tell
 
 _NO_LAUNCHER = "basic"  # Hydra's own: runs train in this process

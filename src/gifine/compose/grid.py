@@ -23,9 +23,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from gifine.compose import checks, recipes, renamed
 from gifine.compose.composition import compose, opened, spelled_out, typed, unwrap
-from gifine.compose.explanation import explain
+from gifine.compose.mistakes import explain
 from gifine.compose.overrides import assignment, parsed
-from gifine.compose.spelling import check_spelling
+from gifine.compose.quoting import check_spelling
 from gifine.config import RunConfig
 from gifine.errors import ConfigError
 from gifine.runs import identity

@@ -10,7 +10,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, ValidationErr
 
 from gifine.compose.composition import compose, config_from, spelled_out, unwrap
 from gifine.compose.overrides import assignment
-from gifine.compose.spelling import quoting
+from gifine.compose.quoting import quoting
 from gifine.compose.usage import COMMANDS
 from gifine.config import RunConfig
 from gifine.errors import ConfigError, did_you_mean

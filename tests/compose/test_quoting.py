@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from gifine.compose.overrides import parsed
-from gifine.compose.spelling import check_spelling, quoting
+from gifine.compose.quoting import check_spelling, quoting
 from gifine.errors import ConfigError
 
 LAUNCHER = "hydra.launcher"
