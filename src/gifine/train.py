@@ -36,7 +36,7 @@ from gifine.runs import identity, lifecycle, records, verification
 from gifine.runs.curves import CURVE
 from gifine.runs.records import Record, Status
 from gifine.tracking import wandb_run
-from gifine.training import checkpointing, determinism, precision
+from gifine.training import checkpointing, numerics
 from gifine.training.arguments import training_arguments
 from gifine.training.callbacks import Bar, Curve, GateStatistics, Plan, StopWhenDiverged, logged_key
 from gifine.training.sampler import EpochSampler
@@ -90,7 +90,7 @@ def _run(config: RunConfig, folder: Path) -> Record:
 
 def _fit(config: RunConfig, folder: Path, record: Record, track: wandb_run.Log) -> None:
     task, train = config.task, config.train
-    precision.check(train)
+    numerics.check_precision(train)
 
     transformers_logging.disable_progress_bar()  # of loading weights; Bar shows the steps
     folder_read = offline.open_folder(config)
@@ -111,7 +111,7 @@ def _fit(config: RunConfig, folder: Path, record: Record, track: wandb_run.Log) 
     record.class_weights = dict(zip(task.labels, weights or [], strict=weights is not None))
 
     set_seed(config.seed)
-    determinism.choose(config)
+    numerics.choose_algorithms(config)
     model = models.build(
         places.model,
         config.gi,
@@ -121,7 +121,7 @@ def _fit(config: RunConfig, folder: Path, record: Record, track: wandb_run.Log) 
         token_types=tokenizers.token_types(tokenizer, len(task.inputs)),
         provenance=record.provenance,
     )
-    precision.check_attention(model.config.model_type, config)
+    numerics.check_attention(model.config.model_type, config)
     longest = architecture.longest_input(model.config.to_dict())
     if longest is not None and train.max_length > longest:
         raise ModelError(f"train.max_length={train.max_length}: the model takes at most {longest} word pieces")

@@ -16,7 +16,7 @@ from gifine.inputs import dataset, tokenizers
 from gifine.models.speedups import last_layer as last_layer
 from gifine.objectives import classification
 from gifine.runs.finished import Run
-from gifine.training import determinism
+from gifine.training import numerics
 from gifine.training.arguments import training_arguments
 
 
@@ -28,7 +28,7 @@ def restore(run: Run, scratch: Path) -> tuple[transformers.Trainer, PreTrainedTo
     """
     config = run.config
     transformers_logging.disable_progress_bar()  # of loading weights
-    determinism.choose(config)
+    numerics.choose_algorithms(config)
     tokenizer = tokenizers.load(str(run.model))
     model = models.with_attention(models.from_pretrained(run.model, whole=True), config.model.attention)
     labels = [name for _, name in sorted((model.config.id2label or {}).items())]
