@@ -21,7 +21,7 @@ from gifine import commands, objectives
 from gifine.errors import DataError, ExitCode, RunError
 from gifine.machine import exhaustion
 from gifine.machine.imports import uncollected
-from gifine.objectives import Outcome
+from gifine.objectives.contract import Outcome
 from gifine.runs import finished, lifecycle, provenance, records, staleness
 from gifine.runs.finished import Run
 from gifine.runs.records import Record

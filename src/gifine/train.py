@@ -25,7 +25,7 @@ from gifine.errors import DataError, ExitCode, ModelError, OutputError
 from gifine.inputs import architecture, dataset, model_files, sources, tokenizers
 from gifine.machine import disk, exhaustion
 from gifine.models.speedups import embedding_rows as rows
-from gifine.objectives import Outcome
+from gifine.objectives.contract import Outcome
 from gifine.runs import identity, lifecycle, records, verification
 from gifine.runs.curves import CURVE
 from gifine.runs.records import Record, Status

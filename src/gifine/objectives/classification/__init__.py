@@ -12,18 +12,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import transformers
 from datasets import Dataset
-from transformers import PreTrainedModel, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 
 from gifine.config import RunConfig
 from gifine.errors import ModelError
 from gifine.inputs import tokenizers
-from gifine.objectives import Outcome, metrics, predictions
+from gifine.objectives import metrics, predictions
 from gifine.objectives.classification import batches, invariance
 from gifine.objectives.classification.batches import make_collator
 from gifine.objectives.classification.examples import LAYOUT, arrange, order, prepare
+from gifine.objectives.contract import Outcome
 
 if TYPE_CHECKING:
-    from transformers import EvalPrediction
+    from transformers import EvalPrediction, PreTrainedModel
 
     from gifine.objectives.loss import Loss
 
