@@ -52,12 +52,13 @@ marks = [time.process_time()]
 def mark(): marks.append(time.process_time())
 from gifine.cli import compose, config_from
 config = config_from(compose(sys.argv[1:])); mark()
-from gifine.imports import uncollected
+from gifine.machine.imports import uncollected
 with uncollected():
-    from gifine import data, models, tokenization, train
+    from gifine import models, train
+    from gifine.inputs import dataset, tokenizers
 mark()
-tokenizer = tokenization.load_for(config.model)
-data.load(config.task, config.data, tokenizer, config.train.max_length); mark()
+tokenizer = tokenizers.load_for(config.model)
+dataset.load(config.task, config.data, tokenizer, config.train.max_length); mark()
 models.build(config.model, config.gi, labels=config.task.labels, vocab_size=len(tokenizer)); mark()
 with contextlib.redirect_stdout(io.StringIO()): train.run(config)
 mark()

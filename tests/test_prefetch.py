@@ -494,7 +494,7 @@ def test_the_sweep_of_an_experiment_is_expanded(tmp_path):
         ("gi.layers=2", True),
         ("evaluate.invariance=true", True),
         ("train.epochs=1", True),
-        ("train=seed", False),  # another max_length
+        ("train=original", False),  # another max_length
         ("model.size=base", False),
         ("task=cola", False),
     ],

@@ -331,7 +331,7 @@ def test_accumulated_batches_are_one_large_batch(train, side):
 
 def test_seed_recipe_is_the_original_script(train):
     result = train(
-        *TINY_DEMO, "train=seed", "train.epochs=1", "train.batch_size=16", "train.max_length=32", "train.device=cpu"
+        *TINY_DEMO, "train=original", "train.epochs=1", "train.batch_size=16", "train.max_length=32", "train.device=cpu"
     )
     config = result.record.config["train"]
     assert (config["learning_rate"], config["warmup"], config["weight_decay"]) == (1e-3, 0, 0)

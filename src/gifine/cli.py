@@ -16,6 +16,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from gifine import execution
+from gifine.compose import renamed
 from gifine.compose.composition import check_chdir, compose, config_from, one_line, opened
 from gifine.compose.conf_dir import conf_dir
 from gifine.compose.explanation import explain
@@ -34,6 +35,7 @@ def main() -> int:
     args = get_args_parser().parse_intermixed_args()
     # Hydra's own parsing takes no overrides behind an option that follows others.
     options = [word for word in sys.argv[1:] if word not in args.overrides]
+    args.overrides = renamed.current(args.overrides)
     sys.argv[1:] = [*options, *map(opened, args.overrides)]
     wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     codes: list[ExitCode] = []

@@ -3,6 +3,9 @@
 Plain dataclasses: Hydra composes conf/ over them, `cli.py` turns the result into one `RunConfig`, and everything
 below works with that. Values that depend on each other are checked in `compose/checks.py`, since OmegaConf runs a
 dataclass's own checks while fields still are '???'.
+
+The comment of each field, and of each value of an Enum, is its text in docs/configuration.md, which
+`python docs/configuration.py` writes anew.
 """
 
 from __future__ import annotations
@@ -25,16 +28,14 @@ BALANCED = "balanced"  # of train.class_weights: each class as heavy as the othe
 
 
 class GateSide(Enum):
-    none = "none"
+    none = "none"  # nowhere: the plain model, the baseline
     key = "key"
     query = "query"
     both = "both"
 
 
 class GateThreshold(Enum):
-    """Over what the maximum of the inhibition signal is taken."""
-
-    batch = "batch"  # one scalar a batch: the published formula
+    batch = "batch"  # one number a batch, as published
     sequence = "sequence"  # one an example
     token = "token"  # one a position  # noqa: S105 - not a password
 
@@ -45,30 +46,26 @@ class GateInit(Enum):
 
 
 class Attention(Enum):
-    """Of DeBERTas; the other families have one."""
-
     fast = "fast"  # the same results to rounding, in less time and memory
     hf = "hf"  # transformers' own
 
 
 class EmbeddingRows(Enum):
-    occurring = "occurring"  # in the task's data: others are left out of training, which changes nothing
-    all = "all"
+    occurring = "occurring"  # those in the task's data; the result is the same
+    all = "all"  # those of the whole vocabulary
 
 
 class DataSource(Enum):
-    hub = "hub"
-    glue_dir = "glue_dir"
-    demo = "demo"
-    files = "files"  # one's own: what a record says where task.files names them
+    hub = "hub"  # the Hugging Face Hub, or its local cache
+    glue_dir = "glue_dir"  # the official files, in data.dir
+    demo = "demo"  # generated sentences, for task=demo
+    files = "files"  # what a record says where task.files names one's own; nobody has to give it
 
 
 class Quoting(Enum):
-    """What a quote at the start of a cell is, in csv and tsv files of one's own."""
-
-    auto = "auto"  # what the file alone allows; where it allows both, it is refused
-    none = "none"  # text: cells are what stands between delimiters, as in GLUE's own files
-    standard = "standard"  # it opens a cell that ends with a quote, in which quotes are written twice
+    auto = "auto"  # what the file alone allows; a file that could be read both ways is refused
+    none = "none"  # text, as in GLUE's own files: a cell is what stands between two delimiters
+    standard = "standard"  # a cell that begins with a quote ends with one, and has its own quotes twice
 
 
 class Padding(Enum):
@@ -79,23 +76,23 @@ class Padding(Enum):
 class Precision(Enum):
     auto = "auto"  # bf16 on a GPU that has it, else fp32
     fp32 = "fp32"
-    bf16 = "bf16"
+    bf16 = "bf16"  # computed in bfloat16; weights and optimizer stay float32
 
 
 class Schedule(Enum):
-    linear = "linear"
-    cosine = "cosine"
-    constant = "constant"  # after the warm-up
+    linear = "linear"  # down to 0
+    cosine = "cosine"  # down to 0
+    constant = "constant"  # as high as after the warm-up
 
 
 class Evaluate(Enum):
-    epoch = "epoch"
-    steps = "steps"  # every train.evaluate_steps
+    epoch = "epoch"  # after each epoch
+    steps = "steps"  # every evaluate_steps steps
     end = "end"  # once, after the last step
 
 
 class Device(Enum):
-    auto = "auto"
+    auto = "auto"  # a GPU if there is one
     cpu = "cpu"
 
 
@@ -103,145 +100,145 @@ class Device(Enum):
 class GiConfig:
     """Gate with Inhibition (arXiv 2208.00929)."""
 
-    side: GateSide = MISSING
-    level: float = MISSING  # λ: the threshold as a fraction of the maximum; published grid 0, 0.1, 0.3, 0.9
-    layers: int | None = None  # gate the last n layers; null: all
-    threshold: GateThreshold = GateThreshold.batch
+    side: GateSide = MISSING  # where the gates are
+    level: float = MISSING  # λ, 0 … 1: the threshold as a fraction of the maximum; published: 0, 0.1, 0.3, 0.9
+    layers: int | None = None  # gate the last n layers, at least 1; null: all
+    threshold: GateThreshold = GateThreshold.batch  # over what the maximum is taken
     mask_padding: bool = False  # leave padding out of the maximum
-    init: GateInit = GateInit.normal
+    init: GateInit = GateInit.normal  # the gates' weights at the first step
 
 
 @dataclass
 class SizeConfig:
     """One published size of a model: its checkpoint and the architecture in that checkpoint's config.json."""
 
-    checkpoint: str = MISSING  # Hub id
-    config: dict[str, Any] = field(default_factory=dict)
+    checkpoint: str = MISSING  # Hub id, or package:NAME/FOLDER
+    config: dict[str, Any] = field(default_factory=dict)  # what is known of its config.json without the Hub
 
 
 @dataclass
 class ModelConfig:
-    name: str = MISSING
+    name: str = MISSING  # in records, reports and the names of folders
     title: str | None = None  # as papers write it, for people; null: the name
-    family: str = MISSING  # a file in src/gifine/models
-    size: str = MISSING  # a key of `sizes`
-    sizes: dict[str, SizeConfig] = field(default_factory=dict)
-    checkpoint: str | None = None  # Hub id or local folder; null: what `sizes` names
-    revision: str | None = None  # branch, tag or commit on the Hub
+    family: str = MISSING  # bert, roberta, deberta or deberta_v2 (V2 and V3); a checkpoint's config.json decides
+    size: str = MISSING  # which of `sizes`
+    sizes: dict[str, SizeConfig] = field(default_factory=dict)  # what is published
+    checkpoint: str | None = None  # Hub id, folder, or package:NAME/FOLDER; null: what `sizes` names
+    revision: str | None = None  # branch, tag or commit of the checkpoint on the Hub
     init_from: str | None = None  # another run's folder, or a model's: its weights, without the head if labels differ
-    tokenizer: str | None = None  # folder or Hub id; null: the checkpoint's; `demo`: the demo data's own
-    classifier_dropout: float | None = None  # before the classification layer; null: as config.json says
-    attention: Attention = Attention.fast  # of DeBERTas: how it is computed
-    random_init: bool = False  # random weights: nothing is fetched
-    config_overrides: dict[str, Any] = field(default_factory=dict)  # entries of the model's config.json
+    tokenizer: str | None = None  # folder or Hub id; null: the checkpoint's; demo: the demo data's own
+    classifier_dropout: float | None = None  # dropout before the classification layer; null: as config.json says
+    attention: Attention = Attention.fast  # how DeBERTas compute it; the other families have one way
+    random_init: bool = False  # random weights instead of a checkpoint's: none are fetched
+    config_overrides: dict[str, Any] = field(default_factory=dict)  # entries of config.json: {num_hidden_layers: 2}
     resize_embeddings: bool = False  # add a row for each token of the tokenizer that the checkpoint has none for
 
 
 @dataclass
 class HubConfig:
-    path: str | None = None
-    name: str | None = None
+    path: str | None = None  # the data set's Hub id, or a folder of a data set
+    name: str | None = None  # its config, such as cola of nyu-mll/glue
 
 
 @dataclass
 class SplitConfig:
     """Where a split is: its name on the Hub, and its file in the official directory layout."""
 
-    hub: str | None = None
-    tsv: str | None = None  # below data.dir
+    hub: str | None = None  # the split's name on the Hub
+    tsv: str | None = None  # the split's official file, below data.dir
     hub_name: str | None = None  # the Hub's config where it is not task.hub.name
-    header: bool = True
+    header: bool = True  # the first line of the file names the columns
     submission: str | None = None  # the file that GLUE's server takes this test split's predictions in
-    columns: dict[str, Text] = field(default_factory=dict)  # our column: its header, or its 0-based position if none
+    columns: dict[str, Text] = field(default_factory=dict)  # task's column: header in the file, or position from 0
 
 
 @dataclass
 class FilesConfig:
     """One's own csv, tsv, json or jsonl files, with the columns that `inputs` and `label` name."""
 
-    train: str | None = None
-    validation: str | None = None
-    test: str | None = None
-    quoting: Quoting = Quoting.auto  # of csv and tsv
+    train: str | None = None  # needs validation, too
+    validation: str | None = None  # needs train, too
+    test: str | None = None  # for predictions; it needs no labels
+    quoting: Quoting = Quoting.auto  # what quotes are in csv and tsv files
 
 
 @dataclass
 class TaskConfig:
-    name: str = MISSING
+    name: str = MISSING  # in records, reports, metrics and the names of folders
     title: str | None = None  # as papers write it, for people; null: the name
     inputs: list[Text] = MISSING  # one or two text columns
-    label: str = "label"
-    labels: list[Text] = field(default_factory=list)  # in the order of their ids; empty: regression
-    metrics: list[Text] = MISSING  # names in metrics.py
+    label: str = "label"  # the column of the labels
+    labels: list[Text] = field(default_factory=list)  # their names in the order of ids; empty: regression
+    metrics: list[Text] = MISSING  # accuracy, f1 (two classes), f1_macro, matthews; of a regression pearson, spearman
     select_by: str = MISSING  # the one of `metrics` that chooses the best checkpoint
     hub: HubConfig = field(default_factory=HubConfig)
     splits: dict[str, SplitConfig] = field(default_factory=dict)
-    train_split: str = "train"
-    evaluation_splits: list[Text] = field(default_factory=lambda: ["validation"])
-    test_splits: list[Text] = field(default_factory=lambda: ["test"])
+    train_split: str = "train"  # the one of `splits` to train on
+    evaluation_splits: list[Text] = field(default_factory=lambda: ["validation"])  # the first chooses the checkpoint
+    test_splits: list[Text] = field(default_factory=lambda: ["test"])  # what `gifine predict` predicts
     submission_labels: list[Text] = field(default_factory=list)  # what a submission calls `labels`; empty: their names
-    submission_range: list[float] = field(default_factory=list)  # a regression's lowest and highest; empty: any number
-    skip_short_rows: bool = False  # official QQP has rows with missing columns; elsewhere they are an error
+    submission_range: list[float] = field(default_factory=list)  # of a regression: lowest and highest; empty: any
+    skip_short_rows: bool = False  # leave out rows that lack columns, which official QQP has; else they are an error
     files: FilesConfig = field(default_factory=FilesConfig)
 
 
 @dataclass
 class DataConfig:
-    source: DataSource = MISSING
+    source: DataSource = MISSING  # where the rows of the task come from
     dir: str | None = None  # for glue_dir: the folder that holds CoLA/, MNLI/, …
     allow_partial: bool = False  # take train.part.tsv where the full train.tsv is not there
-    cache_dir: str | None = None  # tokenised data; null: $XDG_CACHE_HOME/gifine
-    max_train_rows: int | None = None  # the first n rows, for a quick look
-    max_eval_rows: int | None = None
-    demo_train_rows: int = 8000
-    demo_eval_rows: int = 1000
-    demo_seed: int = 0
+    cache_dir: str | None = None  # where tokenised data are kept; null: $XDG_CACHE_HOME/gifine
+    max_train_rows: int | None = None  # the first n rows of the training set, for a quick look
+    max_eval_rows: int | None = None  # the first n rows of each evaluation split
+    demo_train_rows: int = 8000  # how many sentences are generated to train on
+    demo_eval_rows: int = 1000  # how many to validate on
+    demo_seed: int = 0  # another number gives other sentences
 
 
 @dataclass
 class TrainConfig:
-    epochs: float = MISSING
-    max_steps: int | None = None  # null: as many as `epochs` needs
-    batch_size: int = MISSING  # per device
-    eval_batch_size: int = MISSING  # per device; with gi.threshold=batch it is part of the result
-    gradient_accumulation: int = 1  # batches a step
-    learning_rate: float = MISSING
-    weight_decay: float = MISSING
-    warmup: float = MISSING  # below 1: a fraction of all steps, else steps
-    schedule: Schedule = Schedule.linear
-    adam_beta1: float = 0.9
-    adam_beta2: float = 0.999
-    adam_epsilon: float = MISSING
-    max_grad_norm: float = 1.0
-    class_weights: Any = None  # in the loss: `balanced`, or a number for each of task.labels; null: all alike
-    label_smoothing: float = 0.0  # of the loss: what each label shares with all of them
-    max_length: int = MISSING  # word pieces; longer inputs are cut
-    padding: Padding = MISSING
-    group_by_length: bool = MISSING
-    evaluate: Evaluate = MISSING
-    evaluate_steps: int | None = None
-    select_best: bool = MISSING  # keep the checkpoint with the best task.select_by; else the last
-    patience: int | None = None  # end training after so many evaluations without a better task.select_by
-    log_steps: int = 50
-    precision: Precision = Precision.auto
-    gradient_checkpointing: bool = False
-    embedding_rows: EmbeddingRows = EmbeddingRows.occurring  # that are trained; with fsdp it is all
+    epochs: float = MISSING  # how often the training set is seen; may be a fraction, such as 0.5
+    max_steps: int | None = None  # steps of the optimizer; null: as many as `epochs` needs
+    batch_size: int = MISSING  # examples of a batch, per device
+    eval_batch_size: int = MISSING  # of evaluations, per device; with gi.threshold=batch it is part of the result
+    gradient_accumulation: int = 1  # batches of one step
+    learning_rate: float = MISSING  # the highest one, which the warm-up leads to
+    weight_decay: float = MISSING  # of AdamW; not of biases and norms
+    warmup: float = MISSING  # of the learning rate; below 1: a fraction of all steps, else a number of steps
+    schedule: Schedule = Schedule.linear  # how the learning rate falls after the warm-up
+    adam_beta1: float = 0.9  # of AdamW; 0 … 1, below 1
+    adam_beta2: float = 0.999  # of AdamW; 0 … 1, below 1
+    adam_epsilon: float = MISSING  # of AdamW
+    max_grad_norm: float = 1.0  # gradients are clipped to it; 0: not at all
+    class_weights: Any = None  # in the loss: `balanced`, or a number above 0 for each of task.labels; null: all alike
+    label_smoothing: float = 0.0  # of the loss, 0 … 1, below 1: what each label shares with all of them
+    max_length: int = MISSING  # word pieces, at least 8; longer inputs are cut
+    padding: Padding = MISSING  # to which length inputs are filled up
+    group_by_length: bool = MISSING  # batches of examples of about the same length
+    evaluate: Evaluate = MISSING  # when the evaluation splits are evaluated
+    evaluate_steps: int | None = None  # steps between evaluations, with evaluate=steps
+    select_best: bool = MISSING  # the checkpoint with the best task.select_by is the result; else the last
+    patience: int | None = None  # end training after n evaluations without a better task.select_by; null: never
+    log_steps: int = 50  # loss, learning rate and gradient norm every n steps, in metrics.jsonl
+    precision: Precision = Precision.auto  # of the numbers computed with
+    gradient_checkpointing: bool = False  # keep one hidden state a layer, compute the rest again: saves memory
+    embedding_rows: EmbeddingRows = EmbeddingRows.occurring  # which word embeddings are trained; with fsdp all
     fsdp: bool = False  # shard weights, gradients and optimizer over the processes: for xlarge and xxlarge
-    device: Device = Device.auto
+    device: Device = Device.auto  # what is computed on
     save_model: bool = False  # leave the final weights in the run's folder
-    save_predictions: bool = True
-    save_steps: int | None = None  # checkpoints besides those at evaluations
-    keep_checkpoints: bool = False  # what a resume needs stays after success, too
+    save_predictions: bool = True  # `predictions-<split>.parquet`: what the report's tests on examples read
+    save_steps: int | None = None  # a checkpoint every n steps besides those at evaluations
+    keep_checkpoints: bool = False  # what a resume needs stays after the run has finished, too
 
 
 class Tracker(Enum):
-    off = "off"
-    wandb = "wandb"
+    off = "off"  # record.json, metrics.jsonl and run.log alone
+    wandb = "wandb"  # Weights & Biases, too
 
 
 class TrackingMode(Enum):
-    online = "online"
-    offline = "offline"
+    online = "online"  # sent while the run trains
+    offline = "offline"  # files, for `gifine sync`
     disabled = "disabled"  # nothing is sent or written
 
 
@@ -249,22 +246,22 @@ class TrackingMode(Enum):
 class TrackingConfig:
     """Where a run can be watched. It decides nothing, and a run is as good without it."""
 
-    name: Tracker = MISSING
-    mode: TrackingMode = TrackingMode.online
-    project: str = "gifine"
+    name: Tracker = MISSING  # where the run can be watched
+    mode: TrackingMode = TrackingMode.online  # how it is reached
+    project: str = "gifine"  # the project there
     entity: str | None = None  # user or team; null: the one of the login
     group: str | None = None  # what belongs together; null: the name of output_root, a sweep's folder
-    tags: list[str] = field(default_factory=list)
-    system_metrics: bool = False  # load and memory of the machine
-    gate_steps: int | None = 50  # statistics of each gate every n steps; null: none
+    tags: list[str] = field(default_factory=list)  # words to find runs by
+    system_metrics: bool = False  # send the machine's load and memory, too
+    gate_steps: int | None = 50  # statistics of each gate every n steps, at least 1; null: none
 
 
 @dataclass
 class RecipeConfig:
     """Where the values in `train` come from. It decides nothing: the values do."""
 
-    name: str = MISSING
-    source: str | None = None
+    name: str = MISSING  # none, auto or original
+    source: str | None = None  # where the values were published
 
 
 @dataclass
@@ -283,11 +280,11 @@ class RunConfig:
     recipe: RecipeConfig = field(default_factory=RecipeConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
-    seed: int = 42
-    deterministic: bool | None = None  # the same bits again; null: on a CPU, where it costs nothing
-    prefetch: str | None = None  # the folder that `python -m gifine.prefetch` filled: read only that, use no network
-    output_root: str = "runs"
-    output_dir: str | None = None  # null: <output_root>/<readable slug>-<run_id>
+    seed: int = 42  # of weights, data order and dropout; the gates draw from a stream of their own
+    deterministic: bool | None = None  # the same bits again; null: on a CPU, where it is free; a GPU gets slower
+    prefetch: str | None = None  # the folder that `gifine prefetch` filled: read only that, use no network
+    output_root: str = "runs"  # where folders of runs go
+    output_dir: str | None = None  # the very folder of one run; null: `<output_root>/<slug>-<run_id>`
     resume: bool = True  # go on from the last complete checkpoint of an attempt that did not finish
     overwrite: bool = False  # run again, from the start, although a finished record is there
 

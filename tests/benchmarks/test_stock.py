@@ -23,7 +23,7 @@ STEPS, LENGTH, RATE = 50, 24, 3e-3
 LIKE_STOCK = [
     *TINY_DEMO,
     f"data.demo_train_rows={8 * STEPS}",
-    "train=seed",
+    "train=original",
     "train.batch_size=8",
     "train.epochs=1",
     f"train.learning_rate={RATE}",

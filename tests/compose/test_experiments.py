@@ -16,7 +16,7 @@ TASKS = ["CoLA", "SST-2", "MRPC", "STS-B", "QQP", "MNLI", "QNLI", "RTE", "WNLI"]
 
 
 def test_grids_are_found():
-    assert GRIDS == ["baseline_vs_gi", "paper_grid", "seed_sbatch", "smoke"]
+    assert GRIDS == ["baseline_vs_gi", "original_sbatch", "paper_grid", "smoke"]
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_values_on_the_command_line_replace_an_axis():
 
 
 def test_the_original_job_is_reproduced():
-    runs = [run.config for run in grid.expand(["experiment=seed_sbatch"])]
+    runs = [run.config for run in grid.expand(["experiment=original_sbatch"])]
     assert [run.output_dir for run in runs] == [f"output_final/DeBERTa_30_on_Last6/{task}" for task in TASKS]
     for run in runs:
         assert run.model.sizes[run.model.size].checkpoint == "microsoft/deberta-v3-large"

@@ -129,7 +129,7 @@ def test_two_thousand_runs_are_few_compositions_without_torch():
     """Each takes a tenth of a second. In a process of its own, since this one has torch."""
     program = (
         "import sys\n"
-        "from gifine import grid\n"
+        "from gifine.compose import grid\n"
         "compose, calls = grid.compose, []\n"
         "grid.compose = lambda *words, **how: calls.append(1) or compose(*words, **how)\n"
         "runs = grid.expand(sys.argv[1:])\n"

@@ -16,7 +16,7 @@ from gifine.config import TrackingMode
 from gifine.sweep import launch
 from hydra_plugins.gifine_launcher import SlurmLauncher
 
-SCRIPT = ROOT / "launchers" / "seed.sbatch"
+SCRIPT = ROOT / "launchers" / "original.sbatch"
 HEADER = [
     "--time=72:00:00",
     "--gres=gpu:4",

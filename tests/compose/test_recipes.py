@@ -87,8 +87,8 @@ def test_what_is_not_published_is_said(overrides, said):
         config("recipe=auto", *overrides)
 
 
-def test_recipe_seed_is_the_original_script():
-    assert identity.to_dict(config("recipe=seed"))["train"] == identity.to_dict(config("train=seed"))["train"]
+def test_recipe_original_is_the_original_script():
+    assert identity.to_dict(config("recipe=original"))["train"] == identity.to_dict(config("train=original"))["train"]
 
 
 def test_where_values_come_from_decides_nothing():

@@ -25,7 +25,7 @@ def test_limits_of_control_group_and_job_are_seen(tmp_path):
 
 
 def test_pytorch_takes_as_many_threads_as_there_are_cpus_unless_told():
-    program = "from gifine import limits\nlimits.limit_threads()\nimport torch\nprint(torch.get_num_threads())"
+    program = "from gifine.machine import limits\nlimits.limit_threads()\nimport torch\nprint(torch.get_num_threads())"
 
     def threads(**environment: str) -> int:
         given = {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"} | environment

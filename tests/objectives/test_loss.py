@@ -192,7 +192,7 @@ def test_a_crash_after_patience_has_ended_trains_no_further(train, monkeypatch, 
         (["train.label_smoothing=-0.1"], "must be in 0 … 1, below 1"),
         (["train.label_smoothing=nan"], "must be in 0 … 1, below 1"),
         (["train.patience=0"], "train.patience=0: evaluations without a better score, at least 1"),
-        (["train.patience=2", "train=seed"], "train.patience=2: needs train.select_best=true"),
+        (["train.patience=2", "train=original"], "train.patience=2: needs train.select_best=true"),
     ],
 )
 def test_what_does_not_fit_is_refused(words, said):

@@ -61,7 +61,7 @@ def test_run_id_does_not_depend_on_a_prefetched_folder(tmp_path):
         "model.random_init=true",
         "++model.config_overrides.hidden_dropout_prob=0.2",
         "task=rte",
-        "train=seed",
+        "train=original",
         "train.eval_batch_size=8",
         "train.padding=max_length",
         "train.max_steps=5",
@@ -105,7 +105,7 @@ def test_run_id_knows_how_quotes_were_read_where_that_was_said(tmp_path):
 
 
 def test_config_comes_back_from_its_record():
-    ours = config("gi.layers=6", "model.random_init=true", "++model.config_overrides.hidden_size=64", "train=seed")
+    ours = config("gi.layers=6", "model.random_init=true", "++model.config_overrides.hidden_size=64", "train=original")
     again = identity.from_dict(identity.to_dict(ours))
     assert identity.to_dict(again) == identity.to_dict(ours)
     assert identity.run_id(again) == identity.run_id(ours)

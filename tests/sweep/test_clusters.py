@@ -400,10 +400,10 @@ def test_a_launcher_that_would_not_be_used_is_refused(gifine):
         2,
         f"error: hydra/launcher=slurm: {said} to train in this process\n",
     )
-    code, error = gifine("site=offline", "experiment=seed_sbatch")
+    code, error = gifine("site=offline", "experiment=original_sbatch")
     assert code == ExitCode.BAD_INPUT
     assert f"hydra/launcher=slurm (of site=offline): {said}" in error
-    assert "experiment=seed_sbatch is a grid over task: add --multirun" in error
+    assert "experiment=original_sbatch is a grid over task: add --multirun" in error
     assert gifine("hydra/launcher=slurm", "--cfg", "job") == (0, "")
     assert gifine("hydra/launcher=slurm", "--info", "searchpath")[0] == 0
 

@@ -107,7 +107,7 @@ def test_several_processes_take_the_hours_of_each(finish, tmp_path):
 
 
 def test_the_default_is_arithmetic_and_says_that_it_is_a_default(tmp_path):
-    words = ["task=cola", "model=bert", "model.size=base", "gi=none", "train=seed", "train.epochs=1"]
+    words = ["task=cola", "model=bert", "model.size=base", "gi=none", "train=original", "train.epochs=1"]
     one = planned(f"output_root={tmp_path}", *words)
     seconds = START_SECONDS + 6 * 12 * 7_087_872 * 128 * 8551 / min(FLOPS.values())
     assert one.device_hours * 3600 == pytest.approx(seconds)
@@ -175,7 +175,7 @@ def test_planning_needs_no_torch():
     program = (
         "import sys\n"
         "from gifine.sweep.__main__ import main\n"
-        "assert main(['plan', 'experiment=seed_sbatch']) == 0\n"
+        "assert main(['plan', 'experiment=original_sbatch']) == 0\n"
         "heavy = {'torch', 'transformers', 'datasets'} & set(sys.modules)\n"
         "sys.exit(f'imported: {heavy}' if heavy else 0)\n"
     )

@@ -70,11 +70,11 @@ def test_nothing_is_launched_or_written_if_one_of_many_is_wrong(sweep, tmp_path)
 
 
 def test_a_grid_that_is_meant_to_be_swept_is_not_one_run(sweep, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["gifine", "experiment=seed_sbatch"])
+    monkeypatch.setattr(sys, "argv", ["gifine", "experiment=original_sbatch"])
     assert cli.main() == ExitCode.BAD_INPUT
-    said = "error: experiment=seed_sbatch is a grid over task: add --multirun, or give each of them a value\n"
+    said = "error: experiment=original_sbatch is a grid over task: add --multirun, or give each of them a value\n"
     assert capsys.readouterr().err == said
-    monkeypatch.setattr(sys, "argv", ["gifine", "experiment=seed_sbatch", "task=rte"])
+    monkeypatch.setattr(sys, "argv", ["gifine", "experiment=original_sbatch", "task=rte"])
     assert cli.main() == ExitCode.DONE
 
 

@@ -21,7 +21,7 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 
-from gifine.compose import checks, recipes
+from gifine.compose import checks, recipes, renamed
 from gifine.compose.composition import compose, one_line, opened, spelled_out, typed
 from gifine.compose.explanation import explain
 from gifine.compose.overrides import assignment, parsed
@@ -54,6 +54,7 @@ def expand(overrides: list[str], config_dir: str | None = None) -> list[Run]:
     """
     check_config_dir(config_dir)
     check_spelling(overrides)
+    overrides = renamed.current(overrides)
     grids = [overrides]
     try:
         grids = _grids([spelled_out(word, config_dir) for word in overrides], config_dir)

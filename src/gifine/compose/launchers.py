@@ -1,4 +1,7 @@
-"""The schema of hydra/launcher: what conf/hydra/launcher/*.yaml and `hydra.launcher.KEY=VALUE` may hold."""
+"""The schema of hydra/launcher: what conf/hydra/launcher/*.yaml and `hydra.launcher.KEY=VALUE` may hold.
+
+The comment of each field is its text in docs/configuration.md, which `python docs/configuration.py` writes anew.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +16,8 @@ PACKAGE = "hydra_plugins.gifine_launcher"  # Hydra takes launchers from this nam
 @dataclass
 class LauncherConfig:
     _target_: str = ""
-    wait: bool = True  # for the runs to end; false: return when they are submitted
-    retry_failed: bool = False  # also the runs that raised: the same command leaves them alone
+    wait: bool = True  # wait until the runs have ended; false: return when they are submitted
+    retry_failed: bool = False  # submit the runs that raised, too, which are left alone else
     snapshot: bool = True  # jobs run a copy of the code as it is now; false: as it is when they start
 
 
@@ -31,32 +34,32 @@ class SlurmConfig(LauncherConfig):
     """Jobs of SLURM; keys that sbatch has are named as there, units in the names."""
 
     _target_: str = f"{PACKAGE}.SlurmLauncher"
-    name: str = "gifine"
-    timeout_min: int = 60
-    partition: str | None = None
-    account: str | None = None
-    qos: str | None = None
-    gres: str | None = None  # such as gpu:4
-    gpus_per_node: int | None = None
-    mem_gb: float | None = None  # on each node; 0: all that it has
-    mem_per_gpu: str | None = None  # as sbatch takes it: 32000 (MB), 32G
-    mem_per_cpu: str | None = None
-    cpus_per_task: int | None = None
-    nodes: int = 1
-    tasks_per_node: int = 1  # processes of one run; several train with DDP
-    constraint: str | None = None
-    exclude: str | None = None
+    name: str = "gifine"  # of the jobs, in squeue
+    timeout_min: int = 60  # the time limit of a job
+    partition: str | None = None  # where jobs wait; null: the cluster's default, here and of account and qos
+    account: str | None = None  # the account that the time is taken from
+    qos: str | None = None  # quality of service
+    gres: str | None = None  # generic resources, such as gpu:4
+    gpus_per_node: int | None = None  # GPUs, instead of gres
+    mem_gb: float | None = None  # memory on each node; 0: all that it has
+    mem_per_gpu: str | None = None  # memory for each GPU, as sbatch takes it: 32000 (MB), 32G
+    mem_per_cpu: str | None = None  # memory for each CPU, likewise
+    cpus_per_task: int | None = None  # CPUs of each process
+    nodes: int = 1  # nodes of one run
+    tasks_per_node: int = 1  # processes of one run on each node; several train with DDP
+    constraint: str | None = None  # features that a node must have
+    exclude: str | None = None  # nodes that are not taken
     signal_delay_s: int = 120  # SLURM sends USR2 so long before the time limit; the run saves a checkpoint
     max_num_timeout: int = 20  # how often a job that reached its time limit goes on in another allocation
     array_parallelism: int = 256  # jobs of one submission that run at a time
-    max_array_size: int | None = None  # null: the cluster's
+    max_array_size: int | None = None  # jobs of one array; null: as many as the cluster takes
     pack: int = 1  # runs in one job
-    side_by_side: int = 1  # of these at a time: they share its GPUs and CPUs; each has one GPU if there are as many
-    resources: list[dict[str, Any]] = field(default_factory=list)  # other values for some runs: see resources.py
+    side_by_side: int = 1  # how many of `pack` at a time: they share CPUs and GPUs; one GPU each if there are so many
+    resources: list[dict[str, Any]] = field(default_factory=list)  # other values for some tasks, models or sizes
     setup: list[str] = field(default_factory=list)  # shell lines before the run; one that fails ends the job
     python: str | None = None  # the command that starts Python after `setup`; null: the Python of this process
-    srun_args: list[str] = field(default_factory=list)
-    additional_parameters: dict[str, Any] = field(default_factory=dict)  # any other of sbatch's; a flag is `true`
+    srun_args: list[str] = field(default_factory=list)  # further words for srun
+    additional_parameters: dict[str, Any] = field(default_factory=dict)  # any other option of sbatch; a flag is `true`
 
 
 LAUNCHERS: dict[str, type[LauncherConfig]] = {"slurm": SlurmConfig, "local": LocalConfig}

@@ -18,7 +18,6 @@ from gifine.report.reading import Run, progress
 from gifine.report.settings import Settings, Task, Value
 from gifine.runs.records import Status
 
-ALPHA = power.ALPHA
 FEWEST_PAIRS = 3  # for a verdict: of two, the deviation is hardly known
 
 
@@ -189,8 +188,8 @@ def judge(effects: Sequence[Effect]) -> None:
         mean, sd, n = each.summary.mean, each.summary.sd, each.summary.n
         if p is None or mean is None or sd is None or n < FEWEST_PAIRS:
             continue
-        if p < ALPHA and mean != 0:
+        if p < statistics.ALPHA and mean != 0:
             each.verdict = Verdict.HELPS if mean > 0 else Verdict.HURTS
             continue
-        needed = power.pairs_needed(mean, sd, ALPHA / tested)
+        needed = power.pairs_needed(mean, sd, statistics.ALPHA / tested)
         each.more_seeds = max(1, needed - n) if needed is not None else None

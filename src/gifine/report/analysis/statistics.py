@@ -2,6 +2,9 @@
 
 `differences` are gated minus baseline, one a pair of runs of the same seed, in any unit. Which test a verdict rests on,
 and why: `comparison.judge`.
+
+scipy.stats has the t-tests, but importing it takes three times as long as scipy.special: most of a report on few runs.
+Holm's correction is statsmodels' too, which would bring pandas along for ten lines.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import special
 
+ALPHA = 0.05  # of every test and verdict
 _SEED = 2208  # of every resampling: the same records, the same report
 _EXACT_SIGNS = 16  # up to so many pairs all 2ⁿ signs are tried
 _DRAWS = 9_999

@@ -15,7 +15,6 @@ from gifine.report.settings import GLUE
 
 ROWS = ("model", "gi.side", "gi.level", "gi.layers")
 COLUMNS = ("task",)
-ALPHA = 0.05
 
 
 @dataclass(slots=True)
@@ -80,7 +79,7 @@ def _mark_best(column: Sequence[Cell]) -> None:
         best = max(scored, key=lambda each: each[1].summary.mean or 0.0)
         p_values = [_p(best, other) for other in scored if other is not best]
         corrected = statistics.holm(p_values)
-        best[1].is_best = bool(corrected) and all(p is not None and p < ALPHA for p in corrected)
+        best[1].is_best = bool(corrected) and all(p is not None and p < statistics.ALPHA for p in corrected)
 
 
 def _p(one: tuple[Cell, Score], other: tuple[Cell, Score]) -> float | None:

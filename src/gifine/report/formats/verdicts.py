@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from gifine.report import settings
 from gifine.report.analysis import power, statistics
-from gifine.report.analysis.comparison import ALPHA, FEWEST_PAIRS, Comparison, Effect, Verdict
+from gifine.report.analysis.comparison import FEWEST_PAIRS, Comparison, Effect, Verdict
 from gifine.report.contents import Contents
 from gifine.report.formats.words import Item, Piece, Sheet, counts, linked, p_value, plain
 from gifine.runs.records import Status
@@ -78,7 +78,7 @@ def _named(comparison: Comparison, *, with_model: bool) -> str:
 def _still_decided(shown: Sequence[Comparison]) -> int:
     """How many verdicts are left after a correction over all comparisons."""
     decided = [each for each in shown if each.effect.verdict in (Verdict.HELPS, Verdict.HURTS)]
-    return sum(each.p_holm_all is not None and each.p_holm_all < ALPHA for each in decided)
+    return sum(each.p_holm_all is not None and each.p_holm_all < statistics.ALPHA for each in decided)
 
 
 def _effect(effect: Effect, examples: str) -> list[Item]:
@@ -123,15 +123,15 @@ def _comparison_notes(contents: Contents, shown: Sequence[Comparison]) -> list[s
         return ["No gated run has a baseline that differs from it in the gate alone."] if contents.unpaired else []
     notes = [
         "Differences in points of percent, gated minus baseline, of n pairs that share all but the gate. "
-        f"Verdict: the paired t-test's p, after Holm's correction over the tasks of a row's gate, is below {ALPHA}, of "
-        f"at least {FEWEST_PAIRS} pairs; the interval is Student's t, since a bootstrap of few seeds is too narrow. "
-        "p sign-flip (exact permutation) and p sign assume less; p examples asks whether the same models would differ "
-        "on other examples (McNemar's mid-p, or a paired bootstrap). ε_min (almost stochastic order): below 0.5 the "
-        'gates dominate. Detectable: the difference that n pairs show with 80 % power. Undecided is not "no effect"; '
+        "Verdict: the paired t-test's p, after Holm's correction over the tasks of a row's gate, is below "
+        f"{statistics.ALPHA}, of at least {FEWEST_PAIRS} pairs; the interval is Student's t, since a bootstrap of few "
+        "seeds is too narrow. p sign-flip (exact permutation) and p sign assume less; p examples asks whether the same "
+        "models would differ on other examples (McNemar's mid-p, or a paired bootstrap). ε_min (almost stochastic "
+        'order): below 0.5 the gates dominate. Detectable: the difference that n pairs show with 80 % power. Undecided is not "no effect"; '
         "the number of seeds takes the observed difference for the true one."
     ]
     fewest = {each.effect.summary.n for each in shown if each.effect.p is not None}
-    small = sorted(n for n in fewest if statistics.sign_flip_floor(n) > ALPHA)
+    small = sorted(n for n in fewest if statistics.sign_flip_floor(n) > statistics.ALPHA)
     if small:
         floors = ", ".join(f"{statistics.sign_flip_floor(n):.4g} at n = {n}" for n in small)
         notes.append(f"p sign-flip cannot be below 0.05 with fewer than 6 pairs (at least {floors}).")
