@@ -16,8 +16,11 @@ wanted.
 
 from __future__ import annotations
 
-from gifine.config import TaskConfig
-from gifine.objectives.contract import Objective
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # the report reads metrics.py, and has no need of these
+    from gifine.config import TaskConfig
+    from gifine.objectives.contract import Objective
 
 
 def choose(task: TaskConfig) -> Objective:
