@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-all test-more search chaos bench gpu-pack lint format type check clean
+.PHONY: help install demo test test-all test-more search chaos bench gpu-pack docs lint format type check clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -55,6 +55,12 @@ bench: install ## measure our claims of speed beside their peers: one table; BEN
 gpu-pack: install ## collect in .gpu what a GPU machine without network needs to run `python -m benchmarks.gpu`
 	$(BIN)/python -m benchmarks.gpu.pack
 
+# The theme prints a notice about another program.
+docs: export NO_MKDOCS_2_WARNING = 1
+docs: install ## build the documents as a site to open with a browser, in site/
+	$(BIN)/python -m pip install --quiet -c constraints.txt --group docs
+	$(BIN)/python -m mkdocs build --strict --quiet
+
 lint: install ## ruff: style, imports, likely bugs, format
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -69,4 +75,4 @@ type: install ## pyrefly: types, warnings as errors
 check: lint type test ## what every change has to pass
 
 clean: ## remove the environment and what runs left in the checkout
-	rm -rf $(VENV) dist runs .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) dist runs site .pytest_cache .ruff_cache .hypothesis

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 import pytest
 
 from conftest import ROOT, TINY_DEMO
@@ -16,7 +14,7 @@ SMALL = ["model.size=base", "model.config_overrides={num_hidden_layers: 2, hidde
 @pytest.mark.parametrize("gates", [["gi=none"], ["gi.side=both"], ["gi.side=key", "gi.layers=1"]])
 def test_counts_are_those_of_the_model_that_a_run_builds(model, gates):
     config = cli.config_from(cli.compose([f"model={model}", *SMALL, "model.random_init=true", *gates]))
-    counted = memory.of(config.model, config.gi)
+    counted = memory.count(config.model, config.gi)
     built = models.count_parameters(models.build(config.model, config.gi, labels=["no", "yes"]))
     assert (counted.parameters, counted.gates) == (built["total"], built["gates"])
 
@@ -26,7 +24,7 @@ def test_a_checkpoint_takes_on_disk_what_is_said(train):
     result = train(*TINY_DEMO, "train.keep_checkpoints=true", "train.epochs=1")
     (checkpoint,) = (result.folder / "checkpoints").glob("checkpoint-*")
     files = {path.name: path.stat().st_size for path in checkpoint.iterdir()}
-    said = memory.Memory(result.record.parameters["total"], result.record.parameters["gates"])
+    said = memory.Footprint(result.record.parameters["total"], result.record.parameters["gates"])
     assert files["model.safetensors"] == pytest.approx(said.weights, rel=0.1)
     assert files["optimizer.pt"] == pytest.approx(said.optimizer, rel=0.3)
     assert said.checkpoint == said.weights + said.optimizer
@@ -37,10 +35,9 @@ def test_the_documents_have_the_table_that_the_command_prints():
     assert memory.table(memory.presets()) in (ROOT / "docs" / "memory.md").read_text()
 
 
-def test_command_prints_a_line_for_each_run_and_refuses_what_is_wrong(monkeypatch, capsys):
+def test_command_prints_a_line_for_each_run_and_refuses_what_is_wrong(capsys):
     def call(*words):
-        monkeypatch.setattr(sys, "argv", ["gifine.memory", *words])
-        return memory.main(), *capsys.readouterr()
+        return memory.main(words), *capsys.readouterr()
 
     code, out, _ = call("model=bert", "task=stsb")
     assert code == 0

@@ -119,8 +119,7 @@ def command(monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(tmp_path)
 
     def call(*words: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["gifine.prefetch", *words])
-        return prefetch.main(), *capsys.readouterr()
+        return prefetch.main(words), *capsys.readouterr()
 
     return call
 
@@ -247,7 +246,7 @@ def test_an_interrupted_download_is_not_taken_for_whole(shell, server, place):
 @pytest.mark.integration
 @pytest.mark.xdist_group("prefetch")
 @pytest.mark.parametrize(
-    ("words", "offline", "said"),
+    ("words", "without_hub", "said"),
     [
         (["model.checkpoint=tiny/bert"], True, "error: tiny/bert@main: Hub not reachable: "),
         (
@@ -258,8 +257,8 @@ def test_an_interrupted_download_is_not_taken_for_whole(shell, server, place):
         (["model.checkpoint=tiny/none"], False, "error: tiny/none@main: the Hub has no such repository or revision"),
     ],
 )
-def test_a_hub_without_answer_is_one_message(shell, place, words, offline, said):
-    done = shell("gifine.prefetch", f"prefetch={place / 'empty'}", *BERT, *words, offline=offline)
+def test_a_hub_without_answer_is_one_message(shell, place, words, without_hub, said):
+    done = shell("gifine.prefetch", f"prefetch={place / 'empty'}", *BERT, *words, offline=without_hub)
     assert done.returncode == ExitCode.BAD_INPUT
     assert done.stderr.splitlines()[-1].startswith(said)
     assert "Traceback" not in done.stderr
@@ -360,8 +359,8 @@ def test_everything_missing_is_said_at_once(command, tmp_path):
         assert part in str(error.value)
     said = shlex.split(str(error.value).partition("on a machine with internet: ")[2])[3:]
     (again,) = cli.configs([[word for word in said if not word.startswith("prefetch=")]])
-    assert needs.of([again]).repositories == needs.of([config]).repositories
-    assert needs.of([again]).splits[:3] == needs.of([config]).splits[:3]
+    assert needs.collect([again]).repositories == needs.collect([config]).repositories
+    assert needs.collect([again]).splits[:3] == needs.collect([config]).splits[:3]
 
 
 def test_a_file_of_another_size_does_not_count(tmp_path):
@@ -475,7 +474,7 @@ def test_the_sweep_of_an_experiment_is_expanded(tmp_path):
     )
     runs = grid.expand(["experiment=grid"], str(tmp_path))
     assert len(runs) == 2000
-    wanted = needs.of(run.config for run in runs)
+    wanted = needs.collect(run.config for run in runs)
     assert set(wanted.repositories) == {
         needs.Repository("google-bert/bert-large-uncased"),
         needs.Repository("FacebookAI/roberta-large"),
@@ -500,7 +499,7 @@ def test_the_sweep_of_an_experiment_is_expanded(tmp_path):
     ],
 )
 def test_runs_share_what_is_fetched_unless_it_differs(word, same):
-    wanted = needs.of(cli.configs([["task=rte", "model=bert"], ["task=rte", "model=bert", word]]))
+    wanted = needs.collect(cli.configs([["task=rte", "model=bert"], ["task=rte", "model=bert", word]]))
     assert (len(wanted.configs) == 1) == same
 
 
@@ -508,7 +507,7 @@ def test_folders_and_packages_stay_where_they_are(tmp_path):
     (tmp_path / "own").mkdir()
     (tmp_path / "own" / "model.safetensors").touch()
     words = ["model=bert", f"model.checkpoint={tmp_path / 'own'}", f"model.tokenizer={tmp_path / 'own'}", "task=cola"]
-    assert needs.of(cli.configs([words])).repositories == {}
+    assert needs.collect(cli.configs([words])).repositories == {}
 
 
 def test_help_is_light():

@@ -4,6 +4,7 @@ Plain dataclasses: Hydra composes conf/ over them, `cli.py` turns the result int
 below works with that. Values that depend on each other are checked in `compose/checks.py`, since OmegaConf runs a
 dataclass's own checks while fields still are '???'.
 
+What does not decide the result of a run says so, and is not in its run_id: see `schema.py`.
 The comment of each field, and of each value of an Enum, is its text in docs/configuration.md, which
 `python docs/configuration.py` writes anew.
 """
@@ -12,10 +13,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import MISSING
+
+from gifine.schema import deciding_if_set, not_deciding
 
 if TYPE_CHECKING:
     Text = str
@@ -118,20 +120,21 @@ class SizeConfig:
 
 @dataclass
 class ModelConfig:
-    name: str = MISSING  # in records, reports and the names of folders
-    title: str | None = None  # as papers write it, for people; null: the name
+    name: str = not_deciding(MISSING)  # in records, reports and the names of folders
+    title: str | None = not_deciding(None)  # as papers write it, for people; null: the name
     family: str = MISSING  # bert, roberta, deberta or deberta_v2 (V2 and V3); a checkpoint's config.json decides
-    size: str = MISSING  # which of `sizes`
-    sizes: dict[str, SizeConfig] = field(default_factory=dict)  # what is published
+    size: str = not_deciding(MISSING)  # which of `sizes`
+    sizes: dict[str, SizeConfig] = not_deciding(factory=dict)  # what is published
     checkpoint: str | None = None  # Hub id, folder, or package:NAME/FOLDER; null: what `sizes` names
     revision: str | None = None  # branch, tag or commit of the checkpoint on the Hub
     init_from: str | None = None  # another run's folder, or a model's: its weights, without the head if labels differ
     tokenizer: str | None = None  # folder or Hub id; null: the checkpoint's; demo: the demo data's own
     classifier_dropout: float | None = None  # dropout before the classification layer; null: as config.json says
-    attention: Attention = Attention.fast  # how DeBERTas compute it; the other families have one way
+    attention: Attention = not_deciding(Attention.fast)  # how DeBERTas compute it; the other families have one way
     random_init: bool = False  # random weights instead of a checkpoint's: none are fetched
     config_overrides: dict[str, Any] = field(default_factory=dict)  # entries of config.json: {num_hidden_layers: 2}
-    resize_embeddings: bool = False  # add a row for each token of the tokenizer that the checkpoint has none for
+    # add a row for each token of the tokenizer that the checkpoint has none for
+    resize_embeddings: bool = deciding_if_set(False)
 
 
 @dataclass
@@ -159,13 +162,13 @@ class FilesConfig:
     train: str | None = None  # needs validation, too
     validation: str | None = None  # needs train, too
     test: str | None = None  # for predictions; it needs no labels
-    quoting: Quoting = Quoting.auto  # what quotes are in csv and tsv files
+    quoting: Quoting = deciding_if_set(Quoting.auto)  # what quotes are in csv and tsv files
 
 
 @dataclass
 class TaskConfig:
     name: str = MISSING  # in records, reports, metrics and the names of folders
-    title: str | None = None  # as papers write it, for people; null: the name
+    title: str | None = not_deciding(None)  # as papers write it, for people; null: the name
     inputs: list[Text] = MISSING  # one or two text columns
     label: str = "label"  # the column of the labels
     labels: list[Text] = field(default_factory=list)  # their names in the order of ids; empty: regression
@@ -175,9 +178,9 @@ class TaskConfig:
     splits: dict[str, SplitConfig] = field(default_factory=dict)
     train_split: str = "train"  # the one of `splits` to train on
     evaluation_splits: list[Text] = field(default_factory=lambda: ["validation"])  # the first chooses the checkpoint
-    test_splits: list[Text] = field(default_factory=lambda: ["test"])  # what `gifine predict` predicts
-    submission_labels: list[Text] = field(default_factory=list)  # what a submission calls `labels`; empty: their names
-    submission_range: list[float] = field(default_factory=list)  # of a regression: lowest and highest; empty: any
+    test_splits: list[Text] = not_deciding(factory=lambda: ["test"])  # what `gifine predict` predicts
+    submission_labels: list[Text] = not_deciding(factory=list)  # what a submission calls `labels`; empty: their names
+    submission_range: list[float] = not_deciding(factory=list)  # of a regression: lowest and highest; empty: any
     skip_short_rows: bool = False  # leave out rows that lack columns, which official QQP has; else they are an error
     files: FilesConfig = field(default_factory=FilesConfig)
 
@@ -185,9 +188,9 @@ class TaskConfig:
 @dataclass
 class DataConfig:
     source: DataSource = MISSING  # where the rows of the task come from
-    dir: str | None = None  # for glue_dir: the folder that holds CoLA/, MNLI/, …
+    dir: str | None = not_deciding(None)  # for glue_dir: the folder that holds CoLA/, MNLI/, …
     allow_partial: bool = False  # take train.part.tsv where the full train.tsv is not there
-    cache_dir: str | None = None  # where tokenised data are kept; null: $XDG_CACHE_HOME/gifine
+    cache_dir: str | None = not_deciding(None)  # where tokenised data are kept; null: $XDG_CACHE_HOME/gifine
     max_train_rows: int | None = None  # the first n rows of the training set, for a quick look
     max_eval_rows: int | None = None  # the first n rows of each evaluation split
     demo_train_rows: int = 8000  # how many sentences are generated to train on
@@ -210,25 +213,30 @@ class TrainConfig:
     adam_beta2: float = 0.999  # of AdamW; 0 … 1, below 1
     adam_epsilon: float = MISSING  # of AdamW
     max_grad_norm: float = 1.0  # gradients are clipped to it; 0: not at all
-    class_weights: Any = None  # in the loss: `balanced`, or a number above 0 for each of task.labels; null: all alike
-    label_smoothing: float = 0.0  # of the loss, 0 … 1, below 1: what each label shares with all of them
+    # in the loss: `balanced`, or a number above 0 for each of task.labels; null: all alike
+    class_weights: Any = deciding_if_set(None)
+    # of the loss, 0 … 1, below 1: what each label shares with all of them
+    label_smoothing: float = deciding_if_set(0.0)
     max_length: int = MISSING  # word pieces, at least 8; longer inputs are cut
     padding: Padding = MISSING  # to which length inputs are filled up
     group_by_length: bool = MISSING  # batches of examples of about the same length
     evaluate: Evaluate = MISSING  # when the evaluation splits are evaluated
     evaluate_steps: int | None = None  # steps between evaluations, with evaluate=steps
     select_best: bool = MISSING  # the checkpoint with the best task.select_by is the result; else the last
-    patience: int | None = None  # end training after n evaluations without a better task.select_by; null: never
-    log_steps: int = 50  # loss, learning rate and gradient norm every n steps, in metrics.jsonl
+    # end training after n evaluations without a better task.select_by; null: never
+    patience: int | None = deciding_if_set(None)
+    log_steps: int = not_deciding(50)  # loss, learning rate and gradient norm every n steps, in metrics.jsonl
     precision: Precision = Precision.auto  # of the numbers computed with
     gradient_checkpointing: bool = False  # keep one hidden state a layer, compute the rest again: saves memory
-    embedding_rows: EmbeddingRows = EmbeddingRows.occurring  # which word embeddings are trained; with fsdp all
+    # which word embeddings are trained; with fsdp all
+    embedding_rows: EmbeddingRows = not_deciding(EmbeddingRows.occurring)
     fsdp: bool = False  # shard weights, gradients and optimizer over the processes: for xlarge and xxlarge
-    device: Device = Device.auto  # what is computed on
-    save_model: bool = False  # leave the final weights in the run's folder
-    save_predictions: bool = True  # `predictions-<split>.parquet`: what the report's tests on examples read
-    save_steps: int | None = None  # a checkpoint every n steps besides those at evaluations
-    keep_checkpoints: bool = False  # what a resume needs stays after the run has finished, too
+    device: Device = not_deciding(Device.auto)  # what is computed on
+    save_model: bool = not_deciding(False)  # leave the final weights in the run's folder
+    # `predictions-<split>.parquet`: what the report's tests on examples read
+    save_predictions: bool = not_deciding(True)
+    save_steps: int | None = not_deciding(None)  # a checkpoint every n steps besides those at evaluations
+    keep_checkpoints: bool = not_deciding(False)  # what a resume needs stays after the run has finished, too
 
 
 class Tracker(Enum):
@@ -267,7 +275,8 @@ class RecipeConfig:
 @dataclass
 class EvaluateConfig:
     split_dev: bool = False  # choose the best checkpoint on one half of the first evaluation split, report the other
-    invariance: bool = False  # evaluate in other batches, too, and record how many predictions depend on theirs
+    # evaluate in other batches, too, and record how many predictions depend on theirs
+    invariance: bool = not_deciding(False)
 
 
 @dataclass
@@ -277,18 +286,15 @@ class RunConfig:
     task: TaskConfig = field(default_factory=TaskConfig)
     data: DataConfig = field(default_factory=DataConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
-    recipe: RecipeConfig = field(default_factory=RecipeConfig)
+    recipe: RecipeConfig = not_deciding(factory=RecipeConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
-    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    tracking: TrackingConfig = not_deciding(factory=TrackingConfig)
     seed: int = 42  # of weights, data order and dropout; the gates draw from a stream of their own
-    deterministic: bool | None = None  # the same bits again; null: on a CPU, where it is free; a GPU gets slower
-    prefetch: str | None = None  # the folder that `gifine prefetch` filled: read only that, use no network
-    output_root: str = "runs"  # where folders of runs go
-    output_dir: str | None = None  # the very folder of one run; null: `<output_root>/<slug>-<run_id>`
-    resume: bool = True  # go on from the last complete checkpoint of an attempt that did not finish
-    overwrite: bool = False  # run again, from the start, although a finished record is there
-
-
-def families() -> list[str]:
-    """The model families that can be gated: the files in models/families/."""
-    return sorted(path.stem for path in (Path(__file__).parent / "models" / "families").glob("[!_]*.py"))
+    # the same bits again; null: on a CPU, where it is free; a GPU gets slower
+    deterministic: bool | None = not_deciding(None)
+    # the folder that `gifine prefetch` filled: read only that, use no network
+    prefetch: str | None = not_deciding(None)
+    output_root: str = not_deciding("runs")  # where folders of runs go
+    output_dir: str | None = not_deciding(None)  # the very folder of one run; null: `<output_root>/<slug>-<run_id>`
+    resume: bool = not_deciding(True)  # go on from the last complete checkpoint of an attempt that did not finish
+    overwrite: bool = not_deciding(False)  # run again, from the start, although a finished record is there

@@ -9,7 +9,7 @@ from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """What the commands answer to the shell; README lists them."""
+    """What the commands answer to the shell; docs/reliability.md lists them."""
 
     DONE = 0
     FAILED = 1  # an exception that is ours or the machine's: the traceback is in the record

@@ -23,7 +23,7 @@ from gifine.machine import exhaustion
 from gifine.machine.imports import uncollected
 from gifine.objectives.contract import Outcome
 from gifine.runs import finished, lifecycle, provenance, records, staleness
-from gifine.runs.finished import Run
+from gifine.runs.finished import FinishedRun
 from gifine.runs.records import Record
 
 log = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ def _evaluate_all(args: Namespace) -> ExitCode:
     return max(codes)
 
 
-def _check_data(run: Run) -> None:
+def _check_data(run: FinishedRun) -> None:
     from gifine.inputs import dataset  # transformers: a second
 
     config, then = run.config, run.record.provenance.get("data", {})
@@ -75,10 +75,10 @@ def _check_data(run: Run) -> None:
         )
     others = staleness.files({str(run.folder): run.record.provenance.get("files", {})})
     if others:  # the weights that training began with, or what it was trained on: nothing of it is read here
-        log.warning("%s", staleness.told(others))
+        log.warning("%s", staleness.describe(others))
 
 
-def _evaluate(run: Run, *, invariance: bool) -> ExitCode:
+def _evaluate(run: FinishedRun, *, invariance: bool) -> ExitCode:
     with lifecycle.locked(run.folder) if invariance else contextlib.nullcontext():
         if invariance and records.read(run.folder) != run.record:
             raise RunError(f"{run.folder}: another process has just written to this run; give the command again")
@@ -96,7 +96,7 @@ def _evaluate(run: Run, *, invariance: bool) -> ExitCode:
     return ExitCode.DIFFERS
 
 
-def _score(run: Run, *, invariance: bool) -> tuple[Outcome, dict[str, Any]]:
+def _score(run: FinishedRun, *, invariance: bool) -> tuple[Outcome, dict[str, Any]]:
     """What the weights give now, and with what: entries as in a record's provenance."""
     with uncollected():
         from gifine.inputs import dataset
@@ -108,7 +108,7 @@ def _score(run: Run, *, invariance: bool) -> tuple[Outcome, dict[str, Any]]:
         evaluate=replace(run.config.evaluate, invariance=invariance),
     )
     objective, now = objectives.choose(config.task), provenance.collect()
-    memory = exhaustion.told(f"evaluating {run.folder}", exhaustion.again(config.train))
+    memory = exhaustion.explain(f"evaluating {run.folder}", exhaustion.again(config.train))
     with memory, TemporaryDirectory() as scratch:
         trainer, tokenizer = restoration.restore(run, Path(scratch))
         now |= {"device": str(trainer.args.device), "processes": trainer.args.world_size}
@@ -146,7 +146,7 @@ def _in_words(entry: dict[str, Any]) -> str:
     )
 
 
-def _disagreement(run: Run, outcome: Outcome, now: dict[str, Any], *, invariance: bool) -> str:
+def _disagreement(run: FinishedRun, outcome: Outcome, now: dict[str, Any], *, invariance: bool) -> str:
     """That metrics differ, what of the circumstances differs as well, and that the record is as it was."""
     lines = [f"{run.folder}: the weights in {finished.MODEL}/ do not give the metrics of the record"]
     if outcome.diverged is not None:

@@ -11,48 +11,18 @@ from __future__ import annotations
 import sys
 from argparse import Namespace, RawDescriptionHelpFormatter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from gifine.commands import Parser, call
 from gifine.compose import composition, grid
 from gifine.compose.conf_dir import conf_dir
 from gifine.config import GiConfig, ModelConfig
 from gifine.errors import ExitCode
+from gifine.machine.footprint import Footprint
 from gifine.runs import identity
 
-_FLOAT32 = 4  # bytes: weights, gradients and AdamW's two moments, with bf16 autocast as well
 
-
-@dataclass(frozen=True)
-class Memory:
-    """In bytes, on one device without FSDP; with it, the first three are divided by the number of processes."""
-
-    parameters: int  # a count, as are gates
-    gates: int
-
-    @property
-    def weights(self) -> int:
-        return _FLOAT32 * self.parameters
-
-    @property
-    def gradients(self) -> int:
-        return _FLOAT32 * self.parameters
-
-    @property
-    def optimizer(self) -> int:
-        return 2 * _FLOAT32 * self.parameters
-
-    @property
-    def training(self) -> int:
-        return self.weights + self.gradients + self.optimizer
-
-    @property
-    def checkpoint(self) -> int:
-        """On disk: what a resume needs. Three exist for a moment, of which two stay until the run has finished."""
-        return self.weights + self.optimizer
-
-
-def of(model: ModelConfig, gi: GiConfig, labels: int = 2) -> Memory:
+def count(model: ModelConfig, gi: GiConfig, labels: int = 2) -> Footprint:
     """What a classifier of `model`, gated as `gi` says, takes; with one label it is a regression.
 
     Raises:
@@ -67,28 +37,28 @@ def of(model: ModelConfig, gi: GiConfig, labels: int = 2) -> Memory:
     with torch.device("meta"), no_init_weights():
         built = models.build(replace(model, random_init=True), gi, labels=names)
     counted = models.count_parameters(built)
-    return Memory(counted["total"], counted["gates"])
+    return Footprint(counted["total"], counted["gates"])
 
 
-def table(rows: Iterator[tuple[str, Memory]]) -> str:
+def table(rows: Iterator[tuple[str, Footprint]]) -> str:
     """Markdown: millions of parameters, gigabytes (10⁹ bytes)."""
     lines = ["| model | parameters | gates | weights | gradients | optimizer | sum | a checkpoint on disk |"]
     lines.append("|---|---|---|---|---|---|---|---|")
-    for name, memory in rows:
-        sizes = (memory.weights, memory.gradients, memory.optimizer, memory.training, memory.checkpoint)
-        counts = f"{memory.parameters / 1e6:,.1f} M | {memory.gates / 1e6:,.1f} M"
+    for name, each in rows:
+        sizes = (each.weights, each.gradients, each.optimizer, each.training, each.checkpoint)
+        counts = f"{each.parameters / 1e6:,.1f} M | {each.gates / 1e6:,.1f} M"
         lines.append(f"| {name} | {counts} | {' | '.join(f'{size / 1e9:.1f} GB' for size in sizes)} |")
     return "\n".join(lines)
 
 
-def presets() -> Iterator[tuple[str, Memory]]:
+def presets() -> Iterator[tuple[str, Footprint]]:
     """Every published size in conf/model, by its names on the command line, gated on both sides of all layers."""
     for path in sorted((conf_dir() / "model").glob("*.yaml")):
         config = composition.config_from(composition.compose([f"model={path.stem}", "gi=both"]))
         if config.model.name != path.stem:
             continue  # another name of a model that comes under its own
         for size in config.model.sizes:
-            yield f"`model={path.stem} model.size={size}`", of(replace(config.model, size=size), config.gi)
+            yield f"`model={path.stem} model.size={size}`", count(replace(config.model, size=size), config.gi)
 
 
 def main(words: Sequence[str] | None = None) -> ExitCode:
@@ -103,10 +73,10 @@ def _print(args: Namespace) -> ExitCode:
     return ExitCode.DONE
 
 
-def _asked_for(overrides: list[str]) -> Iterator[tuple[str, Memory]]:
+def _asked_for(overrides: list[str]) -> Iterator[tuple[str, Footprint]]:
     for run in grid.expand(overrides):
         config = run.config
-        yield identity.title(config), of(config.model, config.gi, max(1, len(config.task.labels)))
+        yield identity.title(config), count(config.model, config.gi, max(1, len(config.task.labels)))
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from gifine.inputs import needs, own_files
 from gifine.machine import exhaustion
 from gifine.machine.imports import uncollected
 from gifine.runs import finished, lifecycle
-from gifine.runs.finished import Run
+from gifine.runs.finished import FinishedRun
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +91,7 @@ def _predict_all(args: Namespace) -> ExitCode:
     return ExitCode.DONE
 
 
-def _with_tests(run: Run) -> tuple[Run, dict[str, str]]:
+def _with_tests(run: FinishedRun) -> tuple[FinishedRun, dict[str, str]]:
     """A run and the file for each of its test splits; of several, those whose data are there."""
     names = glue_submission.names(run.config.task)
     absent = {} if len(names) == 1 else {split: why for split in names if (why := _absent(run, split)) is not None}
@@ -102,7 +102,7 @@ def _with_tests(run: Run) -> tuple[Run, dict[str, str]]:
     return run, {split: name for split, name in names.items() if split not in absent}
 
 
-def _absent(run: Run, split: str) -> str | None:
+def _absent(run: FinishedRun, split: str) -> str | None:
     """Where a test split was looked for, if it is not there: in the official files, a prefetched folder or the Hub."""
     task, data = run.config.task, run.config.data
     if run.prefetched is not None:
@@ -122,7 +122,7 @@ def _absent(run: Run, split: str) -> str | None:
     return None
 
 
-def _with_file(args: Namespace) -> list[tuple[Run, dict[str, str]]]:
+def _with_file(args: Namespace) -> list[tuple[FinishedRun, dict[str, str]]]:
     """The runs with --file for their test set, which they can read."""
     path, found = args.file.expanduser(), []
     for run in finished.read(args.runs, own_data=False):
@@ -135,7 +135,7 @@ def _with_file(args: Namespace) -> list[tuple[Run, dict[str, str]]]:
     return found
 
 
-def _check_distinct(found: Sequence[tuple[Run, dict[str, str]]]) -> None:
+def _check_distinct(found: Sequence[tuple[FinishedRun, dict[str, str]]]) -> None:
     """Each file comes from one run."""
     sources: dict[str, list[str]] = defaultdict(list)
     for run, names in found:
@@ -146,7 +146,7 @@ def _check_distinct(found: Sequence[tuple[Run, dict[str, str]]]) -> None:
         raise RunError("\n".join(problems))
 
 
-def _filling(args: Namespace, found: Sequence[tuple[Run, dict[str, str]]]) -> dict[str, bytes]:
+def _filling(args: Namespace, found: Sequence[tuple[FinishedRun, dict[str, str]]]) -> dict[str, bytes]:
     """The sample's files by name, if there is a sample.
 
     Raises:
@@ -169,7 +169,7 @@ def _filling(args: Namespace, found: Sequence[tuple[Run, dict[str, str]]]) -> di
     return sample
 
 
-def _check_tests(run: Run, names: dict[str, str]) -> None:
+def _check_tests(run: FinishedRun, names: dict[str, str]) -> None:
     from gifine.inputs import dataset  # transformers: a second
 
     dataset.Reader(run.config, run.prefetched).fingerprints(names, labelled=False)
@@ -182,14 +182,14 @@ def _make(folder: Path) -> None:
         raise OutputError(f"cannot make the folder {folder}: {error.strerror}") from error
 
 
-def _predict(run: Run, names: dict[str, str], out: Path) -> dict[str, Path]:
+def _predict(run: FinishedRun, names: dict[str, str], out: Path) -> dict[str, Path]:
     """Write the files of one run; each by its name."""
     with uncollected():
         from gifine.inputs import dataset
         from gifine.training import restoration  # torch: seconds
 
     task, objective, written = run.config.task, objectives.choose(run.config.task), {}
-    memory = exhaustion.told(f"predicting with {run.folder}", exhaustion.again(run.config.train))
+    memory = exhaustion.explain(f"predicting with {run.folder}", exhaustion.again(run.config.train))
     with memory, TemporaryDirectory() as scratch:
         trainer, tokenizer = restoration.restore(run, Path(scratch))
         tests = dataset.Reader(run.config, run.prefetched).load_tests(names, tokenizer, objective)

@@ -35,7 +35,7 @@ SCRATCH = ".partial"  # below the folder: what is on the way; a rename takes it 
 LOCK = ".lock"
 
 
-def main(words: Sequence[str] | None = None) -> int:
+def main(words: Sequence[str] | None = None) -> ExitCode:
     """Run the command line (null: the process's own) and return its exit code."""
     parser = Parser(
         prog="gifine prefetch",
@@ -52,7 +52,7 @@ def _run(args: Namespace) -> ExitCode:
     if folder is None:
         raise ConfigError("give prefetch=FOLDER, the folder to fill")
     runs = grid.expand(overrides, args.config_dir)
-    wanted = needs.of(run.config for run in runs)
+    wanted = needs.collect(run.config for run in runs)
     fill(folder, wanted, runs=len(runs))
     sweep = ["--multirun"] if len(runs) > 1 else []
     own = ["--config-dir", args.config_dir] if args.config_dir else []

@@ -22,11 +22,12 @@ from transformers.utils import logging as transformers_logging
 from gifine import models, objectives
 from gifine.config import EmbeddingRows, RunConfig, Tracker
 from gifine.errors import DataError, ExitCode, ModelError, OutputError
-from gifine.inputs import architecture, dataset, model_files, sources, tokenizers
+from gifine.inputs import architecture, dataset, sources, tokenizers
+from gifine.inputs.run_folder import MODEL
 from gifine.machine import disk, exhaustion
 from gifine.models.speedups import embedding_rows as rows
 from gifine.objectives.contract import Outcome
-from gifine.runs import identity, lifecycle, records, verification
+from gifine.runs import identity, lifecycle, origin, records, verification
 from gifine.runs.curves import CURVE
 from gifine.runs.records import Record, Status
 from gifine.tracking import wandb_run
@@ -113,7 +114,7 @@ def _fit(config: RunConfig, folder: Path, record: Record, track: wandb_run.Log) 
         raise ModelError(f"train.max_length={train.max_length}: the model takes at most {longest} word pieces")
     record.parameters = models.count_parameters(model)
     if config.model.init_from is not None:
-        record.provenance["init_from"] = model_files.origin(config.model.init_from)
+        record.provenance["init_from"] = origin.trace(config.model.init_from)
     record.provenance["checkpoint_commit"] = models.commit(places.model)
     record.provenance["weights"] = sources.checkpoint(places.model)
     record.provenance["tokenizer"] = dataset.tokenizer_fingerprint(tokenizer)
@@ -157,7 +158,7 @@ def _fit(config: RunConfig, folder: Path, record: Record, track: wandb_run.Log) 
     clock = time.monotonic()
     start = _start(config, folder / CHECKPOINTS, arguments, record)
     record.resumed_at = 0 if start is None else int(start.name.rpartition("-")[2])
-    memory = exhaustion.told("training", exhaustion.training(train))
+    memory = exhaustion.explain("training", exhaustion.training(train))
     with memory, interruption.listening(), logging_redirect_tqdm():  # log lines go above the bar
         trainer.train(resume_from_checkpoint=None if start is None else str(start))
     record.seconds["train"] = round(time.monotonic() - clock, 3)
@@ -179,7 +180,7 @@ def _fit(config: RunConfig, folder: Path, record: Record, track: wandb_run.Log) 
         return
 
     clock = time.monotonic()
-    with exhaustion.told("evaluating", exhaustion.evaluation(train.eval_batch_size)):
+    with exhaustion.explain("evaluating", exhaustion.evaluation(train.eval_batch_size)):
         outcome = objective.score(trainer, evaluated, config, folder)
     record.metrics, record.invariance = outcome.metrics, outcome.invariance
     record.status, record.error = _judge(outcome)
@@ -188,7 +189,7 @@ def _fit(config: RunConfig, folder: Path, record: Record, track: wandb_run.Log) 
     record.seconds["evaluate"] = round(time.monotonic() - clock, 3)
     if train.save_model:
         rows.restore(model, trainer.decay(record.best.get("step", state.global_step)))
-        _save(trainer, folder / "model")
+        _save(trainer, folder / MODEL)
 
 
 def _start(config: RunConfig, checkpoints: Path, arguments: TrainingArguments, record: Record) -> Path | None:

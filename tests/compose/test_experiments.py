@@ -25,7 +25,7 @@ def test_grids_are_found():
 def test_headers_have_command_count_and_cost(name, tmp_path):
     header = (FOLDER / f"{name}.yaml").read_text().partition("defaults:")[0]
     runs = grid.expand([f"experiment={name}", f"output_root={tmp_path}"])
-    planned = plan.of(runs)
+    planned = plan.make(runs)
     assert f"# python -m gifine --multirun experiment={name}\n" in header
     assert f"# {planned.cells:,} cells, {planned.runs:,} runs" in header
     assert planned.runs == len({identity.directory(run.config) for run in runs})

@@ -29,8 +29,7 @@ def command(monkeypatch, tmp_path, capsys):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")  # main sets it; monkeypatch puts it back
 
     def call(*words: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["gifine.doctor", *words])
-        return doctor.main(), *capsys.readouterr()
+        return doctor.main(words), *capsys.readouterr()
 
     return call
 
@@ -40,8 +39,7 @@ def filled(monkeypatch, tmp_path, capsys) -> Path:
     """A prefetched folder with the demo's tokens and a tiny checkpoint."""
     monkeypatch.setenv("PATH", str(tmp_path))  # this machine's SLURM, which may be down, is another matter
     folder = tmp_path / "pre"
-    monkeypatch.setattr(sys, "argv", ["gifine.prefetch", f"prefetch={folder}", *TINY_DEMO])
-    assert prefetch.main() == 0
+    assert prefetch.main([f"prefetch={folder}", *TINY_DEMO]) == 0
     capsys.readouterr()
     files = tiny_bert(folder / "hub" / "tiny", seed=0)
     manifest = offline.read(folder)

@@ -25,13 +25,13 @@ def config(*overrides: str) -> RunConfig:
 def test_counts_are_those_of_the_model(model, size, gates):
     run = config(f"model={model}", f"model.size={size}", *gates)
     for labels in (1, 3):
-        counted = memory.of(run.model, run.gi, labels)
+        counted = memory.count(run.model, run.gi, labels)
         assert architecture.count(run.model, run.gi, labels) == (counted.parameters, counted.gates)
 
 
 def test_config_overrides_count():
     tiny = config("experiment=demo")
-    counted = memory.of(tiny.model, tiny.gi)
+    counted = memory.count(tiny.model, tiny.gi)
     assert architecture.count(tiny.model, tiny.gi) == (counted.parameters, counted.gates)
 
 

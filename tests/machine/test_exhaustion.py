@@ -113,7 +113,7 @@ def test_it_is_told_from_what_any_library_raises(error, said):
     assert (exhaustion.reason(outer) or "").startswith(said)
     with (
         pytest.raises(MemoryExhaustedError, match=r"^out of memory while reading: buy more \("),
-        exhaustion.told("reading", "buy more"),
+        exhaustion.explain("reading", "buy more"),
     ):
         raise error
 
@@ -121,7 +121,7 @@ def test_it_is_told_from_what_any_library_raises(error, said):
 def test_nothing_else_is_taken_for_it():
     assert exhaustion.reason(RuntimeError("size mismatch for classifier.weight")) is None
     for error in (KeyError("a"), OutputError("no room"), KeyboardInterrupt()):
-        with pytest.raises(type(error)), exhaustion.told("training", "less"):
+        with pytest.raises(type(error)), exhaustion.explain("training", "less"):
             raise error
 
 

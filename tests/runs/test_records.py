@@ -52,6 +52,20 @@ def test_a_foreign_record_is_refused(tmp_path, content):
         records.read(tmp_path)
 
 
+def test_entries_are_those_on_disk_whatever_the_version(tmp_path):
+    written = {"run_id": "abc", "schema_version": 99, "new_in_version_99": [1]}
+    (tmp_path / "record.json").write_text(json.dumps(written))
+    assert records.load(tmp_path) == records.entries(tmp_path) == written
+
+
+@pytest.mark.parametrize("content", ["[1]", "null", "{", "", b"\xff\xfe\xff", None])
+def test_where_there_is_no_record_there_are_no_entries(tmp_path, content):
+    if content is not None:
+        (tmp_path / "record.json").write_bytes(content if isinstance(content, bytes) else content.encode())
+    assert records.entries(tmp_path) == {}
+    assert records.entries(tmp_path / "record.json") == {}, "a file, not a folder"
+
+
 def test_no_record_is_none(tmp_path):
     assert records.read(tmp_path / "not there") is None
 

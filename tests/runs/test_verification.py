@@ -85,7 +85,7 @@ def test_official_files_that_have_changed_are_refused_until_it_is_run_again(
     assert "validation" not in str(error.value)
     assert "overwrite=true in its place, another output_root beside it" in str(error.value)
     assert (done.folder / "record.json").read_bytes() == before
-    told = plan.told(plan.of(grid.expand([*official, f"output_root={tmp_path}"])))
+    told = plan.describe(plan.make(grid.expand([*official, f"output_root={tmp_path}"])))
     assert "1 finished, 0 to do. 1 run was made of data or weights that are not those on disk any more" in told
     assert f"{done.folder.name} ({path})" in told
     monkeypatch.setattr(sys, "argv", ["gifine", "--multirun", *official, f"output_root={tmp_path}", "seed=42,43"])
@@ -105,7 +105,7 @@ def test_a_record_of_an_older_version_is_compared_by_its_fingerprints(train, off
     write_official(tmp_path / "glue", flipped=True)
     with pytest.raises(DataError, match="of other data than those there now"):
         train(*official)
-    assert plan.of(grid.expand([*official, f"output_root={tmp_path}"])).changed == {done.folder.name: ["train"]}
+    assert plan.make(grid.expand([*official, f"output_root={tmp_path}"])).changed == {done.folder.name: ["train"]}
 
 
 def test_a_result_is_served_where_its_data_are_gone(train, official, tmp_path, caplog):
@@ -228,9 +228,9 @@ def test_changed_files_of_ones_own_are_another_run(train, tmp_path, caplog, caps
 
     path = str(tmp_path / "a.csv")
     told = f"made of data or weights that are not those on disk any more: {first.folder.name} ({path})"
-    planned = plan.of(grid.expand([*words, f"output_root={tmp_path}"]))
+    planned = plan.make(grid.expand([*words, f"output_root={tmp_path}"]))
     assert (planned.finished, planned.changed) == (1, {first.folder.name: [path]})
-    assert told in plan.told(planned)
+    assert told in plan.describe(planned)
     capsys.readouterr()
     assert report.main([str(tmp_path)]) == ExitCode.DONE
     out = capsys.readouterr().out

@@ -204,7 +204,7 @@ def _watch(watch: _Watch) -> None:
 
 
 def _place(path: object) -> Place | None:
-    """Of a file or folder of a run: the names are those that README lists."""
+    """Of a file or folder of a run: the names are those that docs/first-hour.md lists."""
     for part in reversed(os.fsdecode(path).split("/") if isinstance(path, str | bytes | os.PathLike) else []):
         name = part.removeprefix(".")
         if name.startswith("begun_with.json"):  # small, and whole or not there: before all checkpoints

@@ -20,9 +20,9 @@ from gifine.errors import ExitCode, OutputError
 from gifine.runs import identity
 from gifine.runs.records import Record, Status
 from gifine.sweep import __main__ as sweep
-from gifine.sweep import job, launch, ledger, listing, logtail, sharing, slurm
+from gifine.sweep import batches, job, launch, ledger, listing, logtail, sharing, slurm
+from gifine.sweep.batches import Request
 from gifine.sweep.commands import retry
-from gifine.sweep.launch import Request
 from gifine.sweep.ledger import Entry, Ledger
 from gifine.sweep.states import State
 
@@ -72,7 +72,7 @@ def submit(folder: Path, *requests: Request) -> Ledger:
     (folder / ledger.FOLDER).mkdir(parents=True, exist_ok=True)
     book = ledger.read(folder)
     book.runs |= {each.entry.run_id: each.entry for each in requests}
-    launch.submit(folder, book, requests)
+    batches.submit(folder, book, requests)
     return book
 
 
@@ -165,13 +165,13 @@ def test_a_job_on_another_cluster_is_asked_for_and_cancelled_there(tmp_path, fak
     batch.job_id = batch.cluster = None
     ledger.write(folder, book)
     monkeypatch.setenv("COMMAND", f"{folder}/.sweep/jobs/{batch.name}/job.sh")
-    launch.recover(folder, book)
+    batches.recover(folder, book)
     assert (batch.job_id, batch.cluster) == ("7", "a"), "found by its script: the comment may be the user's"
     batch.job_id = batch.cluster = None
     started = ledger.batch_folder(folder, batch.name) / job.STARTED
     started.mkdir()
     (started / "8").write_text("b")
-    launch.recover(folder, book)
+    batches.recover(folder, book)
     assert (batch.job_id, batch.cluster) == ("8", "b")
 
 
@@ -223,10 +223,9 @@ def test_relative_paths_are_those_of_the_submission_wherever_a_job_starts(tmp_pa
     assert words_of(fake("sbatch")[0])["--chdir"] == str(tmp_path / "here")
 
     monkeypatch.chdir(tmp_path / "elsewhere")  # from where it is tried again, and where a job may start
-    monkeypatch.setattr(sys, "argv", ["job", str(place)])
     seen = []
     monkeypatch.setattr(job, "_code", lambda *_: seen.append(Path.cwd()) or ExitCode.DONE)
-    assert job.main() == ExitCode.DONE
+    assert job.main([str(place)]) == ExitCode.DONE
     monkeypatch.chdir(tmp_path / "elsewhere")
     book = ledger.read(folder)
     again = retry._request(folder, book.runs[each.entry.run_id], batch)
@@ -344,7 +343,6 @@ def in_job(tmp_path, fake, monkeypatch):
         place = ledger.batch_folder(folder, batch.name)
         for name, value in {"SLURM_JOB_ID": "1", **environment}.items():
             monkeypatch.setenv(name, value)
-        monkeypatch.setattr(sys, "argv", ["job", str(place)])
         started = []
 
         def start(self, command, own):
@@ -353,7 +351,7 @@ def in_job(tmp_path, fake, monkeypatch):
 
         monkeypatch.setattr(job._Relay, "start", start)
         monkeypatch.chdir(tmp_path)
-        return job.main(), started, folder
+        return job.main([str(place)]), started, folder
 
     return run
 

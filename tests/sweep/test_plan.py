@@ -21,7 +21,7 @@ from gifine.sweep.estimate import FLOPS, START_SECONDS, Basis
 
 
 def planned(*overrides: str) -> plan.Plan:
-    return plan.of(grid.expand(list(overrides)))
+    return plan.make(grid.expand(list(overrides)))
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def test_a_run_that_was_made_is_finished_and_tells_how_long_others_take(train, t
 def test_cells_that_coincide_are_one_run(tmp_path):
     both = planned(f"output_root={tmp_path}", "gi.side=none,key", "gi.level=0,0.3", "seed=1,2")
     assert (both.cells, both.runs, both.to_do) == (8, 6, 6)
-    assert plan.told(both).startswith(
+    assert plan.describe(both).startswith(
         "6 runs (8 cells, 2 of which ask for what another one does): 0 finished, 6 to do."
     )
 
@@ -111,19 +111,19 @@ def test_the_default_is_arithmetic_and_says_that_it_is_a_default(tmp_path):
     one = planned(f"output_root={tmp_path}", *words)
     seconds = START_SECONDS + 6 * 12 * 7_087_872 * 128 * 8551 / min(FLOPS.values())
     assert one.device_hours * 3600 == pytest.approx(seconds)
-    assert "a default that nobody measured" in plan.told(one)
+    assert "a default that nobody measured" in plan.describe(one)
 
 
 def test_what_is_not_known_is_said(tmp_path):
     hub = planned(f"output_root={tmp_path}", "task=cola", "model.checkpoint=my/bert", "model.family=bert")
     assert (hub.runs_by_basis, hub.memory_gb) == ({Basis.UNKNOWN: 1}, None)
-    assert "not known" in plan.told(hub)
-    assert "Memory" not in plan.told(hub)
+    assert "not known" in plan.describe(hub)
+    assert "Memory" not in plan.describe(hub)
 
 
 def test_sizes_are_those_of_memory(tmp_path):
     words = [f"output_root={tmp_path}", "model=bert", "model.size=base", "seed=1,2"]
-    counted = [memory.of(run.config.model, run.config.gi) for run in grid.expand(words)]
+    counted = [memory.count(run.config.model, run.config.gi) for run in grid.expand(words)]
     plain, kept = planned(*words), planned(*words, "train.save_model=true", "train.keep_checkpoints=true")
     assert plain.memory_gb == pytest.approx(counted[0].training / 1e9)
     assert (plain.disk_gb, plain.scratch_gb) == (0, pytest.approx(3 * counted[0].checkpoint / 1e9))

@@ -10,8 +10,8 @@ import pytest
 from gifine.compose import grid
 from gifine.compose.launchers import SlurmConfig
 from gifine.config import RunConfig
-from gifine.sweep import launch, resources
-from gifine.sweep.launch import Request
+from gifine.sweep import batches, launch, resources
+from gifine.sweep.batches import Request
 from gifine.sweep.ledger import Entry
 
 
@@ -36,16 +36,18 @@ SETTINGS = SlurmConfig(
 
 
 def test_later_entries_win_and_replace_what_excludes_them(configs):
-    assert resources.of(configs["bert rte"], SETTINGS) == SlurmConfig(timeout_min=240, gres="gpu:1", mem_per_gpu="32G")
-    assert resources.of(configs["bert mnli"], SETTINGS).timeout_min == 4320
-    found = resources.of(configs["debertav2 mnli"], SETTINGS)
+    assert resources.choose(configs["bert rte"], SETTINGS) == SlurmConfig(
+        timeout_min=240, gres="gpu:1", mem_per_gpu="32G"
+    )
+    assert resources.choose(configs["bert mnli"], SETTINGS).timeout_min == 4320
+    found = resources.choose(configs["debertav2 mnli"], SETTINGS)
     assert (found.timeout_min, found.mem_gb, found.mem_per_gpu) == (9000, 96, None)
     assert (found.gpus_per_node, found.gres, found.tasks_per_node) == (4, None, 4)
     assert launch.problems(found) == []
 
 
 def test_the_command_line_holds_for_all(configs):
-    found = resources.of(configs["debertav2 mnli"], SETTINGS, fixed={"timeout_min", "mem_per_gpu", "gres"})
+    found = resources.choose(configs["debertav2 mnli"], SETTINGS, fixed={"timeout_min", "mem_per_gpu", "gres"})
     assert (found.timeout_min, found.mem_per_gpu, found.mem_gb) == (240, "32G", None)
     assert (found.gres, found.gpus_per_node) == ("gpu:1", None)
 
@@ -53,10 +55,10 @@ def test_the_command_line_holds_for_all(configs):
 def test_what_needs_the_same_is_submitted_together_in_the_order_of_the_sweep(configs):
     settings = replace(SETTINGS, max_array_size=1000)  # else the cluster is asked
     requests = [
-        Request(Entry(name, name, f"/{name}"), config, resources.of(config, settings), "/")
+        Request(Entry(name, name, f"/{name}"), config, resources.choose(config, settings), "/")
         for name, config in configs.items()
     ]
-    portions = launch.portions(requests)
+    portions = batches.portions(requests)
     assert [[[each.entry.run_id for each in task] for task in portion] for portion in portions] == [
         [["bert rte"]],
         [["bert mnli"]],
@@ -65,7 +67,7 @@ def test_what_needs_the_same_is_submitted_together_in_the_order_of_the_sweep(con
         [["debertav2 mnli"]],
         [["debertav2 wnli"]],
     ]
-    same = launch.portions([*requests, *requests])
+    same = batches.portions([*requests, *requests])
     assert [len(portion) for portion in same] == [2, 2, 1, 2, 2, 1], "five WNLI runs are one job"
 
 
@@ -93,5 +95,5 @@ def test_tasks_of_one_s_own_have_names_too(configs):
     config.task.name = "mine"
     settings = SlurmConfig(resources=[{"task": "mine", "timeout_min": 5}])
     assert list(resources.wrong(settings, [config])) == []
-    assert resources.of(config, settings).timeout_min == 5
+    assert resources.choose(config, settings).timeout_min == 5
     config.task.name = "rte"

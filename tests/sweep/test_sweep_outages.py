@@ -98,7 +98,7 @@ def test_a_sweep_is_shown_as_its_records_say(slurm, folder, kind, monkeypatch, c
         monkeypatch.setenv("PATH", str(folder))
         said = "there is no SLURM on this machine"
     else:
-        said = "squeue: squeue: error: Invalid authentication credential"
+        said = "squeue: Invalid authentication credential"
         slurm.fails("squeue", *["squeue: error: Invalid authentication credential"] * 9)
     (ledger.batch_folder(folder, "b") / "7_0.log").write_text("a line\n")
     book = ledger.read(folder)

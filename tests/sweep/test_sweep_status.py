@@ -16,11 +16,11 @@ from gifine.sweep import __main__ as sweep
 from gifine.sweep import ledger, listing
 from gifine.sweep.commands import status
 from gifine.sweep.ledger import Entry
-from gifine.sweep.states import Run, State
+from gifine.sweep.states import RunState, State
 
 
 @pytest.fixture
-def running(tmp_path) -> Run:
+def running(tmp_path) -> RunState:
     """A run that was resumed at step 100, has made 50 of 300 steps in 100 s, and logged the last one 10 s ago."""
     began = datetime.now(UTC) - timedelta(seconds=110)
     record = Record("a" * 12, "run", {}, started=began.isoformat(), resumed_at=100, steps={"planned": 300})
@@ -28,7 +28,7 @@ def running(tmp_path) -> Run:
     curve.write_text('{"step": 100, "loss": 1}\n{"step": 150, "loss": 1}\n{"step": 1')
     at = began.timestamp() + 100
     os.utime(curve, (at, at))
-    return Run(Entry(record.run_id, "run", str(tmp_path)), State.RUNNING, record, job="7")
+    return RunState(Entry(record.run_id, "run", str(tmp_path)), State.RUNNING, record, job="7")
 
 
 def test_what_is_left_is_told_by_the_pace_of_this_attempt(running):
@@ -63,7 +63,7 @@ def test_watching_ends_with_the_last_run(tmp_path, monkeypatch, capsys):
     entry = Entry("a" * 12, "run", str(tmp_path / "run"))
     ledger.write(tmp_path, ledger.Ledger({entry.run_id: entry}))
     looks = iter([State.QUEUED, State.RUNNING, State.DONE])
-    monkeypatch.setattr(listing, "read", lambda folder: [Run(entry, next(looks), None)])
+    monkeypatch.setattr(listing, "read", lambda folder: [RunState(entry, next(looks), None)])
     assert sweep.main(["status", str(tmp_path), "--watch", "0.01", "--json"]) == 0
     seen = [json.loads(line)[0]["state"] for line in capsys.readouterr().out.splitlines()]
     assert seen == ["queued", "running", "done"]

@@ -52,7 +52,7 @@ def test_a_step_of_two_processes_has_the_weighted_loss_of_all_its_examples(train
 
 
 def test_a_threshold_over_the_batch_spans_the_batch_of_one_process(two_processes, train):
-    """So two processes of 8 are not one of 16, as the README says."""
+    """So two processes of 8 are not one of 16, as docs/devices.md says."""
     one = train(*RUN, "gi.threshold=batch", "train.batch_size=16")
     losses, _, _ = differences(two_processes["batch"], one.folder)
     assert losses > 1e-3

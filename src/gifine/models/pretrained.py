@@ -12,9 +12,10 @@ from typing import Any
 from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, PreTrainedConfig, PreTrainedModel
 
-from gifine.config import Attention, GiConfig, ModelConfig, families
+from gifine.config import Attention, GiConfig, ModelConfig
 from gifine.errors import ModelError, first_line
 from gifine.inputs import model_files
+from gifine.inputs.families import FAMILIES, normalise_type
 from gifine.models import configuration, heads, loading
 from gifine.models.gated import Family, unmarked
 from gifine.models.heads import Head
@@ -31,7 +32,7 @@ class LayerCountWarning(UserWarning):
 
 
 def family_classes(name: str) -> Family:
-    """The config and model classes of one of `config.families()`."""
+    """The config and model classes of one of FAMILIES."""
     return import_module(f"gifine.models.families.{name}").FAMILY
 
 
@@ -201,9 +202,9 @@ def count_parameters(model: PreTrainedModel) -> dict[str, int]:
 def _family_of(entries: Mapping[str, Any], checkpoint: str) -> Family:
     """The family that a config.json's `model_type` names, plain or gated."""
     model_type = entries.get("model_type", "none")
-    name = str(model_type).removeprefix("gi_").replace("-", "_")
-    if name not in families():
-        raise ModelError(f"'{checkpoint}': model_type '{model_type}': valid are {', '.join(families())}")
+    name = normalise_type(model_type)
+    if name not in FAMILIES:
+        raise ModelError(f"'{checkpoint}': model_type '{model_type}': valid are {', '.join(sorted(FAMILIES))}")
     return family_classes(name)
 
 
@@ -264,7 +265,7 @@ def _own_gate_entries(entries: Mapping[str, Any], checkpoint: str) -> dict[str, 
     return {"gi_side": side, "gi_level": entries.get("inhibition_level", 0.0), "gi_layers": layers}
 
 
-for _name in families():
+for _name in FAMILIES:
     _registered = family_classes(_name)
     AutoConfig.register(_registered.config.model_type, _registered.config)
     AutoModel.register(_registered.config, _registered.backbone)

@@ -119,10 +119,10 @@ def _run(path: Path, pool: Pool) -> Run | Problem:
 
 def _parsed(path: Path, pool: Pool) -> Run:
     try:
-        entries = json.loads(path.read_bytes())
+        entries = records.load(path.parent)
     except ValueError as error:
         raise _ForeignError(f"no JSON: {error}") from error
-    if not isinstance(entries, dict) or not {"run_id", "slug", "config", "status"} <= entries.keys():
+    if not {"run_id", "slug", "config", "status"} <= entries.keys():
         raise _ForeignError("no record of gifine: it has no run_id, slug, config or status")
     if entries.get("schema_version") != SCHEMA_VERSION:
         raise _ForeignError(f"schema_version {entries.get('schema_version')}, this gifine reads {SCHEMA_VERSION}")

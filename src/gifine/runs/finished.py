@@ -16,17 +16,15 @@ from gifine.errors import RunError, UserError, first_line
 from gifine.inputs import offline
 from gifine.inputs.model_files import WEIGHTS
 from gifine.inputs.offline import Folder
+from gifine.inputs.run_folder import MODEL
 from gifine.runs import identity, records
 from gifine.runs.records import Record, Status
 
 log = logging.getLogger(__name__)
 
-MODEL = "model"  # below the run's folder
-_EVALUATED = (Status.DONE, Status.DEGENERATE)
-
 
 @dataclass
-class Run:
+class FinishedRun:
     folder: Path
     record: Record
     config: RunConfig  # the record's, except for where data lie
@@ -50,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def read(folders: Sequence[Path], data_dir: Path | None = None, *, own_data: bool = True) -> list[Run]:
+def read(folders: Sequence[Path], data_dir: Path | None = None, *, own_data: bool = True) -> list[FinishedRun]:
     """The runs in these folders; `data_dir` is where their data lie, if not where the runs found them.
 
     Without `own_data` nothing of them is read, and where they lie makes no difference.
@@ -58,7 +56,7 @@ def read(folders: Sequence[Path], data_dir: Path | None = None, *, own_data: boo
     Raises:
         RunError: with what is wrong with each folder that is unreadable, no run's, not finished or without weights.
     """
-    found: list[Run] = []
+    found: list[FinishedRun] = []
     problems: list[str] = []
     for folder in folders:
         try:
@@ -73,7 +71,7 @@ def read(folders: Sequence[Path], data_dir: Path | None = None, *, own_data: boo
     return found
 
 
-def _read(folder: Path, data_dir: Path | None, own_data: bool) -> Run:
+def _read(folder: Path, data_dir: Path | None, own_data: bool) -> FinishedRun:
     record = records.read(folder)
     if record is None:
         what = f"no {records.RECORD} there, so no run's folder" if folder.is_dir() else "no such folder"
@@ -86,7 +84,7 @@ def _read(folder: Path, data_dir: Path | None, own_data: bool) -> Run:
         raise RunError(
             f"{folder}: its record's config is not one that this gifine knows ({first_line(error)})"
         ) from error
-    if record.status not in _EVALUATED:
+    if record.status not in records.TRAINED:
         raise RunError(f"{folder}: the run is {record.status}; only those that are done or degenerate have a result")
     if not (folder / MODEL / WEIGHTS).is_file():
         raise RunError(
@@ -94,11 +92,11 @@ def _read(folder: Path, data_dir: Path | None, own_data: bool) -> Run:
             "run it again with train.save_model=true overwrite=true"
         )
     if config.prefetch is None or data_dir is not None or not own_data:
-        return Run(folder, record, _relocated(folder, config, data_dir))
+        return FinishedRun(folder, record, _relocated(folder, config, data_dir))
     prefetched_folder = offline.open_folder(config)
     assert prefetched_folder is not None
     moved = replace(config, data=prefetched_folder.redirect_data(config.data))
-    return Run(folder, record, moved, prefetched_folder)
+    return FinishedRun(folder, record, moved, prefetched_folder)
 
 
 def _relocated(folder: Path, config: RunConfig, data_dir: Path | None) -> RunConfig:

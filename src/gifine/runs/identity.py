@@ -11,9 +11,8 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
-from gifine.config import DataSource, GateSide, Quoting, RunConfig
+from gifine import schema
+from gifine.config import DataSource, GateSide, RunConfig
 from gifine.inputs import sources
 
 
@@ -41,9 +40,7 @@ def from_dict(entries: dict[str, Any]) -> RunConfig:
     Raises:
         OmegaConfBaseException: for entries that the schema does not have.
     """
-    config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(RunConfig), OmegaConf.create(entries)))
-    assert isinstance(config, RunConfig)
-    return config
+    return schema.from_entries(RunConfig, entries)
 
 
 def run_id(config: RunConfig) -> str:
@@ -60,52 +57,39 @@ def deciding(entries: dict[str, Any], contents: Mapping[str, str]) -> dict[str, 
     """Of a config as `to_dict` gives it, or a record has it, what decides the result.
 
     `contents`, as `sources.contents` gives it, stands in the place of the paths whose keys it has; an older record has
-    none. Left out: where data, caches and results lie, how results are shown and kept, and values without an effect (of
-    the gates where there are none, of other sizes and other sources). Keys that an older record does not have are no
-    error.
+    none. Left out is what `config.py` marks as not deciding, and, here, what has no effect beside other values: of the
+    gates where there are none, of other sizes and other sources. Keys that an older record does not have are no error.
 
     Raises:
         KeyError, TypeError, AttributeError: for entries that are no config of ours.
     """
     kept = {key: dict(value) if isinstance(value, dict) else value for key, value in entries.items()}
-    _drop(kept, "output_root", "output_dir", "resume", "overwrite", "deterministic", "prefetch", "recipe", "tracking")
-    model, gi, task, data, train = (kept[key] for key in ("model", "gi", "task", "data", "train"))
-    _drop(kept["evaluate"], "invariance")
+    model, gi, task, data, train, _ = (kept[key] for key in ("model", "gi", "task", "data", "train", "evaluate"))
     size = model["sizes"].get(model["size"])
     if model["checkpoint"] is None and size is not None:
         model["checkpoint"] = size["checkpoint"]
         if model["random_init"]:
             model["config_overrides"] = size["config"] | model["config_overrides"]
     if not model["random_init"]:
-        _drop(model, "family")  # the checkpoint's config.json has it
-    _drop(model, "name", "title", "size", "sizes")
-    if not model.get("resize_embeddings"):
-        _drop(model, "resize_embeddings")
-    _drop(model, "attention")  # which differ in rounding, and in the random numbers of dropout
+        model.pop("family", None)  # the checkpoint's config.json has it
     if gi["side"] == GateSide.none.value:
         kept["gi"] = {"side": GateSide.none.value}
-    _drop(data, "dir", "cache_dir")
     if data["source"] != DataSource.demo.value:
-        _drop(data, "demo_train_rows", "demo_eval_rows", "demo_seed")
-    if task["files"]["train"] is not None:
+        for key in ("demo_train_rows", "demo_eval_rows", "demo_seed"):
+            data.pop(key, None)
+    has_files = task["files"]["train"] is not None
+    unread = "test" if has_files else "quoting"
+    task["files"] = {key: value for key, value in task["files"].items() if key != unread}
+    if has_files:
         data["source"] = DataSource.files.value
-        _drop(task, "splits", "hub")
-        quoting = task["files"].get("quoting", Quoting.auto.value)
-        task["files"] = {split: task["files"][split] for split in ("train", "validation")}
-        if quoting != Quoting.auto.value:
-            task["files"]["quoting"] = quoting
+        task.pop("splits", None)
+        task.pop("hub", None)
     else:
-        task["files"] = {key: value for key, value in task["files"].items() if key != "quoting"}
         used = {task["train_split"], *task["evaluation_splits"]}
         task["splits"] = {name: split for name, split in task["splits"].items() if name in used}
-    _drop(task, "title", "test_splits", "submission_labels", "submission_range")
-    _drop(train, "save_model", "save_predictions", "save_steps", "keep_checkpoints", "log_steps", "device")
-    _drop(train, "embedding_rows")  # which differ in rounding alone
-    for key, without in (("class_weights", None), ("label_smoothing", 0), ("patience", None)):
-        if train.get(key, without) == without:
-            _drop(train, key)  # as in runs of before there were such keys
     if isinstance(train.get("class_weights"), list):
         train["class_weights"] = [float(weight) for weight in train["class_weights"]]
+    kept = schema.deciding(RunConfig, kept)
     for key, known_as in contents.items():
         *parents, leaf = key.split(".")
         place = kept
@@ -114,11 +98,6 @@ def deciding(entries: dict[str, Any], contents: Mapping[str, str]) -> dict[str, 
             place = place[parent]
         place[leaf] = known_as
     return kept
-
-
-def _drop(entries: dict[str, Any], *keys: str) -> None:
-    for key in keys:
-        entries.pop(key, None)
 
 
 def slug(config: RunConfig) -> str:
@@ -146,15 +125,16 @@ def title(config: RunConfig) -> str:
     return f"{name} {config.task.name} s{config.seed}"
 
 
-def directory(config: RunConfig) -> Path:
-    """The folder that a run writes to.
+def directory(config: RunConfig, known_as: str | None = None) -> Path:
+    """The folder that a run writes to; `known_as` is its run_id, if that has been computed.
 
     Raises:
         DataError, ModelError: as `run_id`.
     """
     if config.output_dir is not None:
         return Path(config.output_dir).expanduser()
-    root, known_as = Path(config.output_root).expanduser(), run_id(config)
+    root = Path(config.output_root).expanduser()
+    known_as = run_id(config) if known_as is None else known_as
     folder = root / f"{slug(config)}-{known_as}"
     if (config.model.checkpoint or config.model.init_from) and not folder.is_dir():
         # The slug has the name of a folder of weights: the same ones may have been called otherwise when they were run.

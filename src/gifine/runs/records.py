@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from gifine.errors import OutputError
+from gifine.inputs.run_folder import RECORD
 from gifine.machine import disk
 
 SCHEMA_VERSION = 1
-RECORD = "record.json"
 
 
 class Status(StrEnum):
@@ -27,8 +27,10 @@ class Status(StrEnum):
     FAILED = "failed"  # raised; `error` has the traceback
 
 
+# They have a result and weights.
+TRAINED = frozenset({Status.DONE, Status.DEGENERATE})
 # The same config would end so again: running it again is a waste.
-FINISHED = frozenset({Status.DONE, Status.DEGENERATE, Status.DIVERGED})
+FINISHED = TRAINED | {Status.DIVERGED}
 
 
 @dataclass
@@ -58,6 +60,25 @@ class Record:
     schema_version: int = SCHEMA_VERSION
 
 
+def load(folder: Path) -> dict[str, Any]:
+    """What the `record.json` of a folder says, of any version and perhaps not ours: nothing is checked.
+
+    Raises:
+        OSError: if it cannot be read.
+        ValueError: if it is no JSON.
+    """
+    found = json.loads((folder / RECORD).read_bytes())
+    return found if isinstance(found, dict) else {}
+
+
+def entries(folder: Path) -> dict[str, Any]:
+    """As `load`, but empty where there is nothing to be read."""
+    try:
+        return load(folder)
+    except (OSError, ValueError):
+        return {}
+
+
 def read(folder: Path) -> Record | None:
     """The record in a run's folder, or None if there is none yet.
 
@@ -66,13 +87,12 @@ def read(folder: Path) -> Record | None:
     """
     path = folder / RECORD
     try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
         known = {f.name for f in fields(Record)}
-        record = Record(**{key: value for key, value in entries.items() if key in known})
+        record = Record(**{key: value for key, value in load(folder).items() if key in known})
         record.status = Status(record.status)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, TypeError) as error:
         raise OutputError(
             f"{path} is no readable record ({error}); move it away, or give another output_dir"
         ) from error

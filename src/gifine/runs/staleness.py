@@ -65,7 +65,7 @@ def differing(then: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
     return [name for name, known in now.items() if then.get(name, known) != known]
 
 
-def described(config: RunConfig, then: Mapping[str, str], now: Mapping[str, str]) -> str:
+def compare(config: RunConfig, then: Mapping[str, str], now: Mapping[str, str]) -> str:
     """What differs, in words: each split, where it is, and both fingerprints."""
     return ", ".join(
         f"{split} ({_place(config, split)}: fingerprint {short(then[split])}, now {short(now[split])})"
@@ -78,7 +78,7 @@ def short(fingerprint: str) -> str:
     return fingerprint.rpartition("/")[2][:12]
 
 
-def told(changed: Mapping[str, Sequence[str]]) -> str:
+def describe(changed: Mapping[str, Sequence[str]]) -> str:
     """One line on runs of which something has changed, by their names: how many, which and what; empty for none."""
     if not changed:
         return ""

@@ -6,9 +6,9 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from gifine.runs.records import RECORD
+from gifine.inputs.run_folder import MODEL, RECORD
 
-_NO_RUNS = frozenset({"checkpoints", "model", "submission", "wandb"})  # folders in which no run is
+_NO_RUNS = frozenset({"checkpoints", MODEL, "submission", "wandb"})  # folders in which no run is
 
 
 def below(path: Path) -> Iterator[Path]:

@@ -49,7 +49,7 @@ def check_served(config: RunConfig, folder: Path, record: Record) -> None:
     if staleness.differing(then, now):
         raise DataError(
             f"{folder}: this run is {record.status}, but of other data than those there now: "
-            f"{staleness.described(config, then, now)}{_other_library(record)}; put them back, or run it again: "
+            f"{staleness.compare(config, then, now)}{_other_library(record)}; put them back, or run it again: "
             "overwrite=true in its place, another output_root beside it"
         )
 
@@ -94,7 +94,7 @@ def check_resumed(config: RunConfig, checkpoint: Path, record: Record) -> None:
         DataError: if something is of other contents.
     """
     then, now = _read(checkpoint.parent) or {}, _made_of(record)
-    found = [staleness.described(config, then.get("data", {}), now["data"])]
+    found = [staleness.compare(config, then.get("data", {}), now["data"])]
     for kind in ("tokenizer", "weights"):
         before, after = then.get(kind, {}), now[kind]
         found += [

@@ -8,17 +8,20 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from gifine import execution
 from gifine.errors import ConfigError, ExitCode, UserError, tell
 from gifine.runs import identity
+from gifine.sweep.job import AGAIN
 
 
-def main() -> int:
-    """Run the config; the exit code is that of `python -m gifine`."""
-    path = Path(sys.argv[1])
+def main(words: Sequence[str] | None = None) -> int:
+    """Run the config that the words name (null: the process's own); the exit code is that of `python -m gifine`."""
+    word, *options = sys.argv[1:] if words is None else words
+    path = Path(word)
     logging.basicConfig(format="%(message)s", level=logging.INFO)
     logging.getLogger("httpx").setLevel(logging.WARNING)  # a line for every request to the Hub
     try:
@@ -28,7 +31,7 @@ def main() -> int:
                 f"{path} is the run {identity.run_id(config)} by this code and what its files hold now: "
                 "submit the sweep again"
             )
-        if "--again" in sys.argv:  # requeued: what an earlier allocation did for this submission counts
+        if AGAIN in options:  # what an earlier allocation did for this submission counts
             config = replace(config, resume=True, overwrite=False)
         return execution.execute(config)
     except UserError as error:

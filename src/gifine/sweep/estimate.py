@@ -11,7 +11,7 @@ from typing import Any
 
 from gifine.config import DEMO, DataSource, Padding, Precision, RunConfig
 from gifine.inputs import architecture
-from gifine.runs.records import Status
+from gifine.runs.records import TRAINED
 
 # Defaults, not measurements: floating-point operations a second that training reaches, about a quarter of what an A100
 # could; and what a run takes besides, mostly to start.
@@ -72,11 +72,11 @@ class Estimates:
         return START_SECONDS + operations / FLOPS[train.precision], Basis.DEFAULT
 
 
-def of(records: Iterable[dict[str, Any]]) -> Estimates:
+def learn(records: Iterable[dict[str, Any]]) -> Estimates:
     """What these records, as they lie on disk, tell; only of runs that trained from their first step to the last."""
     estimates = Estimates()
     for record in records:
-        if record["status"] not in (Status.DONE, Status.DEGENERATE):
+        if record["status"] not in TRAINED:
             continue
         try:
             _add(estimates, record)

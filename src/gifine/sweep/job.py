@@ -17,6 +17,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,6 +34,9 @@ from gifine.sweep import devices, slurm, snapshot
 log = logging.getLogger(__name__)
 
 JOB = "job.json"  # in the batch's folder
+AGAIN = "--again"  # a word for attempt.py: the job was requeued
+LOCAL, MASTER = "GIFINE_LOCAL", "GIFINE_MASTER"  # variables: set by pool.py, and in the script of several processes
+BY_SIGNAL = 128  # and the signal's number: the exit code of a process that it has ended
 CONFIGS, OUTCOMES, STARTED, REQUEUES, FAILURES = "runs", "outcomes", "started", "requeues", "failures"
 # What a shell within another distributed run hands on: a run of one process would wait for the others.
 _FOREIGN = re.compile(
@@ -40,6 +44,16 @@ _FOREIGN = re.compile(
 )
 _ENDED = (ExitCode.DONE, ExitCode.DIVERGED, ExitCode.INTERRUPTED)  # as the record says
 _PATIENCE_SECONDS = 10.0  # for a process whose run has failed elsewhere
+
+
+def config_file(folder: Path, run_id: str) -> Path:
+    """Where a batch's folder has the config of a run."""
+    return folder / CONFIGS / f"{run_id}.json"
+
+
+def outcome_file(folder: Path, run_id: str) -> Path:
+    """Where it has the exit code of a run's process, once that has ended."""
+    return folder / OUTCOMES / f"{run_id}.json"
 
 
 @dataclass
@@ -60,7 +74,7 @@ class Seat:
         if self.processes == 1:
             return {}
         return {
-            "MASTER_ADDR": os.environ.get("GIFINE_MASTER", "localhost"),
+            "MASTER_ADDR": os.environ.get(MASTER, "localhost"),
             "MASTER_PORT": str(self.first_port + position),
             "RANK": str(self.rank),
             "WORLD_SIZE": str(self.processes),
@@ -69,11 +83,12 @@ class Seat:
         }
 
 
-def main() -> int:
-    """Run the task's runs; 0 if all of them ended well, else the code of the worst."""
+def main(words: Sequence[str] | None = None) -> int:
+    """Run a task's runs (words: null for the process's own); 0 if all ended well, else the code of the worst."""
     logging.basicConfig(format="%(message)s", level=logging.INFO)
-    folder = Path(sys.argv[1])
-    seat = _seat(int(sys.argv[2]) if len(sys.argv) > 2 else int(os.environ.get("SLURM_ARRAY_TASK_ID", "0")))
+    word, *task = sys.argv[1:] if words is None else words
+    folder = Path(word)
+    seat = _seat(int(task[0] if task else os.environ.get("SLURM_ARRAY_TASK_ID", "0")))
     job = json.loads((folder / JOB).read_text(encoding="utf-8"))
     if seat.rank == 0 and seat.job_id is not None:
         (folder / STARTED).mkdir(exist_ok=True)
@@ -121,7 +136,7 @@ def _refuse(folder: Path, runs: list[dict[str, str]], seat: Seat, expected: int)
         (folder / OUTCOMES).mkdir(exist_ok=True)
         outcome = {"code": ExitCode.BAD_INPUT, "signal": None, "job": seat.job_id, "reason": said}
         for run in runs:
-            disk.write_text(folder / OUTCOMES / f"{run['run_id']}.json", json.dumps(outcome))
+            disk.write_text(outcome_file(folder, run["run_id"]), json.dumps(outcome))
     return ExitCode.BAD_INPUT if seat.rank == 0 else ExitCode.DONE
 
 
@@ -149,7 +164,7 @@ class _Relay:
 
 def _seat(task: int) -> Seat:
     env = os.environ
-    if "SLURM_JOB_ID" not in env or env.get("GIFINE_LOCAL"):
+    if "SLURM_JOB_ID" not in env or env.get(LOCAL):
         return Seat(task, None)
     processes, nodes = int(env.get("SLURM_NTASKS", "1")), int(env.get("SLURM_JOB_NUM_NODES", "1"))
     job = f"{env['SLURM_ARRAY_JOB_ID']}_{task}" if "SLURM_ARRAY_JOB_ID" in env else env["SLURM_JOB_ID"]
@@ -167,7 +182,7 @@ def _seat(task: int) -> Seat:
 
 def _code(folder: Path, run: dict[str, str], seat: Seat, position: int, share: dict[str, str], relay: _Relay) -> int:
     """How the run has ended: in this job, or in it before it was requeued."""
-    outcome = folder / OUTCOMES / f"{run['run_id']}.json"
+    outcome = outcome_file(folder, run["run_id"])
     before = json.loads(outcome.read_text(encoding="utf-8"))["code"] if outcome.exists() else ExitCode.INTERRUPTED
     if before != ExitCode.INTERRUPTED or relay.received:
         return before
@@ -176,17 +191,18 @@ def _code(folder: Path, run: dict[str, str], seat: Seat, position: int, share: d
 
 def _run(folder: Path, run: dict[str, str], seat: Seat, position: int, share: dict[str, str], relay: _Relay) -> int:
     """One run in its own process, which gets the signals that this one gets; the exit code, 128 + n for signal n."""
-    command = [sys.executable, "-m", "gifine.sweep.attempt", str(folder / CONFIGS / f"{run['run_id']}.json")]
-    command += ["--again"] * (seat.restarts > 0)
+    command = [sys.executable, "-m", "gifine.sweep.attempt", str(config_file(folder, run["run_id"]))]
+    if seat.restarts > 0:
+        command.append(AGAIN)
     own = {name: value for name, value in os.environ.items() if not _FOREIGN.fullmatch(name)}
     environment = {**own, **seat.environment(position), **share}
     failure = folder / FAILURES / f"{run['run_id']}-{seat.job_id}-{seat.restarts}.json"
     if seat.rank == 0:
-        (folder / OUTCOMES / f"{run['run_id']}.json").unlink(missing_ok=True)
+        outcome_file(folder, run["run_id"]).unlink(missing_ok=True)
     process = relay.start(command, environment)
     code = _watch(process, failure if seat.processes > 1 else None)
     relay.processes.discard(process)
-    if relay.received and code in (128 + number for number in signals.STOP):
+    if relay.received and code in (BY_SIGNAL + number for number in signals.STOP):
         code = ExitCode.INTERRUPTED  # it ended by the signal itself: Python had not started yet
     if code not in _ENDED and seat.processes > 1:
         host = os.environ.get("SLURMD_NODENAME", platform.node())
@@ -208,7 +224,7 @@ def _watch(process: subprocess.Popen[bytes], failure: Path | None) -> int:
                 if time.monotonic() - since > _PATIENCE_SECONDS:
                     process.kill()
             continue
-        return code if code >= 0 else 128 - code
+        return code if code >= 0 else BY_SIGNAL - code
 
 
 def _mark(path: Path, entries: dict[str, Any]) -> None:
@@ -224,9 +240,10 @@ def _mark(path: Path, entries: dict[str, Any]) -> None:
 def _conclude(folder: Path, run: dict[str, str], seat: Seat, code: int, failure: Path) -> None:
     """Leave a word about how the process ended, which the run's own record may not have."""
     (folder / OUTCOMES).mkdir(exist_ok=True)
-    outcome = {"code": code, "signal": signal.Signals(code - 128).name if code > 128 else None, "job": seat.job_id}
-    disk.write_text(folder / OUTCOMES / f"{run['run_id']}.json", json.dumps(outcome))
-    if code > 128:
+    by = signal.Signals(code - BY_SIGNAL).name if code > BY_SIGNAL else None
+    outcome = {"code": code, "signal": by, "job": seat.job_id}
+    disk.write_text(outcome_file(folder, run["run_id"]), json.dumps(outcome))
+    if code > BY_SIGNAL:
         log.error("%s %s", run["slug"], _end(code))
     if not failure.exists():
         return
@@ -241,7 +258,9 @@ def _conclude(folder: Path, run: dict[str, str], seat: Seat, code: int, failure:
 
 
 def _end(code: int) -> str:
-    return f"was killed by {signal.Signals(code - 128).name}" if code > 128 else f"ended with exit code {code}"
+    if code > BY_SIGNAL:
+        return f"was killed by {signal.Signals(code - BY_SIGNAL).name}"
+    return f"ended with exit code {code}"
 
 
 def _go_on(folder: Path, seat: Seat, received: list[int], max_num_timeout: int) -> None:
@@ -261,7 +280,7 @@ def _go_on(folder: Path, seat: Seat, received: list[int], max_num_timeout: int) 
             log.error("not put into the queue again: max_num_timeout=%d", max_num_timeout)
             return
         path.parent.mkdir(exist_ok=True)
-        path.write_text(str(before + (not preempted)))
+        path.write_text(str(before if preempted else before + 1))
         log.info("putting job %s into the queue again", seat.job_id)
         slurm.requeue(seat.job_id)
     except ClusterError as error:

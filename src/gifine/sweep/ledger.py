@@ -19,6 +19,7 @@ from gifine.errors import OutputError, RunError
 from gifine.machine import disk
 from gifine.runs import records
 from gifine.runs.records import Record
+from gifine.sweep import pool
 
 SCHEMA_VERSION = 2  # 1 had absolute paths everywhere
 FOLDER = ".sweep"  # below the sweep's folder: all that is not a run's
@@ -50,7 +51,7 @@ class Entry:
 @dataclass
 class Batch:
     name: str  # its folder's, too
-    launcher: str  # a key of sweep.config.LAUNCHERS
+    launcher: str  # a key of compose.launchers.LAUNCHERS
     settings: dict[str, Any]
     tasks: int
     submitted: str  # UTC, ISO 8601
@@ -58,6 +59,11 @@ class Batch:
     host: str | None = None  # where processes are
     log: str = ""  # SLURM's pattern for the file with what a job prints, in the batch's folder unless it is absolute
     cluster: str | None = None  # of job_id, where sbatch was told a cluster; null: this machine's
+
+    @property
+    def is_local(self) -> bool:
+        """Processes of this machine or another one, not jobs of SLURM."""
+        return self.launcher == "local"
 
     def job(self, task: int) -> str | None:
         """What SLURM calls one task."""
@@ -167,8 +173,8 @@ def _moved(sweep: Path, run: Entry) -> str:
 
 def log_of(sweep: Path, batch: Batch, task: int) -> Path | None:
     """The file with what a task's job prints, as far as its name is known; null if it was not submitted."""
-    if batch.launcher == "local":
-        return batch_folder(sweep, batch.name) / f"{task}.log"
+    if batch.is_local:
+        return pool.log_file(batch_folder(sweep, batch.name), task)
     if batch.job_id is None:
         return None
     words = {"A": batch.job_id, "a": str(task), "j": batch.job_id, "x": str(batch.settings["name"]), "%": "%"}

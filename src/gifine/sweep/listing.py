@@ -11,7 +11,7 @@ from typing import Any
 
 from gifine.errors import RunError
 from gifine.sweep import ledger, states
-from gifine.sweep.states import Run, State
+from gifine.sweep.states import RunState, State
 
 _COLOURS = {State.DONE: "green", State.RUNNING: "cyan", State.QUEUED: "dim", State.DEGENERATE: "yellow"}
 
@@ -24,16 +24,16 @@ def folder(given: str) -> Path:
     return Path(given).expanduser().absolute()
 
 
-def read(sweep: Path) -> list[Run]:
+def read(sweep: Path) -> list[RunState]:
     """The sweep's runs as they are now; where SLURM gives no answer, as their records say.
 
     Raises:
         RunError: if the folder is no sweep's.
     """
-    return states.of(sweep, ledger.read_existing(sweep), needs_slurm=False)
+    return states.read(sweep, ledger.read_existing(sweep), needs_slurm=False)
 
 
-def chosen(runs: Sequence[Run], names: Sequence[str]) -> list[Run]:
+def chosen(runs: Sequence[RunState], names: Sequence[str]) -> list[RunState]:
     """The runs that these words name: run_ids, their beginnings, or names of run folders; all if there are none.
 
     Raises:
@@ -41,7 +41,7 @@ def chosen(runs: Sequence[Run], names: Sequence[str]) -> list[Run]:
     """
     if not names:
         return list(runs)
-    found: list[Run] = []
+    found: list[RunState] = []
     for name in names:
         word = Path(name).name
         matching = [run for run in runs if word in (run.entry.slug, Path(run.entry.folder).name)]

@@ -11,13 +11,15 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from gifine.sweep import devices
-from gifine.sweep.job import JOB, STARTED
+from gifine.sweep.job import JOB, LOCAL, STARTED
 
 LOCK = "pool.lock"
 CANCELLED = "cancelled"  # below the batch's folder: a file for each task that shall not start
@@ -37,6 +39,11 @@ def start(folder: Path, environment: dict[str, str]) -> None:
             start_new_session=True,  # Ctrl-C is for the submitting process alone
             check=True,
         )
+
+
+def log_file(folder: Path, task: int) -> Path:
+    """Where a batch's folder has what a task prints."""
+    return folder / f"{task}.log"
 
 
 def states(folder: Path, tasks: int) -> dict[int, str]:
@@ -62,14 +69,15 @@ def cancel(folder: Path, task: int) -> None:
     (folder / CANCELLED / str(task)).touch()
     started = folder / STARTED / str(task)
     if started.exists() and _is_held(started):
-        os.kill(int(started.read_text()), 15)
+        os.kill(int(started.read_text()), signal.SIGTERM)
 
 
-def main() -> int:
-    """Run all tasks in a process that nobody waits for; 0 if each ended with 0."""
+def main(words: Sequence[str] | None = None) -> int:
+    """Run all tasks of BATCH_FOLDER in a process that nobody waits for; 0 if each ended with 0."""
+    (word,) = sys.argv[1:] if words is None else words
     if os.fork():
         return 0
-    folder = Path(sys.argv[1])
+    folder = Path(word)
     job = json.loads((folder / JOB).read_text(encoding="utf-8"))
     gpus = devices.gpus()
     places = job["parallelism"] or len(gpus) or 1
@@ -92,11 +100,11 @@ def main() -> int:
 def _start(folder: Path, task: int, share: dict[str, str]) -> subprocess.Popen[bytes]:
     """Start one task; it and the run's own process hold the lock of a file with its process id."""
     partial = folder / STARTED / f".{task}"
-    with partial.open("w") as lock, (folder / f"{task}.log").open("a") as output:
+    with partial.open("w") as lock, log_file(folder, task).open("a") as output:
         fcntl.flock(lock, fcntl.LOCK_EX)
         process = subprocess.Popen(  # noqa: S603 - our own module
             [sys.executable, "-m", "gifine.sweep.job", str(folder), str(task)],
-            env={**os.environ, **share, "GIFINE_LOCAL": "1", "PYTHONUNBUFFERED": "1"},
+            env={**os.environ, **share, LOCAL: "1", "PYTHONUNBUFFERED": "1"},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from gifine.compose.launchers import SlurmConfig
+from gifine.sweep.job import MASTER
 from gifine.sweep.slurm import SCRIPT
 
 LOG = "%j.log"  # below the batch's folder; of an array's tasks:
@@ -87,8 +88,8 @@ def text(config: SlurmConfig, options: dict[str, Any], *, python: str, code: Pat
     if config.cpus_per_task is not None:
         srun.append(f"--cpus-per-task={config.cpus_per_task}")  # srun does not take it over from sbatch
     if config.nodes * config.tasks_per_node > 1:
-        lines.append('GIFINE_MASTER=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)')
-        lines.append("export GIFINE_MASTER")
+        lines.append(f'{MASTER}=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)')
+        lines.append(f"export {MASTER}")
         srun.append("--label")  # each line with the rank that says it
     command = [*srun, *config.srun_args]
     lines.append(f"{shlex.join(command)} {python} -m gifine.sweep.job {shlex.quote(str(folder))}")

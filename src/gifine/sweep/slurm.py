@@ -90,12 +90,7 @@ def states(jobs: Iterable[str], cluster: str | None = None, *, needs_sacct: bool
             not, on a cluster with accounting.
     """
     wanted = set(jobs)
-    found: dict[str, str] = {}
-    for ids in _portions({job.partition("_")[0] for job in wanted}):
-        words = ["--noheader", "--array", "--states=all", "--format=%F|%K|%T", f"--jobs={','.join(ids)}"]
-        for line in _call("squeue", *_on(cluster), *words, unless="Invalid job id").splitlines():
-            job, task, state = line.strip().split("|")
-            found[job if task == "N/A" else f"{job}_{task}"] = state
+    found = _queue(wanted, cluster, "--states=all", "%T")
     ended = wanted - found.keys()
     for ids in _portions({job.partition("_")[0] for job in ended}):
         words = ["--allocations", "--noheader", "--parsable2", "--format=JobID,State", f"--jobs={','.join(ids)}"]
@@ -116,13 +111,20 @@ def states(jobs: Iterable[str], cluster: str | None = None, *, needs_sacct: bool
 
 def reasons(jobs: Iterable[str], cluster: str | None = None) -> dict[str, str]:
     """Why jobs wait, in SLURM's words: Priority, Resources, QOSMaxJobsPerUserLimit; those that do not are left out."""
-    wanted, found = set(jobs), {}
-    for ids in _portions({job.partition("_")[0] for job in wanted}):
-        words = ["--noheader", "--array", "--states=PENDING", "--format=%F|%K|%r", f"--jobs={','.join(ids)}"]
-        for line in _call("squeue", *_on(cluster), *words, unless="Invalid job id").splitlines():
-            job, task, reason = line.strip().split("|", 2)
-            found[job if task == "N/A" else f"{job}_{task}"] = reason
+    wanted = set(jobs)
+    found = _queue(wanted, cluster, "--states=PENDING", "%r")
     return {job: found[job] for job in wanted if found.get(job) not in (None, "", "None")}
+
+
+def _queue(jobs: set[str], cluster: str | None, which: str, what: str) -> dict[str, str]:
+    """By job what squeue says of those that are in `which` states; all tasks of an array that has one of the jobs."""
+    found = {}
+    for ids in _portions({job.partition("_")[0] for job in jobs}):
+        words = ["--noheader", "--array", which, f"--format=%F|%K|{what}", f"--jobs={','.join(ids)}"]
+        for line in _call("squeue", *_on(cluster), *words, unless="Invalid job id").splitlines():
+            job, task, said = line.strip().split("|", 2)
+            found[job if task == "N/A" else f"{job}_{task}"] = said
+    return found
 
 
 def find(name: str, clusters: Iterable[str | None] = (None,)) -> tuple[str, str | None] | None:
@@ -184,7 +186,9 @@ def _call(*words: str, unless: str | None = None) -> str:
             raise ClusterError(f"{words[0]} gives no answer within {_ANSWER_SECONDS:.0f} s") from None
         if done.returncode == 0:
             return done.stdout
-        reason = " ".join(done.stderr.split()) or f"exit code {done.returncode}"
+        # Without the command's name, which stands before it: `squeue: error: …` is what squeue itself prints.
+        said = [line.strip().removeprefix(f"{words[0]}: error: ") for line in done.stderr.splitlines()]
+        reason = " ".join(" ".join(said).split()) or f"exit code {done.returncode}"
         if unless is not None and unless in reason:
             return ""
         is_busy = any(word in reason for word in ("temporarily", "Socket timed out", "Unable to contact"))

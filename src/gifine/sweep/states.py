@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from gifine.errors import ClusterError, OutputError
+from gifine.errors import ClusterError, ExitCode, OutputError
 from gifine.runs import records
 from gifine.runs.records import Record, Status
 from gifine.sweep import ledger, logtail, pool, slurm
-from gifine.sweep.job import OUTCOMES
+from gifine.sweep.job import BY_SIGNAL, outcome_file
 from gifine.sweep.ledger import Batch, Entry, Ledger
 
 log = logging.getLogger(__name__)
@@ -62,7 +62,7 @@ _BY_JOB = {
 
 
 @dataclass
-class Run:
+class RunState:
     """A run of the sweep as it is now."""
 
     entry: Entry
@@ -73,16 +73,16 @@ class Run:
     reason: str | None = None  # what went wrong, in one line
 
 
-def of(sweep: Path, book: Ledger, *, needs_slurm: bool = True, needs_sacct: bool = False) -> list[Run]:
+def read(sweep: Path, book: Ledger, *, needs_slurm: bool = True, needs_sacct: bool = False) -> list[RunState]:
     """All runs of the ledger.
 
     Raises:
         ClusterError: if `needs_slurm` and SLURM does not answer, or `needs_sacct` and accounting does not.
     """
-    read = {run_id: _read(entry) for run_id, entry in book.runs.items()}
-    open_ = [entry for run_id, entry in book.runs.items() if not _is_concluded(entry, read[run_id][0])]
+    found = {run_id: _read(entry) for run_id, entry in book.runs.items()}
+    open_ = [entry for run_id, entry in book.runs.items() if not _is_concluded(entry, found[run_id][0])]
     jobs = job_states(sweep, book, open_, needs_slurm=needs_slurm, needs_sacct=needs_sacct)
-    return [_run(sweep, book, entry, jobs, *read[run_id]) for run_id, entry in book.runs.items()]
+    return [_run(sweep, book, entry, jobs, *found[run_id]) for run_id, entry in book.runs.items()]
 
 
 def _read(entry: Entry) -> tuple[Record | None, str | None]:
@@ -111,7 +111,7 @@ def job_states(
     found: dict[tuple[str, int], str] = {}
     in_slurm: dict[str | None, dict[str, tuple[str, int]]] = {}  # by cluster
     for batch, tasks in wanted.values():
-        if batch.launcher == "local":
+        if batch.is_local:
             if batch.host == platform.node():
                 states = pool.states(ledger.batch_folder(sweep, batch.name), batch.tasks)
                 found |= {(batch.name, task): state for task, state in states.items()}
@@ -145,13 +145,13 @@ def _run(
     jobs: dict[tuple[str, int], str],
     record: Record | None,
     reason: str | None,
-) -> Run:
+) -> RunState:
     place = book.latest(entry)
     if place is None:
         state = _BY_RECORD.get(record.status, State.NOT_SUBMITTED) if record else State.NOT_SUBMITTED
         if state is State.NOT_SUBMITTED:
             reason = reason or "the sweep's command submits it"
-        return Run(entry, state, record, reason=reason or _reason(record))
+        return RunState(entry, state, record, reason=reason or _reason(record))
     batch, task = place
     outcome, said = _outcome(sweep, batch, entry)
     job = jobs.get((batch.name, task))
@@ -170,12 +170,12 @@ def _run(
     reason = reason or said or _reason(current)
     if reason is None and state not in FINISHED | ACTIVE:
         reason = _ending(sweep, batch, task, job, outcome)
-    return Run(entry, state, record, batch.job(task), batch.cluster, reason)
+    return RunState(entry, state, record, batch.job(task), batch.cluster, reason)
 
 
 def _ending(sweep: Path, batch: Batch, task: int, job: str | None, outcome: int | None) -> str:
     """Of a run whose record does not say why it ended: what the scheduler and the job's log say."""
-    if batch.launcher == "local":
+    if batch.is_local:
         said = f"its process is gone from {batch.host}" if job is None else f"its process has ended ({job})"
     else:
         said = "SLURM does not know its job any more" if job is None else f"SLURM says {job}"
@@ -193,7 +193,7 @@ def _in_job(current: Record | None, job: str | None, outcome: int | None, *, is_
         return _BY_RECORD[current.status]
     if job in slurm.WAITING:
         return State.QUEUED
-    if outcome is not None and outcome > 128:
+    if outcome is not None and outcome > BY_SIGNAL:
         return State.KILLED  # the job goes on with the next run
     if current is None:
         return State.RUNNING if is_alone else State.QUEUED
@@ -210,7 +210,9 @@ def _without_job(record: Record | None, current: Record | None, job: str | None,
     if current is not None and current.status is Status.FAILED:
         return State.FAILED
     if by_job in (State.FAILED, State.LOST, State.UNKNOWN) and outcome is not None:
-        return State.KILLED if outcome > 128 else State.INTERRUPTED if outcome == 75 else State.FAILED
+        if outcome > BY_SIGNAL:
+            return State.KILLED
+        return State.INTERRUPTED if outcome == ExitCode.INTERRUPTED else State.FAILED
     if by_job is State.FAILED and current is not None:
         return State.KILLED  # the record says that it is running, its process has not said a word
     return by_job
@@ -218,7 +220,7 @@ def _without_job(record: Record | None, current: Record | None, job: str | None,
 
 def _outcome(sweep: Path, batch: Batch, entry: Entry) -> tuple[int | None, str | None]:
     """The exit code of the run's own process, if the job has lived to see it; and why it was not even started."""
-    path = ledger.batch_folder(sweep, batch.name) / OUTCOMES / f"{entry.run_id}.json"
+    path = outcome_file(ledger.batch_folder(sweep, batch.name), entry.run_id)
     try:
         outcome = json.loads(path.read_text(encoding="utf-8"))
         return int(outcome["code"]), outcome.get("reason")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from gifine.errors import ClusterError, UnfinishedError
 from gifine.sweep import ledger, states
-from gifine.sweep.states import Run
+from gifine.sweep.states import RunState
 
 log = logging.getLogger(__name__)
 
@@ -36,20 +36,20 @@ def follow(sweep: Path, run_ids: set[str], *, is_wanted: bool) -> None:
         raise
     left = [run for run in runs if run.state not in states.FINISHED]
     if left:
-        raise UnfinishedError(f"{len(left)} of {len(runs)} runs have not finished ({described(left)}); {command}")
+        raise UnfinishedError(f"{len(left)} of {len(runs)} runs have not finished ({describe(left)}); {command}")
 
 
-def described(runs: list[Run]) -> str:
+def describe(runs: list[RunState]) -> str:
     """How many runs are in which state."""
     return ", ".join(f"{count} {state}" for state, count in sorted(Counter(run.state for run in runs).items()))
 
 
-def _wait(sweep: Path, run_ids: set[str]) -> list[Run]:
+def _wait(sweep: Path, run_ids: set[str]) -> list[RunState]:
     said, pause, late = "", _SECONDS[0], 0.0
     while True:
         runs = [run for run in _look(sweep) if run.entry.run_id in run_ids]
         is_unclear = any(run.state is states.State.LOST for run in runs) and late < _LATE_SECONDS
-        text = described(runs)
+        text = describe(runs)
         if text != said and not is_unclear:
             log.info("%s", text)
             said, pause = text, _SECONDS[0]
@@ -60,14 +60,14 @@ def _wait(sweep: Path, run_ids: set[str]) -> list[Run]:
         pause = min(1.3 * pause, _SECONDS[1])
 
 
-def _look(sweep: Path) -> list[Run]:
+def _look(sweep: Path) -> list[RunState]:
     """The sweep's runs; what SLURM does not answer now it is asked again."""
     start = time.monotonic()
     is_said = False
     while True:
         is_over = time.monotonic() - start > _OUTAGE_SECONDS
         try:
-            return states.of(sweep, ledger.read(sweep), needs_sacct=not is_over)
+            return states.read(sweep, ledger.read(sweep), needs_sacct=not is_over)
         except ClusterError as error:
             if is_over:
                 raise

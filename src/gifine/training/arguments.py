@@ -10,6 +10,7 @@ from transformers import TrainingArguments
 
 from gifine.config import Device, Evaluate, TaskConfig, TrainConfig
 from gifine.errors import ConfigError
+from gifine.machine.footprint import KEPT_CHECKPOINTS
 from gifine.training import numerics
 from gifine.training.callbacks import logged_key
 
@@ -53,7 +54,7 @@ def training_arguments(
         eval_steps=every,
         save_strategy=interval,
         save_steps=every,
-        save_total_limit=2,  # with 1, training that stops early deletes its last checkpoint and keeps the best
+        save_total_limit=KEPT_CHECKPOINTS,
         load_best_model_at_end=train.select_best,
         metric_for_best_model=logged_key(split, task.select_by) if train.select_best else None,
         greater_is_better=True if train.select_best else None,

@@ -12,12 +12,12 @@ from transformers.utils import logging as transformers_logging
 from gifine import objectives
 from gifine.config import Evaluate
 from gifine.inputs import dataset, tokenizers
-from gifine.runs.finished import Run
+from gifine.runs.finished import FinishedRun
 from gifine.training import numerics
 from gifine.training.arguments import training_arguments
 
 
-def restore(run: Run, scratch: Path) -> tuple[transformers.Trainer, PreTrainedTokenizerFast]:
+def restore(run: FinishedRun, scratch: Path) -> tuple[transformers.Trainer, PreTrainedTokenizerFast]:
     """The Trainer, which may write to `scratch`, and the tokenizer.
 
     Raises:

@@ -80,7 +80,7 @@ class Trainer(transformers.Trainer):
         return self.accelerator.gather(own).sum()
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
-        with exhaustion.told("evaluating", exhaustion.evaluation(self.args.per_device_eval_batch_size)):
+        with exhaustion.explain("evaluating", exhaustion.evaluation(self.args.per_device_eval_batch_size)):
             return super().evaluate(*args, **kwargs)
 
     def _run_epoch(self, *args: Any, **kwargs: Any) -> None:

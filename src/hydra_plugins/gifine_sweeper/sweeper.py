@@ -21,7 +21,8 @@ class DistinctSweeper(BasicSweeper):
             ConfigError: with every problem of any run, before the first one is launched.
             DataError: if runs are finished, but of other data than those there now.
         """
-        from gifine.compose import grid  # Hydra imports every plugin at its start, and gifine.composition starts Hydra
+        # Hydra imports every plugin at its start, and gifine.compose.composition starts Hydra.
+        from gifine.compose import grid
         from gifine.compose.composition import check_chdir
         from gifine.compose.overrides import parsed
         from gifine.errors import ConfigError
@@ -43,8 +44,8 @@ class DistinctSweeper(BasicSweeper):
         if problems:
             raise ConfigError(*problems)
         chosen = grid.distinct(runs)
-        planned = plan.of(runs)
-        print(plan.told(planned), file=sys.stderr)  # nothing is set up for logging yet
+        planned = plan.make(runs)
+        print(plan.describe(planned), file=sys.stderr)  # nothing is set up for logging yet
         plan.check(planned)
         if launcher:
             launcher.submit(chosen.values())

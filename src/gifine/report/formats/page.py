@@ -15,7 +15,7 @@ from gifine.report.contents import Contents
 from gifine.report.formats import sheets, verdicts
 from gifine.report.reading import Run, progress
 from gifine.report.settings import Settings
-from gifine.runs import curves
+from gifine.runs import curves, records
 from gifine.runs.records import RECORD
 
 _MOST_POINTS = 60  # of a run's curve: it is drawn as wide as a thumb, and there may be 10,000 runs
@@ -130,11 +130,10 @@ def _curves(run: Run) -> list[dict[str, Any]]:
 
 def _provenance(run: Run) -> str:
     """From the record again: of many runs it would be much to keep."""
-    try:
-        entries = json.loads((run.folder / RECORD).read_bytes()).get("provenance")
-    except (OSError, ValueError, AttributeError):  # it has changed since it was read
+    entries = records.entries(run.folder)
+    if not entries:  # it has changed since it was read
         return "the record cannot be read any more"
-    return json.dumps(entries, indent=1, ensure_ascii=False)
+    return json.dumps(entries.get("provenance"), indent=1, ensure_ascii=False)
 
 
 def _inline(svg: bytes, prefix: str, styles: Shared) -> str:

@@ -20,10 +20,9 @@ def run(args: argparse.Namespace) -> ExitCode:
     ledger.read_existing(sweep)
     with ledger.locked(sweep):  # nobody submits meanwhile
         book = ledger.read(sweep)
-        runs = [each for each in listing.chosen(states.of(sweep, book), args.runs) if each.state in ACTIVE]
-        places = {
-            (batch.name, task) for each in runs for batch, task in [book.latest(each.entry) or (None, 0)] if batch
-        }
+        runs = [each for each in listing.chosen(states.read(sweep, book), args.runs) if each.state in ACTIVE]
+        latest = [book.latest(each.entry) for each in runs]
+        places = {(place[0].name, place[1]) for place in latest if place is not None}
         jobs: dict[str | None, set[str]] = {}  # by cluster
         for name, task in places:
             job = book.batches[name].job(task)

@@ -16,17 +16,15 @@ from pathlib import Path
 from typing import Any
 
 from gifine.compose import grid
-from gifine.compose.grid import Run
-from gifine.config import Precision, RunConfig
+from gifine.compose.grid import Cell
+from gifine.config import Precision, RunConfig, TrainConfig
 from gifine.errors import DataError, ExitCode
 from gifine.inputs import architecture
-from gifine.memory import Memory
-from gifine.runs import identity, staleness
+from gifine.machine.footprint import Footprint
+from gifine.runs import identity, records, staleness
 from gifine.runs.records import FINISHED, RECORD
 from gifine.sweep import estimate
 from gifine.sweep.estimate import FLOPS, Basis
-
-_CHECKPOINTS = 3  # exist for a moment; two stay with train.keep_checkpoints=true
 
 
 @dataclass
@@ -46,27 +44,27 @@ class Plan:
     outdated: dict[str, str] = field(default_factory=dict)  # of these the finished runs of the plan, and what differs
 
 
-def of(runs: Iterable[Run]) -> Plan:
+def make(cells: Iterable[Cell]) -> Plan:
     """What these runs take that are not finished yet, by the records in the folders that they write to."""
-    cells = list(runs)
+    cells = list(cells)
     chosen = grid.distinct(cells)
-    records = _records(run.config for run in chosen.values())
-    places = {run_id: identity.directory(run.config) for run_id, run in chosen.items()} if records else {}
+    known = _read(cell.config for cell in chosen.values())
+    places = {run_id: cell.folder for run_id, cell in chosen.items()} if known else {}
     finished = {
-        run_id: records[place]
+        run_id: known[place]
         for run_id, place in places.items()
-        if not chosen[run_id].config.overwrite and _is_finished(run_id, records.get(place))
+        if not chosen[run_id].config.overwrite and _is_finished(run_id, known.get(place))
     }
-    to_do = [run.config for run_id, run in chosen.items() if run_id not in finished]
+    to_do = [cell.config for run_id, cell in chosen.items() if run_id not in finished]
     plan = Plan(len(cells), len(chosen), len(chosen) - len(to_do), len(to_do))
-    plan.changed = _changed({identity.slug(run.config) for run in chosen.values()}, records)
+    plan.changed = _changed({identity.slug(cell.config) for cell in chosen.values()}, known)
     for run_id, record in finished.items():
         config, name = chosen[run_id].config, places[run_id].name
         then, now = _noted(record, "data"), staleness.fingerprints(config)
         if differing := staleness.differing(then, now):
             plan.changed.setdefault(name, differing)
-            plan.outdated[name] = staleness.described(config, then, now)
-    estimates = estimate.of(records.values())
+            plan.outdated[name] = staleness.compare(config, then, now)
+    estimates = estimate.learn(known.values())
     bases: Counter[Basis] = Counter()
     for config in to_do:
         seconds, basis = estimates.seconds(config)
@@ -93,15 +91,16 @@ def check(plan: Plan) -> None:
         )
 
 
-def told(plan: Plan) -> str:
+def describe(plan: Plan) -> str:
     """The plan as a short paragraph."""
-    return " ".join(filter(None, [_told(plan), _told_changed(plan)]))
+    return " ".join(filter(None, [_describe_runs(plan), _describe_changed(plan)]))
 
 
-def _told(plan: Plan) -> str:
+def _describe_runs(plan: Plan) -> str:
     same = plan.cells - plan.runs
     cells = f" ({plan.cells:,} cells, {same:,} of which ask for what another one does)" if same else ""
-    text = f"{plan.runs:,} run{'s' * (plan.runs != 1)}{cells}: {plan.finished:,} finished, {plan.to_do:,} to do."
+    runs = "1 run" if plan.runs == 1 else f"{plan.runs:,} runs"
+    text = f"{runs}{cells}: {plan.finished:,} finished, {plan.to_do:,} to do."
     if not plan.to_do:
         return text
     if plan.runs_by_basis.get(Basis.UNKNOWN) != plan.to_do:
@@ -114,10 +113,12 @@ def _told(plan: Plan) -> str:
     return text
 
 
-def _told_changed(plan: Plan) -> str:
+def _describe_changed(plan: Plan) -> str:
     if not plan.changed:
         return ""
-    return f"{staleness.told(plan.changed)}. Where the plan has such a run as finished, overwrite=true makes it anew."
+    return (
+        f"{staleness.describe(plan.changed)}. Where the plan has such a run as finished, overwrite=true makes it anew."
+    )
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -128,46 +129,38 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> ExitCode:
     """Print the plan, and a line for each model."""
-    plan = of(grid.expand(args.overrides, args.config_dir))
+    plan = make(grid.expand(args.overrides, args.config_dir))
     if args.json:
         print(json.dumps(asdict(plan), indent=2))
         return ExitCode.DONE
-    print(told(plan))
+    print(describe(plan))
     for name, each in plan.models.items():
         print(f"  {name:<40} {each['runs']:>8,.0f} runs {_number(each['device_hours']):>10} device hours")
     return ExitCode.DONE
 
 
-def _records(configs: Iterable[RunConfig]) -> dict[Path, dict[str, Any]]:
+def _read(configs: Iterable[RunConfig]) -> dict[Path, dict[str, Any]]:
     """By folder the records where these runs write; what is none is left for the run to complain about."""
     places = {(config.output_root, config.output_dir) for config in configs}
-    folders = {Path(folder).expanduser() for _, folder in places if folder is not None}
-    paths = [folder / RECORD for folder in folders]
+    folders = [*{Path(folder).expanduser() for _, folder in places if folder is not None}]
     for root in {root for root, folder in places if folder is None}:
-        paths += Path(root).expanduser().glob(f"*/{RECORD}")
-    found = {}
-    for path in paths:
-        try:
-            record = json.loads(path.read_bytes())
-            if isinstance(record, dict) and {"run_id", "status", "config"} <= record.keys():
-                found[path.parent] = record
-        except (OSError, ValueError):
-            continue
-    return found
+        folders += [path.parent for path in Path(root).expanduser().glob(f"*/{RECORD}")]
+    read = {folder: records.entries(folder) for folder in folders}
+    return {folder: found for folder, found in read.items() if {"run_id", "status", "config"} <= found.keys()}
 
 
 def _is_finished(run_id: str, record: dict[str, Any] | None) -> bool:
     return record is not None and record["run_id"] == run_id and record["status"] in FINISHED
 
 
-def _changed(slugs: set[str], records: dict[Path, dict[str, Any]]) -> dict[str, list[str]]:
+def _changed(slugs: set[str], known: dict[Path, dict[str, Any]]) -> dict[str, list[str]]:
     """Of the finished runs of these slugs, by folder: the files that they have read, and that are others now.
 
     With other contents of one's own files the plan has another run; its slug is the same.
     """
     read = {
         folder.name: _noted(record, "files")
-        for folder, record in records.items()
+        for folder, record in known.items()
         if record.get("slug") in slugs and record["status"] in FINISHED
     }
     return staleness.files(read)
@@ -188,15 +181,18 @@ def _add_sizes(plan: Plan, configs: list[RunConfig]) -> None:
         if key not in counted:
             counted[key] = architecture.count(config.model, config.gi, max(1, len(config.task.labels)))
         sizes.append((config, counted[key]))
-    memories = [(config.train, Memory(*size)) for config, size in sizes if size is not None]
-    if not memories or len(memories) < len(sizes):
+    footprints = [(config.train, Footprint(*size)) for config, size in sizes if size is not None]
+    if not footprints or len(footprints) < len(sizes):
         return
-    plan.memory_gb = max(memory.training for _, memory in memories) / 1e9
-    plan.scratch_gb = _CHECKPOINTS * max(memory.checkpoint for _, memory in memories) / 1e9
-    left = [
-        train.save_model * memory.weights + train.keep_checkpoints * 2 * memory.checkpoint for train, memory in memories
-    ]
-    plan.disk_gb = sum(left) / 1e9
+    plan.memory_gb = max(footprint.training for _, footprint in footprints) / 1e9
+    plan.scratch_gb = max(footprint.checkpoints for _, footprint in footprints) / 1e9
+    plan.disk_gb = sum(_left_behind(train, footprint) for train, footprint in footprints) / 1e9
+
+
+def _left_behind(train: TrainConfig, footprint: Footprint) -> int:
+    """Bytes on disk that a run leaves."""
+    weights = footprint.weights if train.save_model else 0
+    return weights + (footprint.kept_checkpoints if train.keep_checkpoints else 0)
 
 
 def _known_by(plan: Plan) -> str:

@@ -8,15 +8,15 @@ import json
 import logging
 from pathlib import Path
 
-from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from gifine.compose.launchers import LAUNCHERS, LauncherConfig
+from gifine.compose.launchers import LAUNCHERS
 from gifine.errors import ArgumentError, ExitCode, RunError, first_line
 from gifine.runs import identity
-from gifine.sweep import launch, ledger, listing, states
-from gifine.sweep.job import CONFIGS
-from gifine.sweep.launch import Request
+from gifine.schema import from_entries
+from gifine.sweep import batches, ledger, listing, states
+from gifine.sweep.batches import Request
+from gifine.sweep.job import config_file
 from gifine.sweep.ledger import Batch, Entry
 from gifine.sweep.states import FINISHED, State
 
@@ -41,8 +41,8 @@ def run(args: argparse.Namespace) -> ExitCode:
     wanted = {word.replace("-", " ") for word in args.state or ([] if args.runs else [State.FAILED])}
     with ledger.locked(sweep):
         book = ledger.read(sweep)
-        launch.recover(sweep, book)
-        runs = listing.chosen(states.of(sweep, book), args.runs)
+        batches.recover(sweep, book)
+        runs = listing.chosen(states.read(sweep, book), args.runs)
         busy = [each for each in runs if args.runs and each.state in _NOT_OURS]
         if busy:
             what = f"{busy[0].entry.slug} is {busy[0].state}"
@@ -51,8 +51,8 @@ def run(args: argparse.Namespace) -> ExitCode:
             raise ArgumentError(f"{what}: there is nothing to retry")
         runs = [each for each in runs if each.state not in _NOT_OURS]
         runs = [each for each in runs if not wanted or each.state in wanted]
-        placed = [(each.entry, place[0]) for each in runs for place in [book.latest(each.entry)] if place is not None]
-        requests = [_request(sweep, entry, batch) for entry, batch in placed]
+        latest = [(each.entry, book.latest(each.entry)) for each in runs]
+        requests = [_request(sweep, entry, place[0]) for entry, place in latest if place is not None]
         same = [each for each in requests if _run_id(each) == each.entry.run_id]
         others = [each.entry.slug for each in requests if each not in same]
         said = f"{', '.join(others)}: another run now, by its files or this version; the sweep's command submits it"
@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> ExitCode:
             raise ArgumentError(said)
         if others:
             log.warning("%s", said)
-        launch.submit(sweep, book, same)
+        batches.submit(sweep, book, same)
     print(f"{len(same)} submitted again")
     return ExitCode.DONE
 
@@ -93,12 +93,10 @@ def _run_id(request: Request) -> str:
 
 
 def _read(sweep: Path, entry: Entry, batch: Batch) -> Request:
-    merged = OmegaConf.merge(OmegaConf.structured(LAUNCHERS[batch.launcher]), OmegaConf.create(batch.settings))
-    settings = OmegaConf.to_object(merged)
-    assert isinstance(settings, LauncherConfig)
+    settings = from_entries(LAUNCHERS[batch.launcher], batch.settings)
     config = identity.from_dict(json.loads(_config(sweep, entry, batch).read_text(encoding="utf-8")))
-    return Request(entry, config, settings, launch.cwd_of(sweep, batch))
+    return Request(entry, config, settings, batches.cwd_of(sweep, batch))
 
 
 def _config(sweep: Path, entry: Entry, batch: Batch) -> Path:
-    return ledger.batch_folder(sweep, batch.name) / CONFIGS / f"{entry.run_id}.json"
+    return config_file(ledger.batch_folder(sweep, batch.name), entry.run_id)

@@ -16,7 +16,7 @@ from gifine import commands
 from gifine.errors import ClusterError, ExitCode
 from gifine.runs import curves, staleness
 from gifine.sweep import listing, slurm, states, waiting
-from gifine.sweep.states import Run, State
+from gifine.sweep.states import RunState, State
 
 _WATCH_SECONDS = 10.0
 _CLEAR = "\x1b[H\x1b[2J\x1b[3J"  # the terminal, and what has scrolled off it
@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> ExitCode:
         time.sleep(args.watch)
 
 
-def _add_reasons(runs: list[Run]) -> None:
+def _add_reasons(runs: list[RunState]) -> None:
     """Why queued runs wait, where SLURM says so."""
     queued = [run for run in runs if run.state is State.QUEUED and run.job is not None]
     for cluster in {run.cluster for run in queued}:
@@ -62,7 +62,7 @@ def _add_reasons(runs: list[Run]) -> None:
                 run.reason = reasons.get(str(run.job), run.reason)
 
 
-def _show(runs: list[Run], args: argparse.Namespace) -> None:
+def _show(runs: list[RunState], args: argparse.Namespace) -> None:
     rows, changed = [row(each) for each in runs], _changed(runs)
     if args.json:
         rows = [each | {"changed": changed.get(run.entry.run_id, [])} for each, run in zip(rows, runs, strict=True)]
@@ -71,13 +71,13 @@ def _show(runs: list[Run], args: argparse.Namespace) -> None:
         return
     listing.show(rows, as_json=args.json)
     if not args.json:
-        print(f"{len(runs)} runs: {waiting.described(runs)}")
+        print(f"{len(runs)} runs: {waiting.describe(runs)}")
         names = {each.entry.run_id: f"{each.entry.slug}-{each.entry.run_id}" for each in runs}
         if changed:
-            print(staleness.told({names[run_id]: files for run_id, files in changed.items()}))
+            print(staleness.describe({names[run_id]: files for run_id, files in changed.items()}))
 
 
-def row(run: Run) -> dict[str, Any]:
+def row(run: RunState) -> dict[str, Any]:
     """What is shown of one run; `left` is how long it has to train yet at the pace of this attempt, about."""
     progress = _progress(run)
     return {
@@ -92,7 +92,7 @@ def row(run: Run) -> dict[str, Any]:
     }
 
 
-def _changed(runs: list[Run]) -> dict[str, list[str]]:
+def _changed(runs: list[RunState]) -> dict[str, list[str]]:
     """By run_id the files that a run was made of, and that are others now."""
     return staleness.files({each.entry.run_id: each.record.provenance.get("files", {}) for each in runs if each.record})
 
@@ -104,7 +104,7 @@ class _Progress:
     seconds_left: float | None = None
 
 
-def _progress(run: Run) -> _Progress:
+def _progress(run: RunState) -> _Progress:
     """Of a run under way, as far as it has logged."""
     record = run.record
     if record is None:
