@@ -37,7 +37,7 @@ MORE := long or chaos or machine or slurm or shared
 test: install ## whether this installation works: needs nothing but .venv, the same result each time
 	$(PYTEST) -m "not ($(MORE))"
 
-test-all: test test-more ## all tests: SLURM, browser, wheel, several processes, chaos too; lists what it lacks here
+test-all: test test-more ## all tests: SLURM, browser, wheel, image, several processes, chaos too; lists what it lacks here
 
 test-more: install ## what `make test` leaves out
 	$(PYTEST) -m "$(MORE)"

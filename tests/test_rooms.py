@@ -81,7 +81,7 @@ def arrows() -> dict[str, dict[str, list[str]]]:
         for other in imports(name):
             if room(other) != room(name):
                 found[room(name)][room(other)].append(f"{name} imports {other}")
-    return found
+    return {name: dict(others) for name, others in found.items()}
 
 
 def circle(graph: dict[str, set[str]]) -> list[str]:

@@ -26,10 +26,9 @@ from gifine.machine import exhaustion
 from gifine.machine.imports import uncollected
 from gifine.runs import finished, lifecycle
 from gifine.runs.finished import FinishedRun
+from gifine.runs.tree import SUBMISSION
 
 log = logging.getLogger(__name__)
-
-SUBMISSION = "submission"  # below the run's folder
 
 
 def parser() -> commands.Parser:

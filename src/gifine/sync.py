@@ -114,7 +114,7 @@ def _files(folder: Path) -> list[Path]:
     wanted = ["offline-run-*/run-*.wandb"]
     if (folder / wandb_run.UNSENT).exists():
         wanted.append("run-*/run-*.wandb")
-    found = [path for pattern in wanted for path in (folder / "wandb").glob(pattern)]
+    found = [path for pattern in wanted for path in (folder / tree.TRACKED).glob(pattern)]
     found = [path for path in found if not _mark(path).exists() and path.stat().st_size > _FILE_HEADER]
     return sorted(found, key=_started)
 
@@ -163,7 +163,7 @@ def _upload(files: Sequence[Path]) -> list[str]:
 def _conclude(run: Left) -> str | None:
     """Where what was uploaded does not end with the summary that the record has, set it; what went wrong with that."""
     unsent = run.folder / wandb_run.UNSENT
-    last = max((run.folder / "wandb").glob("*run-*/run-*.wandb"), key=_started, default=None)
+    last = max((run.folder / tree.TRACKED).glob("*run-*/run-*.wandb"), key=_started, default=None)
     if last in run.files and not unsent.exists():
         return None
     try:

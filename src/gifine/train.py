@@ -30,6 +30,7 @@ from gifine.objectives.contract import Outcome
 from gifine.runs import identity, lifecycle, origin, records, verification
 from gifine.runs.curves import CURVE
 from gifine.runs.records import Record, Status
+from gifine.runs.tree import CHECKPOINTS
 from gifine.tracking import wandb_run
 from gifine.training import checkpointing, numerics
 from gifine.training.arguments import training_arguments
@@ -39,7 +40,6 @@ from gifine.training.trainer import Interruption, Patience, Trainer
 
 log = logging.getLogger(__name__)
 
-CHECKPOINTS = "checkpoints"  # below the run's folder: what a resume needs
 _EXIT = {
     Status.DONE: ExitCode.DONE,
     Status.DEGENERATE: ExitCode.DONE,

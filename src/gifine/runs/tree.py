@@ -8,7 +8,11 @@ from pathlib import Path
 
 from gifine.inputs.run_folder import MODEL, RECORD
 
-_NO_RUNS = frozenset({"checkpoints", MODEL, "submission", "wandb"})  # folders in which no run is
+# Below a run's folder, beside its model.
+CHECKPOINTS = "checkpoints"  # what a resume needs
+SUBMISSION = "submission"
+TRACKED = "wandb"
+_NO_RUNS = frozenset({CHECKPOINTS, MODEL, SUBMISSION, TRACKED})
 
 
 def below(path: Path) -> Iterator[Path]:

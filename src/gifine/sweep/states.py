@@ -40,7 +40,6 @@ class State(StrEnum):
     UNKNOWN = "unknown"  # unfinished by its record, and there is no SLURM to ask
 
 
-FINISHED = frozenset({State.DONE, State.DEGENERATE, State.DIVERGED})
 ACTIVE = frozenset({State.QUEUED, State.RUNNING})
 _BY_RECORD = {
     Status.DONE: State.DONE,
@@ -49,6 +48,7 @@ _BY_RECORD = {
     Status.FAILED: State.FAILED,
     Status.INTERRUPTED: State.INTERRUPTED,
 }
+FINISHED = frozenset(_BY_RECORD[status] for status in records.FINISHED)
 NO_ANSWER = "NO_ANSWER"  # instead of a word of SLURM's
 _BY_JOB = {
     NO_ANSWER: State.UNKNOWN,

@@ -20,6 +20,7 @@ from gifine.config import RunConfig, Tracker, TrackingMode
 from gifine.errors import first_line
 from gifine.runs import identity
 from gifine.runs.records import Record
+from gifine.runs.tree import TRACKED
 from gifine.tracking import wandb_server
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-UNSENT = Path("wandb", "unsent")  # in a run's folder: its last online attempt did not upload everything
+UNSENT = Path(TRACKED, "unsent")  # in a run's folder: its last online attempt did not upload everything
 _START_SECONDS = 20
 _FINISH_SECONDS = 15  # to upload what is left; the rest stays in the run's folder, for `python -m gifine.sync`
 _PATIENCE_SECONDS = 5  # on top of the above, for wandb's process to answer at all

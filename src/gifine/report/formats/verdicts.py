@@ -127,8 +127,8 @@ def _comparison_notes(contents: Contents, shown: Sequence[Comparison]) -> list[s
         f"{statistics.ALPHA}, of at least {FEWEST_PAIRS} pairs; the interval is Student's t, since a bootstrap of few "
         "seeds is too narrow. p sign-flip (exact permutation) and p sign assume less; p examples asks whether the same "
         "models would differ on other examples (McNemar's mid-p, or a paired bootstrap). ε_min (almost stochastic "
-        'order): below 0.5 the gates dominate. Detectable: the difference that n pairs show with 80 % power. Undecided is not "no effect"; '
-        "the number of seeds takes the observed difference for the true one."
+        "order): below 0.5 the gates dominate. Detectable: the difference that n pairs show with 80 % power. Undecided "
+        'is not "no effect"; the number of seeds takes the observed difference for the true one.'
     ]
     fewest = {each.effect.summary.n for each in shown if each.effect.p is not None}
     small = sorted(n for n in fewest if statistics.sign_flip_floor(n) > statistics.ALPHA)
