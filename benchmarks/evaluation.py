@@ -18,7 +18,6 @@ import torch
 from benchmarks import harness, stock, workloads
 from gifine.objectives import classification
 from gifine.runs import finished, identity
-from gifine.runs.records import Record
 from gifine.training import restoration
 
 QUICK: dict[str, Any] = {
@@ -64,9 +63,8 @@ def measure(
                 with workloads.as_stock():
                     each = stock.evaluation_seconds(peer, sample, now) / len(sample)
                 seconds["peer"].append(each * count)
-                record = Record(run.record.run_id, run.record.slug, run.record.config)
                 before = now()
-                classification.final(trainer, classification.sets(splits, ours), ours, scratch, record)
+                classification.score(trainer, classification.arrange(splits, ours), ours, scratch)
                 seconds["ours"].append(now() - before)
             note = f"{count:,} rows; the peer made {len(sample)} of them"
             note += f"; ours in batches of {ours.train.eval_batch_size}"

@@ -54,11 +54,11 @@ from gifine.cli import compose, config_from
 config = config_from(compose(sys.argv[1:])); mark()
 from gifine.machine.imports import uncollected
 with uncollected():
-    from gifine import models, train
+    from gifine import models, objectives, train
     from gifine.inputs import dataset, tokenizers
 mark()
 tokenizer = tokenizers.load_for(config.model)
-dataset.load(config.task, config.data, tokenizer, config.train.max_length); mark()
+dataset.Reader(config).load(tokenizer, objectives.choose(config.task)); mark()
 models.build(config.model, config.gi, labels=config.task.labels, vocab_size=len(tokenizer)); mark()
 with contextlib.redirect_stdout(io.StringIO()): train.run(config)
 mark()

@@ -23,6 +23,7 @@ from gifine import models
 from gifine.cli import compose, config_from
 from gifine.config import DEMO, RunConfig
 from gifine.inputs import dataset, tokenizers
+from gifine.objectives import classification
 
 LENGTH = 128  # what the peer pads to
 BATCH = 8
@@ -66,12 +67,12 @@ def peer(ours: RunConfig, tokenizer: PreTrainedTokenizerFast, *, gated: bool = T
 
 def examples(ours: RunConfig, tokenizer: PreTrainedTokenizerFast) -> dict[str, Dataset]:
     """All splits, tokenised; from here on they are in the run's cache."""
-    splits = dataset.load(ours.task, ours.data, tokenizer, LENGTH)
+    splits = dataset.Reader(ours).load(tokenizer, classification)
     return {name: split.examples for name, split in splits.items()}
 
 
 def evaluation_splits(ours: RunConfig, tokenizer: PreTrainedTokenizerFast) -> dict[str, dataset.Split]:
-    return dataset.load_evaluation(ours.task, ours.data, tokenizer, LENGTH)
+    return dataset.Reader(ours).load_evaluation(tokenizer, classification)
 
 
 def sample(rows: Dataset, count: int, tokenizer: PreTrainedTokenizerFast) -> Dataset:

@@ -20,7 +20,7 @@ from gifine import cli, evaluate
 from gifine import train as training
 from gifine.errors import ExitCode
 from gifine.runs import identity, lifecycle, records
-from gifine.training import precision
+from gifine.training import numerics
 
 SENTENCES = ["a dog sleeps", "the boy sees a cat near the house", "the girls run", "a cat", "the man who sleeps runs"]
 FOXES = [
@@ -114,7 +114,7 @@ def test_agreement_is_said_for_every_metric(command, run):
     ],
 )
 def test_agreement_of_other_settings(command, train, words, overrides, monkeypatch):
-    monkeypatch.setattr(precision, "cpu_flags", lambda: {"avx512_bf16"})
+    monkeypatch.setattr(numerics, "cpu_flags", lambda: {"avx512_bf16"})
     result = train(*words, *overrides)
     code, out, err = command(result.folder)
     assert code == ExitCode.DONE, err

@@ -18,7 +18,7 @@ from gifine.errors import ConfigError, DataError, ExitCode, OutputError
 from gifine.inputs import demo
 from gifine.objectives import metrics
 from gifine.runs.records import Status
-from gifine.training import callbacks, precision
+from gifine.training import callbacks, numerics
 
 
 def predictions(folder, split="validation"):
@@ -277,7 +277,7 @@ def test_bad_data_fails_with_file_and_line_before_training(train, tmp_path):
     ],
 )
 def test_options_run_to_the_end(train, overrides, planned, monkeypatch):
-    monkeypatch.setattr(precision, "cpu_flags", lambda: {"avx512_bf16"})
+    monkeypatch.setattr(numerics, "cpu_flags", lambda: {"avx512_bf16"})
     result = train(*TINY_DEMO, *overrides)
     assert result.code == ExitCode.DONE
     assert result.record.steps == {"done": planned, "planned": planned}
@@ -288,7 +288,7 @@ def test_options_run_to_the_end(train, overrides, planned, monkeypatch):
     ("flags", "valid"), [({"avx2", "avx512f"}, False), ({"avx2", "amx_bf16"}, True), (set(), True)]
 )
 def test_bf16_is_refused_on_a_cpu_without_it(train, flags, valid, monkeypatch):
-    monkeypatch.setattr(precision, "cpu_flags", lambda: flags)
+    monkeypatch.setattr(numerics, "cpu_flags", lambda: flags)
     words = [*TINY_DEMO, "train.precision=bf16", "train.max_steps=1"]
     if valid:
         assert train(*words).code == ExitCode.DONE
@@ -307,7 +307,7 @@ def test_bf16_is_refused_on_a_cpu_without_it(train, flags, valid, monkeypatch):
     ],
 )
 def test_debertas_attention_of_transformers_is_refused_in_bf16_where_it_would_raise(train, words, valid, monkeypatch):
-    monkeypatch.setattr(precision, "cpu_flags", lambda: {"avx512_bf16"})
+    monkeypatch.setattr(numerics, "cpu_flags", lambda: {"avx512_bf16"})
     words = [*TINY_DEMO, "gi=none", "model.tokenizer=demo", "train.precision=bf16", "train.max_steps=1", *words]
     if valid:
         assert train(*words).code == ExitCode.DONE

@@ -291,9 +291,9 @@ def _sharded(setting: Setting) -> list[Row]:
     for name in ("torchrun", "fsdp"):
         off = max(abs((scores[name][key] or 0) - (value or 0)) for key, value in scores["alone"].items())
         rows.append({"what": f"{name}: scores as alone", "off": off, "bound": 0.05})
-    from gifine.training import precision
+    from gifine.training import numerics
 
-    taken = precision.bf16(config_from(compose(["task=demo", "data=demo"])).train)
+    taken = numerics.uses_bf16(config_from(compose(["task=demo", "data=demo"])).train)
     rows.append({"what": "precision=auto takes bf16", "off": float(not taken), "bound": 0.5})
     return rows
 

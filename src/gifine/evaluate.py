@@ -17,13 +17,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from gifine import commands
+from gifine import commands, objectives
 from gifine.errors import DataError, ExitCode, RunError
 from gifine.machine import exhaustion
 from gifine.machine.imports import uncollected
+from gifine.objectives.contract import Outcome
 from gifine.runs import finished, lifecycle, provenance, records, staleness
 from gifine.runs.finished import FinishedRun
-from gifine.runs.records import Record, Status
+from gifine.runs.records import Record
 
 log = logging.getLogger(__name__)
 
@@ -45,9 +46,7 @@ def parser() -> commands.Parser:
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    logging.getLogger("gifine.objectives.classification").setLevel(
-        logging.WARNING
-    )  # what it logs is printed in the end
+    logging.getLogger("gifine.objectives").setLevel(logging.WARNING)  # what they log is printed in the end
     return commands.call(_evaluate_all, parser(), words)
 
 
@@ -63,7 +62,7 @@ def _check_data(run: FinishedRun) -> None:
     from gifine.inputs import dataset  # transformers: a second
 
     config, then = run.config, run.record.provenance.get("data", {})
-    now = dataset.fingerprints(config.task, config.data, dataset.evaluation_splits(config.task), run.prefetched)
+    now = dataset.Reader(config, run.prefetched).fingerprints(dataset.evaluation_splits(config.task))
     changed = [
         f"{split} ({staleness.short(then[split]) if split in then else 'none'}, now {staleness.short(now[split])})"
         for split in now
@@ -83,25 +82,24 @@ def _evaluate(run: FinishedRun, *, invariance: bool) -> ExitCode:
     with lifecycle.locked(run.folder) if invariance else contextlib.nullcontext():
         if invariance and records.read(run.folder) != run.record:
             raise RunError(f"{run.folder}: another process has just written to this run; give the command again")
-        again = _again(run, invariance=invariance)
+        outcome, now = _score(run, invariance=invariance)
         print(f"{run.folder}:")
-        same = _compare(run.record, again)
-        for entry in again.invariance:
+        same = _compare(run.record, outcome)
+        for entry in outcome.invariance:
             print(_in_words(entry))
         if invariance and same:
-            run.record.invariance = again.invariance
+            run.record.invariance = outcome.invariance
             records.write(run.folder, run.record)
     if same:
         return ExitCode.DONE
-    print(_disagreement(run, again, invariance=invariance), file=sys.stderr)
+    print(_disagreement(run, outcome, now, invariance=invariance), file=sys.stderr)
     return ExitCode.DIFFERS
 
 
-def _again(run: FinishedRun, *, invariance: bool) -> Record:
-    """A record of the same run, but for metrics, invariance and status, which are those of now."""
+def _score(run: FinishedRun, *, invariance: bool) -> tuple[Outcome, dict[str, Any]]:
+    """What the weights give now, and with what: entries as in a record's provenance."""
     with uncollected():
         from gifine.inputs import dataset
-        from gifine.objectives import classification
         from gifine.training import restoration  # torch: seconds
 
     config = replace(
@@ -109,21 +107,21 @@ def _again(run: FinishedRun, *, invariance: bool) -> Record:
         train=replace(run.config.train, save_predictions=False),
         evaluate=replace(run.config.evaluate, invariance=invariance),
     )
-    again = Record(run.record.run_id, run.record.slug, run.record.config, provenance=provenance.collect())
+    objective, now = objectives.choose(config.task), provenance.collect()
     memory = exhaustion.explain(f"evaluating {run.folder}", exhaustion.again(config.train))
     with memory, TemporaryDirectory() as scratch:
         trainer, tokenizer = restoration.restore(run, Path(scratch))
-        again.provenance |= {"device": str(trainer.args.device), "processes": trainer.args.world_size}
-        splits = dataset.load_evaluation(config.task, config.data, tokenizer, config.train.max_length, run.prefetched)
-        classification.final(trainer, classification.sets(splits, config), config, Path(scratch), again)
-    return again
+        now |= {"device": str(trainer.args.device), "processes": trainer.args.world_size}
+        splits = dataset.Reader(config, run.prefetched).load_evaluation(tokenizer, objective)
+        outcome = objective.score(trainer, objective.arrange(splits, config), config, Path(scratch))
+    return outcome, now
 
 
-def _compare(record: Record, again: Record) -> bool:
+def _compare(record: Record, outcome: Outcome) -> bool:
     """Print a line a metric; are all of them exactly those of the record?"""
     same = True
-    for key in dict.fromkeys([*record.metrics, *again.metrics]):
-        ours, theirs = (metrics.get(key, "missing") for metrics in (again.metrics, record.metrics))
+    for key in dict.fromkeys([*record.metrics, *outcome.metrics]):
+        ours, theirs = (metrics.get(key, "missing") for metrics in (outcome.metrics, record.metrics))
         if ours == theirs:
             print(f"{key:<40} {_shown(ours)}  same as the record")
         else:
@@ -139,7 +137,7 @@ def _shown(value: float | str | None, *, exactly: bool = False) -> str:
 
 
 def _in_words(entry: dict[str, Any]) -> str:
-    """One of `evaluation.invariance`'s entries."""
+    """One of an outcome's `invariance`."""
     named = next(f"{key} {entry[key]}" for key in ("batch_size", "order", "padding") if key in entry)
     moved = ", ".join(f"{name} {'undefined' if by is None else f'{by:+.4f}'}" for name, by in entry["metrics"].items())
     return (
@@ -148,12 +146,12 @@ def _in_words(entry: dict[str, Any]) -> str:
     )
 
 
-def _disagreement(run: FinishedRun, again: Record, *, invariance: bool) -> str:
+def _disagreement(run: FinishedRun, outcome: Outcome, now: dict[str, Any], *, invariance: bool) -> str:
     """That metrics differ, what of the circumstances differs as well, and that the record is as it was."""
     lines = [f"{run.folder}: the weights in {finished.MODEL}/ do not give the metrics of the record"]
-    if again.status is Status.DIVERGED:
-        lines[0] += f" ({again.error})"
-    then, now = run.record.provenance, again.provenance
+    if outcome.diverged is not None:
+        lines[0] += f" ({outcome.diverged})"
+    then = run.record.provenance
     keys = ("device", "processes", "host", "platform", "python")
     changes = [f"{key} {then.get(key)}, now {now.get(key)}" for key in keys if then.get(key) != now.get(key)]
     packages = (then.get("packages", {}), now["packages"])

@@ -18,9 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import numpy as np
-
-from gifine import commands, glue_submission
+from gifine import commands, glue_submission, objectives
 from gifine.config import DataSource, FilesConfig, Quoting
 from gifine.errors import ArgumentError, DataError, ExitCode, ModelError, OutputError, RunError
 from gifine.inputs import needs, own_files
@@ -173,7 +171,7 @@ def _filling(args: Namespace, found: Sequence[tuple[FinishedRun, dict[str, str]]
 def _check_tests(run: FinishedRun, names: dict[str, str]) -> None:
     from gifine.inputs import dataset  # transformers: a second
 
-    dataset.fingerprints(run.config.task, run.config.data, names, run.prefetched, labelled=False)
+    dataset.Reader(run.config, run.prefetched).fingerprints(names, labelled=False)
 
 
 def _make(folder: Path) -> None:
@@ -187,28 +185,21 @@ def _predict(run: FinishedRun, names: dict[str, str], out: Path) -> dict[str, Pa
     """Write the files of one run; each by its name."""
     with uncollected():
         from gifine.inputs import dataset
-        from gifine.objectives import classification
         from gifine.training import restoration  # torch: seconds
 
-    task, written = run.config.task, {}
+    task, objective, written = run.config.task, objectives.choose(run.config.task), {}
     memory = exhaustion.explain(f"predicting with {run.folder}", exhaustion.again(run.config.train))
     with memory, TemporaryDirectory() as scratch:
         trainer, tokenizer = restoration.restore(run, Path(scratch))
-        tests = dataset.load_tests(task, run.config.data, names, tokenizer, run.config.train.max_length, run.prefetched)
+        tests = dataset.Reader(run.config, run.prefetched).load_tests(names, tokenizer, objective)
         for split, test in tests.items():
             log.info("%s: predicting %d examples of %s", run.folder, len(test.examples), split)
-            examples = classification.in_order_of_batches(test.examples, run.config)
-            logits, _ = classification.logits_of(trainer, examples)
-            if not np.isfinite(logits).all():
+            predicted = objective.predict(trainer, test.examples, run.config)
+            if predicted is None:
                 raise ModelError(f"{run.folder}: {split}: logits are NaN or infinite")
-            idx = np.asarray(examples["idx"])
-            assert len(logits) == len(idx)
-            assert (np.sort(idx) == np.arange(len(idx))).all(), "every row of the file, once"
             path = out / names[split]
-            glue_submission.write(
-                path, glue_submission.words(classification.predictions(logits[np.argsort(idx)], task), task)
-            )
-            print(f"{path}: {len(idx)} predictions")
+            glue_submission.write(path, glue_submission.words(predicted, task))
+            print(f"{path}: {len(predicted)} predictions")
             written[names[split]] = path
     return written
 

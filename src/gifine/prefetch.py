@@ -21,6 +21,7 @@ from pathlib import Path
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from tqdm import tqdm
 
+from gifine import objectives
 from gifine.commands import Parser, call
 from gifine.compose import grid
 from gifine.config import RunConfig
@@ -132,10 +133,10 @@ def _bring(store: Folder, wanted: Needs, scratch: Path) -> None:
         key = (model.tokenizer, model.family) if model.tokenizer else (model_files.source(model), None)
         if key not in opened:
             opened[key] = tokenizers.load_for(model)
-        loaded = dataset.load(sources.task, sources.data, opened[key], sources.train.max_length, store)
+        reader, objective = dataset.Reader(sources, store), objectives.choose(sources.task)
+        loaded = reader.load(opened[key], objective)
         tests = [split for split in config.task.test_splits if store.has_split(sources, split)]
-        options = (tests, opened[key], sources.train.max_length, store)
-        loaded |= dataset.load_tests(sources.task, sources.data, *options)  # for gifine.predict
+        loaded |= reader.load_tests(tests, opened[key], objective)  # for gifine.predict
         for examples in (part.examples for part in loaded.values()):
             manifest.tokenised[Path(examples.cache_files[0]["filename"]).parent.name] = len(examples)
 

@@ -16,29 +16,23 @@ from pathlib import Path
 from typing import Any, cast
 
 from tqdm.contrib.logging import logging_redirect_tqdm
-from transformers import (
-    PrinterCallback,
-    ProgressCallback,
-    TrainingArguments,
-    set_seed,
-)
+from transformers import PrinterCallback, ProgressCallback, TrainingArguments, set_seed
 from transformers.utils import logging as transformers_logging
 
-from gifine import models
+from gifine import models, objectives
 from gifine.config import EmbeddingRows, RunConfig, Tracker
 from gifine.errors import DataError, ExitCode, ModelError, OutputError
-from gifine.inputs import architecture, dataset, offline, sources, tokenizers
+from gifine.inputs import architecture, dataset, sources, tokenizers
 from gifine.inputs.run_folder import MODEL
 from gifine.machine import disk, exhaustion
 from gifine.models.speedups import embedding_rows as rows
-from gifine.models.speedups import last_layer as last_layer
-from gifine.objectives import classification, loss
+from gifine.objectives.contract import Outcome
 from gifine.runs import identity, lifecycle, origin, records, verification
 from gifine.runs.curves import CURVE
 from gifine.runs.records import Record, Status
 from gifine.runs.tree import CHECKPOINTS
 from gifine.tracking import wandb_run
-from gifine.training import checkpointing, determinism, precision
+from gifine.training import checkpointing, numerics
 from gifine.training.arguments import training_arguments
 from gifine.training.callbacks import Bar, Curve, GateStatistics, Plan, StopWhenDiverged, logged_key
 from gifine.training.sampler import EpochSampler
@@ -91,38 +85,30 @@ def _run(config: RunConfig, folder: Path) -> Record:
 
 def _fit(config: RunConfig, folder: Path, record: Record, track: wandb_run.Log) -> None:
     task, train = config.task, config.train
-    precision.check(train)
+    numerics.check_precision(train)
 
     transformers_logging.disable_progress_bar()  # of loading weights; Bar shows the steps
-    folder_read = offline.open_folder(config)
-    places = folder_read.redirect(config) if folder_read else config
+    objective, reader = objectives.choose(task), dataset.open_reader(config)
+    places = reader.config
     tokenizer = tokenizers.load_for(places.model)
     doubt = tokenizers.doubt(tokenizer)
     if doubt is not None:
         if _is_main_process():
             log.warning(doubt)
         record.provenance["warnings"] = [doubt]
-    splits = dataset.load(task, places.data, tokenizer, train.max_length, folder_read)
+    splits = reader.load(tokenizer, objective)
     record.rows = {name: len(split.examples) for name, split in splits.items()}
     record.provenance["data"] = {name: split.fingerprint for name, split in splits.items()}
 
-    evaluated = classification.sets(splits, config)
+    evaluated = objective.arrange(splits, config)
     examples = splits[task.train_split].examples
-    weights = loss.class_weights(train, examples["labels"], task.labels)
-    record.class_weights = dict(zip(task.labels, weights or [], strict=weights is not None))
+    loss = objective.choose_loss(config, examples)
+    record.class_weights = {} if loss is None else loss.class_weights
 
     set_seed(config.seed)
-    determinism.choose(config)
-    model = models.build(
-        places.model,
-        config.gi,
-        labels=task.labels,
-        vocab_size=tokenizers.size(tokenizer),
-        pad_token_id=tokenizer.pad_token_id,
-        token_types=tokenizers.token_types(tokenizer, len(task.inputs)),
-        provenance=record.provenance,
-    )
-    precision.check_attention(model.config.model_type, config)
+    numerics.choose_algorithms(config)
+    model = objective.build(places, tokenizer, record.provenance)
+    numerics.check_attention(model.config.model_type, config)
     longest = architecture.longest_input(model.config.to_dict())
     if longest is not None and train.max_length > longest:
         raise ModelError(f"train.max_length={train.max_length}: the model takes at most {longest} word pieces")
@@ -140,7 +126,6 @@ def _fit(config: RunConfig, folder: Path, record: Record, track: wandb_run.Log) 
 
     if train.embedding_rows is EmbeddingRows.occurring and not train.fsdp:
         rows.keep(model, dataset.tokens(splits))
-    last_layer.first_token(model)
     layer = type(model.get_submodule(f"{model.base_model_prefix}.encoder.layer.0")).__name__
     arguments = training_arguments(train, task, next(iter(evaluated)), config.seed, folder / CHECKPOINTS, layer)
     batch = arguments.train_batch_size * arguments.world_size * train.gradient_accumulation  # all that make a step
@@ -157,12 +142,12 @@ def _fit(config: RunConfig, folder: Path, record: Record, track: wandb_run.Log) 
         args=arguments,
         train_dataset=examples,
         sampler=EpochSampler(examples["length"][:], batch, config.seed, group_by_length=train.group_by_length),
-        loss=loss.of(train, weights),
+        loss=loss,
         patience=patience,
         eval_dataset=cast("Any", evaluated),  # its type leaves datasets' own out, here and in predict
-        data_collator=classification.collator(tokenizer, config),
+        data_collator=objective.make_collator(tokenizer, config),
         processing_class=tokenizer,
-        compute_metrics=classification.metrics_for_trainer(config),
+        compute_metrics=objective.make_metrics(config),
         callbacks=[Plan(planned), Curve(folder / CURVE, task.name, track), alarm, interruption, Bar()],
     )
     if config.tracking.name is not Tracker.off and config.tracking.gate_steps is not None:
@@ -196,7 +181,9 @@ def _fit(config: RunConfig, folder: Path, record: Record, track: wandb_run.Log) 
 
     clock = time.monotonic()
     with exhaustion.explain("evaluating", exhaustion.evaluation(train.eval_batch_size)):
-        classification.final(trainer, evaluated, config, folder, record)
+        outcome = objective.score(trainer, evaluated, config, folder)
+    record.metrics, record.invariance = outcome.metrics, outcome.invariance
+    record.status, record.error = _judge(outcome)
     if record.best and record.metrics:
         _check_best(record, f"{task.name}/{next(iter(evaluated))}/{task.select_by}", record.best[task.select_by])
     record.seconds["evaluate"] = round(time.monotonic() - clock, 3)
@@ -237,6 +224,12 @@ def _save(trainer: Trainer, folder: Path) -> None:
         if _is_main_process():
             shutil.rmtree(folder, ignore_errors=True)
             partial.rename(folder)
+
+
+def _judge(outcome: Outcome) -> tuple[Status, str | None]:
+    if outcome.diverged is not None:
+        return Status.DIVERGED, outcome.diverged
+    return Status.DONE if outcome.degenerate is None else Status.DEGENERATE, outcome.degenerate
 
 
 def _check_best(record: Record, key: str, best: float) -> None:

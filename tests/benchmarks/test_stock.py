@@ -16,6 +16,7 @@ from gifine.changes import gi
 from gifine.cli import compose, config_from
 from gifine.errors import ExitCode
 from gifine.inputs import dataset, tokenizers
+from gifine.objectives import classification
 from gifine.training.sampler import EpochSampler
 
 STEPS, LENGTH, RATE = 50, 24, 3e-3
@@ -57,7 +58,7 @@ def test_losses_of_fifty_steps_are_those_of_the_peer(train, cache, tmp_path, nam
 
     config = config_from(compose([*words, f"data.cache_dir={cache}"]))
     tokenizer = tokenizers.load_for(config.model)
-    rows = dataset.load(config.task, config.data, tokenizer, LENGTH)["train"].examples
+    rows = dataset.Reader(config).load(tokenizer, classification)["train"].examples
     set_seed(config.seed)
     pad = tokenizer.pad_token_id
     assert isinstance(pad, int)

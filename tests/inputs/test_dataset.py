@@ -13,7 +13,18 @@ import pytest
 from gifine import cli
 from gifine.config import DataConfig, DataSource, FilesConfig, Quoting, TaskConfig
 from gifine.errors import DataError, OutputError
-from gifine.inputs import dataset, demo, own_files
+from gifine.inputs import demo, own_files
+from gifine.inputs.dataset import Reader, Split
+from gifine.objectives import classification
+
+
+def reader(task: TaskConfig, data: DataConfig, max_length: int = 32) -> Reader:
+    config = cli.config_from(cli.compose([]))
+    return Reader(replace(config, task=task, data=data, train=replace(config.train, max_length=max_length)))
+
+
+def load(task: TaskConfig, data: DataConfig, tokenizer, max_length: int = 32) -> dict[str, Split]:
+    return reader(task, data, max_length).load(tokenizer, classification)
 
 
 @pytest.fixture(scope="module")
@@ -43,10 +54,10 @@ def test_a_file_that_changes_while_it_is_read_is_not_cached_under_its_earlier_co
     write(0)
     monkeypatch.setattr(own_files, "read", read)
     with pytest.raises(DataError, match=r"a\.csv was changed while it was read: give the command again"):
-        dataset.load(task, source, tokenizer, max_length=32)
+        load(task, source, tokenizer)
     monkeypatch.setattr(own_files, "read", original)
     write(0)
-    assert dataset.load(task, source, tokenizer, max_length=32)["train"].examples["labels"][:] == [0]
+    assert load(task, source, tokenizer)["train"].examples["labels"][:] == [0]
 
 
 @pytest.fixture
@@ -55,7 +66,7 @@ def demo_data(tmp_path) -> DataConfig:
 
 
 def test_examples_are_the_sentences(demo_task, demo_data, tokenizer):
-    splits = dataset.load(demo_task, demo_data, tokenizer, max_length=32)
+    splits = load(demo_task, demo_data, tokenizer)
     assert list(splits) == ["train", "validation"]
     rows = demo.generate("train", 20, seed=0)
     examples = splits["train"].examples
@@ -66,16 +77,16 @@ def test_examples_are_the_sentences(demo_task, demo_data, tokenizer):
 
 
 def test_long_inputs_are_cut(demo_task, demo_data, tokenizer):
-    examples = dataset.load(demo_task, demo_data, tokenizer, max_length=5)["train"].examples
+    examples = load(demo_task, demo_data, tokenizer, max_length=5)["train"].examples
     assert set(examples["length"][:]) == {5}
     assert {ids[-1] for ids in examples["input_ids"]} == {tokenizer.sep_token_id}
 
 
 def test_cached_data_is_not_tokenised_again(demo_task, demo_data, tokenizer, caplog):
     caplog.set_level("INFO")
-    dataset.load(demo_task, demo_data, tokenizer, max_length=32)
+    load(demo_task, demo_data, tokenizer)
     assert caplog.text.count("tokenising") == 2
-    dataset.load(demo_task, demo_data, tokenizer, max_length=32)
+    load(demo_task, demo_data, tokenizer)
     assert caplog.text.count("tokenising") == 2
 
 
@@ -97,8 +108,8 @@ def other_tokenizer(tokenizer):
 )
 def test_cache_key_covers_what_changes_the_examples(demo_task, demo_data, tokenizer, caplog, changed):
     caplog.set_level("INFO")
-    dataset.load(demo_task, demo_data, tokenizer, max_length=32)
-    dataset.load(*changed(demo_task, demo_data, tokenizer))
+    load(demo_task, demo_data, tokenizer)
+    load(*changed(demo_task, demo_data, tokenizer))
     assert caplog.text.count("tokenising") == 4
 
 
@@ -111,21 +122,21 @@ def with_files(task: TaskConfig, folder: Path, text: str) -> TaskConfig:
 def test_an_edited_file_is_read_again(demo_task, demo_data, tokenizer, tmp_path):
     for label in (0, 1):
         task = with_files(demo_task, tmp_path, f'{{"sentence": "a dog sleeps", "label": {label}}}\n')
-        examples = dataset.load(task, demo_data, tokenizer, max_length=32)["train"].examples
+        examples = load(task, demo_data, tokenizer)["train"].examples
         assert examples["labels"][:] == [label]
 
 
 def test_cache_that_cannot_be_written_is_said(demo_task, demo_data, tokenizer, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match=r"cannot cache tokenised data in .*; give another data\.cache_dir"):
-        dataset.load(demo_task, replace(demo_data, cache_dir=str(tmp_path / "file")), tokenizer, max_length=32)
+        load(demo_task, replace(demo_data, cache_dir=str(tmp_path / "file")), tokenizer)
 
 
 def test_hub_out_of_reach_is_one_line_with_a_way_out(tokenizer, tmp_path, monkeypatch):
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "hub")
     task = cli.config_from(cli.compose(["task=cola"])).task
     with pytest.raises(DataError, match=r"nyu-mll/glue .*Hub not reachable.*data=glue_dir") as error:
-        dataset.load(task, DataConfig(source=DataSource.hub, cache_dir=str(tmp_path)), tokenizer, max_length=32)
+        load(task, DataConfig(source=DataSource.hub, cache_dir=str(tmp_path)), tokenizer)
     assert "\n" not in str(error.value)
 
 
@@ -154,7 +165,7 @@ def test_hub(tokenizer, tmp_path, monkeypatch):
     asked = hub_answers(monkeypatch)
     task = cli.config_from(cli.compose(["task=rte"])).task
     source = DataConfig(source=DataSource.hub, cache_dir=str(tmp_path))
-    examples = dataset.load(task, source, tokenizer, max_length=32)["validation"].examples
+    examples = load(task, source, tokenizer)["validation"].examples
     assert asked == [("nyu-mll/glue", "rte", "train"), ("nyu-mll/glue", "rte", "validation")]
     assert examples["labels"][:] == [1, 0]
     assert examples["idx"][:] == [0, 1]
@@ -174,7 +185,7 @@ def test_hub_data_of_another_form_is_refused(tokenizer, tmp_path, monkeypatch, a
     hub_answers(monkeypatch, **answer)
     task = cli.config_from(cli.compose(["task=rte"])).task
     with pytest.raises(DataError, match=said):
-        dataset.load(task, DataConfig(source=DataSource.hub, cache_dir=str(tmp_path)), tokenizer, max_length=32)
+        load(task, DataConfig(source=DataSource.hub, cache_dir=str(tmp_path)), tokenizer)
 
 
 @pytest.mark.parametrize(
@@ -200,7 +211,7 @@ def test_data_set_folders_are_held_against_the_same_rules(tokenizer, tmp_path, c
     task = replace(task, hub=replace(task.hub, path=str(folder), name=name), train_split=split)
     task.splits[split] = replace(task.splits["train"], hub=split)
     with pytest.raises(DataError, match=f"^{folder}{said}") as error:
-        dataset.load(task, DataConfig(source=DataSource.hub, cache_dir=str(tmp_path)), tokenizer, max_length=32)
+        load(task, DataConfig(source=DataSource.hub, cache_dir=str(tmp_path)), tokenizer)
     assert "\n" not in str(error.value)
 
 
@@ -210,14 +221,14 @@ def test_inputs_may_have_the_names_of_our_own_columns(tokenizer, tmp_path, monke
         monkeypatch.setattr(datasets, "load_dataset", lambda *_, answer=answer, **__: answer)
         task = replace(cli.config_from(cli.compose(["task=cola"])).task, name=name, inputs=[name], label="gold")
         source = DataConfig(source=DataSource.hub, cache_dir=str(tmp_path))
-        examples = dataset.load(task, source, tokenizer, max_length=32)["train"].examples
+        examples = load(task, source, tokenizer)["train"].examples
         assert examples["labels"][:] == [1, 0]
         assert examples["input_ids"][:] == tokenizer(["a dog", "a cat"])["input_ids"]
 
 
 def test_empty_texts_are_counted(demo_task, demo_data, tokenizer, tmp_path, caplog):
     rows = "".join(f'{{"sentence": "{text}", "label": 0}}\n' for text in ("a dog", " ", ""))
-    dataset.load(with_files(demo_task, tmp_path, rows), demo_data, tokenizer, max_length=32)
+    load(with_files(demo_task, tmp_path, rows), demo_data, tokenizer)
     assert caplog.text.count(": 2 rows have an empty text; the first is row 1, from 0") == 2
 
 
@@ -227,7 +238,7 @@ def test_tokens_do_not_outlive_how_quotes_were_read(demo_task, demo_data, tokeni
     found = []
     for quoting in (Quoting.none, Quoting.standard):
         task = replace(demo_task, files=FilesConfig(str(path), str(path), quoting=quoting))
-        found.append(dataset.load(task, demo_data, tokenizer, max_length=32)["train"].examples["input_ids"][0])
+        found.append(load(task, demo_data, tokenizer)["train"].examples["input_ids"][0])
     assert found[0] != found[1]
 
 
@@ -236,7 +247,7 @@ def test_hubs_test_sets_come_without_their_labels(tokenizer, tmp_path, monkeypat
     task = cli.config_from(cli.compose(["task=rte"])).task
     splits = {**task.splits, "ax": replace(task.splits["test"], hub_name="ax")}
     source = DataConfig(source=DataSource.hub, cache_dir=str(tmp_path), max_eval_rows=1)
-    tests = dataset.load_tests(replace(task, splits=splits), source, ["test", "ax"], tokenizer, max_length=32)
+    tests = reader(replace(task, splits=splits), source).load_tests(["test", "ax"], tokenizer, classification)
     assert asked == [("nyu-mll/glue", "rte", "test"), ("nyu-mll/glue", "ax", "test")]
     assert tests["ax"].fingerprint != tests["test"].fingerprint
     for test in tests.values():
@@ -250,9 +261,9 @@ def test_an_evaluation_split_may_be_a_test_set(tokenizer, tmp_path):
     task = cli.config_from(cli.compose(["task=rte"])).task
     files = official(tmp_path, **{"train.tsv": RTE, "dev.tsv": RTE})
     for _ in range(2):
-        test = dataset.load_tests(task, files, ["validation"], tokenizer, max_length=32)["validation"]
+        test = reader(task, files).load_tests(["validation"], tokenizer, classification)["validation"]
         assert "labels" not in test.examples.column_names
-        assert dataset.load(task, files, tokenizer, max_length=32)["validation"].examples["labels"][:] == [0, 1]
+        assert load(task, files, tokenizer)["validation"].examples["labels"][:] == [0, 1]
 
 
 def test_every_row_of_a_test_set_is_wanted(tokenizer, tmp_path):
@@ -261,15 +272,15 @@ def test_every_row_of_a_test_set_is_wanted(tokenizer, tmp_path):
     texts = {"test.part.tsv": "index\tsentence1\tsentence2\n0\ta dog sleeps\n"}
     files = replace(official(tmp_path, **texts), allow_partial=True)
     with pytest.raises(DataError, match=r"only the partial test\.part\.tsv"):
-        dataset.load_tests(task, files, ["test"], tokenizer, max_length=32)
+        reader(task, files).load_tests(["test"], tokenizer, classification)
     (tmp_path / "RTE" / "test.part.tsv").rename(tmp_path / "RTE" / "test.tsv")
     with pytest.raises(DataError, match=r"test\.tsv, line 2: 2 columns where 3 are expected"):
-        dataset.load_tests(task, files, ["test"], tokenizer, max_length=32)
+        reader(task, files).load_tests(["test"], tokenizer, classification)
 
 
 def test_fingerprints_are_those_of_the_splits(demo_task, demo_data, tokenizer):
-    splits = dataset.load(demo_task, demo_data, tokenizer, max_length=32)
-    assert dataset.fingerprints(demo_task, demo_data, splits) == {name: s.fingerprint for name, s in splits.items()}
+    splits = load(demo_task, demo_data, tokenizer)
+    assert reader(demo_task, demo_data).fingerprints(splits) == {name: s.fingerprint for name, s in splits.items()}
 
 
 def official(tmp_path: Path, **files: str) -> DataConfig:
@@ -286,7 +297,7 @@ RTE = "index\tsentence1\tsentence2\tlabel\n0\ta dog sleeps\ta dog\tentailment\n1
 def test_official_files(tokenizer, tmp_path):
     task = cli.config_from(cli.compose(["task=rte"])).task
     files = official(tmp_path, **{"train.tsv": RTE, "dev.tsv": RTE})
-    examples = dataset.load(task, files, tokenizer, max_length=32)["validation"].examples
+    examples = load(task, files, tokenizer)["validation"].examples
     assert examples["labels"][:] == [0, 1]
     assert examples["input_ids"][1] == tokenizer("a dog", "a cat")["input_ids"]
 
@@ -295,8 +306,8 @@ def test_partial_train_file_is_taken_on_request_only(tokenizer, tmp_path):
     task = cli.config_from(cli.compose(["task=rte"])).task
     files = official(tmp_path, **{"train.part.tsv": RTE, "dev.tsv": RTE})
     with pytest.raises(DataError, match=r"data\.allow_partial=true"):
-        dataset.load(task, files, tokenizer, max_length=32)
-    examples = dataset.load(task, replace(files, allow_partial=True), tokenizer, max_length=32)["train"].examples
+        load(task, files, tokenizer)
+    examples = load(task, replace(files, allow_partial=True), tokenizer)["train"].examples
     assert len(examples) == 2
 
 
@@ -304,7 +315,7 @@ def test_truncated_file_is_named_with_its_line(tokenizer, tmp_path):
     task = cli.config_from(cli.compose(["task=rte"])).task
     files = official(tmp_path, **{"train.tsv": RTE[:-25], "dev.tsv": RTE})
     with pytest.raises(DataError, match=r"RTE/train\.tsv, line 3"):
-        dataset.load(task, files, tokenizer, max_length=32)
+        load(task, files, tokenizer)
     assert list((tmp_path / "cache").rglob("rte-train*/*")) == [], "nothing half-made may stay in the cache"
 
 
@@ -315,11 +326,12 @@ import logging, sys
 logging.basicConfig(level="INFO")
 from gifine import cli
 from gifine.inputs import dataset, demo
-config = cli.config_from(cli.compose(["task=demo", "data=demo", "data.cache_dir={tmp_path}"]))
+from gifine.objectives import classification
+config = cli.config_from(cli.compose(["task=demo", "data=demo", "data.cache_dir={tmp_path}", "train.max_length=32"]))
 tokenizer = demo.tokenizer()
 print("ready", flush=True)
 sys.stdin.readline()
-splits = dataset.load(config.task, config.data, tokenizer, 32)
+splits = dataset.Reader(config).load(tokenizer, classification)
 print(len(splits["train"].examples), sum(splits["train"].examples["length"][:]))
 """
     both = [

@@ -136,14 +136,14 @@ def test_loading_a_model_that_is_too_large_is_told(tmp_path, cache, monkeypatch,
 
 
 def test_finished_runs_are_taken_in_their_own_batches(train, tmp_path, monkeypatch, capsys):
-    from gifine.objectives import classification
+    import transformers
 
     for split in ("train", "validation", "test"):
         rows = [json.dumps({"sentence": "the cat sleeps", "label": label}) for label in (0, 1) * 4]
         (tmp_path / f"{split}.jsonl").write_text("\n".join(rows))
     files = [f"task.files.{split}={tmp_path / split}.jsonl" for split in ("train", "validation", "test")]
     result = train(*TINY_DEMO, *files, "train.epochs=1", "train.save_model=true")
-    monkeypatch.setattr(classification, "logits_of", failing(CUDA, MemoryError()))
+    monkeypatch.setattr(transformers.Trainer, "predict", failing(CUDA, MemoryError()))
     for command, doing in ((evaluate.main, "evaluating"), (predict.main, "predicting with")):
         assert command([str(result.folder)]) == ExitCode.BAD_INPUT
         error = capsys.readouterr().err

@@ -19,6 +19,7 @@ from gifine.errors import ConfigError, ExitCode, ModelError
 from gifine.inputs import dataset, demo, tokenizers
 from gifine.models import build
 from gifine.models.speedups import embedding_rows as rows
+from gifine.objectives import classification
 from gifine.runs import identity
 
 SAVED = [*TINY_DEMO, "train.save_model=true"]
@@ -33,9 +34,7 @@ def weights(result) -> dict[str, Tensor]:
 def occurring(*words: str) -> set[int]:
     config = config_from(compose([*words]))
     tokenizer = tokenizers.load_for(config.model)
-    return dataset.tokens(dataset.load(config.task, config.data, tokenizer, config.train.max_length)) | {
-        tokenizer.pad_token_id or 0
-    }
+    return dataset.tokens(dataset.Reader(config).load(tokenizer, classification)) | {tokenizer.pad_token_id or 0}
 
 
 def losses(result) -> list[float]:

@@ -13,7 +13,7 @@ import torch
 from conftest import TINY_DEMO
 from gifine import cli
 from gifine.errors import ConfigError, DataError, ExitCode
-from gifine.objectives import loss
+from gifine.objectives import classification, loss
 from gifine.objectives.loss import Loss
 from gifine.runs import identity
 from gifine.runs.records import Status
@@ -81,7 +81,7 @@ def test_a_step_has_the_loss_of_its_examples(train, words):
     still = [f"+{word}" if word.startswith("model.config_overrides.") else word for word in still]
     result = train(*still)
     config = identity.from_dict(result.record.config)
-    splits = dataset.load(config.task, config.data, demo.tokenizer(), max_length=32)
+    splits = dataset.Reader(config).load(demo.tokenizer(), classification)
     rows = splits["train"].examples
     labels = torch.tensor(rows["labels"][:])
     counts = torch.bincount(labels)
@@ -161,13 +161,11 @@ def test_patience_goes_on_after_a_resume(train, monkeypatch, undisturbed, steps)
 
 
 def test_a_crash_after_patience_has_ended_trains_no_further(train, monkeypatch, undisturbed):
-    from gifine.objectives import classification
-
     def crash(*args):
         raise RuntimeError("lost the node")
 
     with monkeypatch.context() as patch:
-        patch.setattr(classification, "final", crash)
+        patch.setattr(classification, "score", crash)
         with pytest.raises(RuntimeError, match="lost the node"):
             train(*PATIENT)
     again = train(*PATIENT)

@@ -13,6 +13,7 @@ from gifine import cli
 from gifine.errors import DataError
 from gifine.inputs import dataset, demo
 from gifine.objectives import classification
+from gifine.objectives.classification import examples
 
 SPLIT = [*TINY_DEMO, "evaluate.split_dev=true", "data.demo_eval_rows=47"]
 
@@ -45,14 +46,14 @@ def test_the_halves_share_nothing_and_leave_nothing_out(train):
 
 def test_the_halves_are_the_same_for_every_seed_and_order(tmp_path):
     config = cli.config_from(cli.compose([*SPLIT, f"data.cache_dir={tmp_path}"]))
-    splits = dataset.load(config.task, config.data, demo.tokenizer(), max_length=32)
-    first = classification.sets(splits, config)
+    splits = dataset.Reader(config).load(demo.tokenizer(), classification)
+    first = classification.arrange(splits, config)
     config.seed, config.train.group_by_length = 7, False
-    other = classification.sets(splits, config)
+    other = classification.arrange(splits, config)
     assert list(first) == ["validation_select", "validation_report"]
-    for name, examples in first.items():
-        assert sorted(examples["idx"][:]) == other[name]["idx"][:]
-        assert examples["length"][:] == sorted(examples["length"][:], reverse=True)
+    for name, chosen in first.items():
+        assert sorted(chosen["idx"][:]) == other[name]["idx"][:]
+        assert chosen["length"][:] == sorted(chosen["length"][:], reverse=True)
 
 
 @pytest.mark.parametrize(
@@ -79,13 +80,13 @@ def test_halves_of_one_number_are_refused():
     config = cli.config_from(cli.compose(["task=stsb", "evaluate.split_dev=true"]))
     split = dataset.Split(datasets.Dataset.from_dict({"labels": [2.5], "idx": [0], "length": [3]}), "")
     with pytest.raises(DataError, match="validation has one row, and two halves need two"):
-        classification.sets({"validation": split}, config)
+        classification.arrange({"validation": split}, config)
 
 
 def test_halves_of_a_regression_have_the_same_distribution(tmp_path):
     import datasets
 
     scores = np.random.default_rng(1).normal(size=200)
-    halves = classification.halves(datasets.Dataset.from_dict({"labels": scores, "idx": range(200)}))
+    halves = examples.halves(datasets.Dataset.from_dict({"labels": scores, "idx": range(200)}))
     quantiles = [np.quantile(np.asarray(half["labels"]), [0.1, 0.5, 0.9]) for half in halves]
     np.testing.assert_allclose(quantiles[0], quantiles[1], atol=0.1)

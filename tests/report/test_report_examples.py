@@ -227,12 +227,12 @@ def test_predictions_that_are_not_the_runs_are_left_out(tmp_path, damage):
 
 
 def test_what_evaluation_writes_is_read(tmp_path):
-    from gifine.objectives import classification
+    from gifine.objectives import predictions
 
     make_pair(tmp_path)
     for gate, hits in (("plain", 70), ("both", 80)):
         path = next(tmp_path.glob(f"rte_*{gate}*")) / "predictions-validation.parquet"
         labels, order = np.arange(100) % 2, np.random.default_rng(0).permutation(100)
         logits = np.eye(2)[np.where(np.arange(100) < hits, labels, 1 - labels)].astype(np.float32)
-        classification.write_predictions(path, order, labels[order], logits[order])
+        predictions.write(path, order, labels[order], logits[order])
     assert outcome(tmp_path).p == pytest.approx(2**-10)

@@ -80,7 +80,7 @@ def test_official_files_that_have_changed_are_refused_until_it_is_run_again(
     with pytest.raises(DataError) as error:
         train(*official)
     path, then = tmp_path / "glue" / "CoLA" / "train.tsv", done.record.provenance["data"]["train"]
-    now = dataset.fingerprints(config(*official).task, config(*official).data, ["train"])["train"]
+    now = dataset.Reader(config(*official)).fingerprints(["train"])["train"]
     assert f"train ({path}: fingerprint {then[:12]}, now {now[:12]})" in str(error.value)
     assert "validation" not in str(error.value)
     assert "overwrite=true in its place, another output_root beside it" in str(error.value)
@@ -267,17 +267,17 @@ def test_other_weights_in_a_folder_are_another_run_and_the_record_has_their_hash
 
 
 def test_files_that_change_while_a_run_starts_end_it(train, tmp_path, monkeypatch):
-    words, original = [*TINY, *write_own(tmp_path)], dataset.load
+    words, original = [*TINY, *write_own(tmp_path)], dataset.Reader.load
 
     def load(*args):
         found = original(*args)
         write_own(tmp_path, flipped=True)
         return found
 
-    monkeypatch.setattr(dataset, "load", load)
+    monkeypatch.setattr(dataset.Reader, "load", load)
     with pytest.raises(DataError, match="changed while it was starting: give the command again"):
         train(*words)
-    monkeypatch.setattr(dataset, "load", original)
+    monkeypatch.setattr(dataset.Reader, "load", original)
     assert train(*words).code == ExitCode.DONE
 
 

@@ -58,6 +58,7 @@ def test_task_runs_end_to_end(train, shared, task, model):
 @pytest.mark.parametrize("task", SPLITS)
 def test_evaluation_sees_the_official_number_of_examples(shared, tmp_path, task):
     from gifine.inputs import dataset, demo
+    from gifine.objectives import classification
 
     config = cli.config_from(
         cli.compose(
@@ -68,8 +69,9 @@ def test_evaluation_sees_the_official_number_of_examples(shared, tmp_path, task)
                 f"data.cache_dir={tmp_path}",
                 "data.allow_partial=true",
                 "data.max_train_rows=1",
+                "train.max_length=64",
             ]
         )
     )
-    splits = dataset.load(config.task, config.data, demo.tokenizer(), max_length=64)
+    splits = dataset.Reader(config).load(demo.tokenizer(), classification)
     assert {name: len(splits[name].examples) for name in SPLITS[task]} == SPLITS[task]

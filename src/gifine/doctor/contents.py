@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+from gifine import objectives
 from gifine.config import RunConfig
 from gifine.doctor.finding import Finding, ok, one_line, problem
 from gifine.errors import UserError
@@ -28,12 +29,9 @@ def coverage(configs: list[RunConfig]) -> Iterator[Finding]:
 
     covered = 0
     for config in needs.tokenised(configs):
-        folder = offline.open_folder(config)
-        assert folder is not None
         try:
-            sources = folder.redirect(config)
-            tokenizer = tokenizers.load_for(sources.model)
-            dataset.load(sources.task, sources.data, tokenizer, sources.train.max_length, folder)
+            reader = dataset.open_reader(config)
+            reader.load(tokenizers.load_for(reader.config.model), objectives.choose(config.task))
             covered += 1
         except UserError as error:
             wanted, _, mend = one_line(error).partition("; on a machine with internet: ")

@@ -20,7 +20,8 @@ class Loss:
     each batch alone would leave weights without an effect where a batch has one example.
     """
 
-    def __init__(self, weights: Sequence[float] | None, smoothing: float) -> None:
+    def __init__(self, weights: Sequence[float] | None, smoothing: float, names: Sequence[str] = ()) -> None:
+        self.class_weights = dict(zip(names, weights or []))  # for the record
         self.weights_C = None if weights is None else torch.tensor(weights)
         self.smoothing = smoothing
 
@@ -59,6 +60,7 @@ def class_weights(train: TrainConfig, labels: Any, names: Sequence[str]) -> list
     return [len(labels) / (len(names) * int(count)) for count in counts]
 
 
-def of(train: TrainConfig, weights: Sequence[float] | None) -> Loss | None:
-    """The loss that replaces the model's own, or None where there is no need for one."""
-    return Loss(weights, train.label_smoothing) if weights is not None or train.label_smoothing else None
+def choose(train: TrainConfig, labels: Any, names: Sequence[str]) -> Loss | None:
+    """The loss that replaces the model's own, or None where there is no need for one. Raises as `class_weights`."""
+    weights = class_weights(train, labels, names)
+    return Loss(weights, train.label_smoothing, names) if weights is not None or train.label_smoothing else None

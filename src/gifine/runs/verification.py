@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 from gifine.config import DataSource, RunConfig
@@ -34,14 +35,14 @@ def check_served(config: RunConfig, folder: Path, record: Record) -> None:
         return
     try:
         read = offline.open_folder(config)
-        splits, place = needs.splits_read(config.task), config.data
+        splits, place = needs.splits_read(config.task), config
         if read is not None:
-            place = read.redirect_data(place)
+            place = replace(config, data=read.redirect_data(config.data))
             missing = [split for split in splits if not read.has_split(config, split)]
             if missing and config.data.source is not DataSource.demo:
                 raise read.lacks(*(f"the data of task={config.task.name}, {split}" for split in missing))
         with hub.offline():
-            now = dataset.fingerprints(config.task, place, splits, read)
+            now = dataset.Reader(place, read).fingerprints(splits)
     except Exception as error:  # of any library: what is not there, or in pieces, is no reason to withhold a result
         log.warning("the data of this run were not compared with those of now: %s", first_line(error))
         return

@@ -11,7 +11,7 @@ from transformers import TrainingArguments
 from gifine.config import Device, Evaluate, TaskConfig, TrainConfig
 from gifine.errors import ConfigError
 from gifine.machine.footprint import KEPT_CHECKPOINTS
-from gifine.training import precision
+from gifine.training import numerics
 from gifine.training.callbacks import logged_key
 
 _SCHEDULES = {"linear": "linear", "cosine": "cosine", "constant": "constant_with_warmup"}
@@ -62,7 +62,7 @@ def training_arguments(
         logging_nan_inf_filter=False,  # else a NaN loss is shown as the last good one
         report_to=[],
         disable_tqdm=True,  # Bar and Curve say it
-        bf16=precision.bf16(train),
+        bf16=numerics.uses_bf16(train),
         dataloader_pin_memory=torch.cuda.is_available(),
         use_cpu=train.device is Device.cpu,
         # It keeps DDP from laying out gradients anew after a process's first step. From three processes on, the layout

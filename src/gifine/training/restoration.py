@@ -9,14 +9,11 @@ import transformers
 from transformers import PreTrainedTokenizerFast, PrinterCallback
 from transformers.utils import logging as transformers_logging
 
-from gifine import models
+from gifine import objectives
 from gifine.config import Evaluate
-from gifine.errors import ModelError
 from gifine.inputs import dataset, tokenizers
-from gifine.models.speedups import last_layer as last_layer
-from gifine.objectives import classification
 from gifine.runs.finished import FinishedRun
-from gifine.training import determinism
+from gifine.training import numerics
 from gifine.training.arguments import training_arguments
 
 
@@ -26,22 +23,18 @@ def restore(run: FinishedRun, scratch: Path) -> tuple[transformers.Trainer, PreT
     Raises:
         ModelError: for weights or a tokenizer that cannot be read, or that are not those of this run.
     """
-    config = run.config
+    config, objective = run.config, objectives.choose(run.config.task)
     transformers_logging.disable_progress_bar()  # of loading weights
-    determinism.choose(config)
+    numerics.choose_algorithms(config)
     tokenizer = tokenizers.load(str(run.model))
-    model = models.with_attention(models.from_pretrained(run.model, whole=True), config.model.attention)
-    labels = [name for _, name in sorted((model.config.id2label or {}).items())]
-    if config.task.labels and labels != config.task.labels:
-        raise ModelError(f"{run.model}: its labels are {labels}, those of the run {config.task.labels}")
-    last_layer.first_token(model)
+    model = objective.reload(config, run.model)
     # There is nothing to choose from, and what several processes trained one can evaluate.
     untrained = replace(config.train, evaluate=Evaluate.end, select_best=False, fsdp=False)
     split = dataset.evaluation_splits(config.task)[0]
     trainer = transformers.Trainer(
         model=model,
         args=training_arguments(untrained, config.task, split, config.seed, scratch),
-        data_collator=classification.collator(tokenizer, config),
+        data_collator=objective.make_collator(tokenizer, config),
         processing_class=tokenizer,
     )
     trainer.remove_callback(PrinterCallback)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gifine.objectives import metrics
+from gifine.objectives import metrics, predictions
 from gifine.report.analysis.pairing import Pair
 from gifine.report.reading import Run
 
@@ -71,19 +71,14 @@ class _UnusableError(Exception):
 
 def _answers(run: Run, measure: str) -> tuple[np.ndarray, np.ndarray]:
     """Predicted classes or numbers and labels, each (N,), by the examples' place in their file."""
-    import pyarrow.parquet  # 0.2 s
-
-    path = run.folder / f"predictions-{run.task.split(measure)}.parquet"
+    path = predictions.locate(run.folder, run.task.split(measure))
     if not path.is_file():
         raise _UnusableError("no predictions were kept")
     try:
-        table = pyarrow.parquet.read_table(path, columns=["label", "logits"])
-        labels = table["label"].to_numpy()
-        flat = table["logits"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
-        logits = flat.reshape(len(labels), -1)
+        labels, logits = predictions.read(path)
         predicted = logits.argmax(axis=1).astype(np.int16) if run.task.is_classification else logits[:, 0].astype(float)
         score = metrics.compute([run.task.metric(measure)], predicted, labels)[run.task.metric(measure)]
-    except (OSError, KeyError, ValueError, TypeError, pyarrow.ArrowException) as error:
+    except (ValueError, TypeError) as error:
         raise _UnusableError(f"predictions cannot be read: {error}") from error
     recorded = run.score(measure)
     if score is None or recorded is None or abs(score - recorded) > _SAME:

@@ -1,7 +1,8 @@
-"""The number format that training computes in, by what is asked for and what the device has."""
+"""How a run's numbers are computed, by what is asked for and what the device has: number format, repeatable bits."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import torch
@@ -12,20 +13,30 @@ from gifine.errors import ConfigError
 _UNITS = {"avx512_bf16", "amx_bf16", "bf16"}  # the last is ARM's
 
 
-def bf16(train: TrainConfig) -> bool:
+def choose_algorithms(config: RunConfig) -> None:
+    """Let torch compute the same bits again, or not: a process may make several runs, so both ways."""
+    wanted = config.deterministic
+    if wanted is None:
+        wanted = config.train.device is Device.cpu or not torch.cuda.is_available()
+    if wanted:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS refuses without; read when it starts
+    torch.use_deterministic_algorithms(wanted)
+
+
+def uses_bf16(train: TrainConfig) -> bool:
     """bf16 where asked for, else on a GPU that has it; what a CPU computes stays the same on every CPU."""
     if train.precision is Precision.auto:
         return _on_gpu(train) and torch.cuda.is_bf16_supported(including_emulation=False)
     return train.precision is Precision.bf16
 
 
-def check(train: TrainConfig) -> None:
+def check_precision(train: TrainConfig) -> None:
     """
     Raises:
         ConfigError: for training in bf16 on a CPU that has no units for it, where it is tens of times slower than fp32.
     """
     flags = cpu_flags()
-    if bf16(train) and not _on_gpu(train) and flags and not flags & _UNITS:
+    if uses_bf16(train) and not _on_gpu(train) and flags and not flags & _UNITS:
         raise ConfigError(
             "train.precision=bf16: this CPU does not compute in bfloat16 (AVX512-BF16 or AMX do), where fp32 is many "
             "times faster; valid here: auto, fp32"
@@ -38,7 +49,7 @@ def check_attention(family: str, config: RunConfig) -> None:
         ConfigError: where transformers' own code cannot be trained in bf16: its DeBERTa (v1) masks scores in bf16 with
             the lowest number of float32. Gated models and the fast attention have code of their own.
     """
-    if family == "deberta" and config.model.attention is Attention.hf and bf16(config.train):
+    if family == "deberta" and config.model.attention is Attention.hf and uses_bf16(config.train):
         raise ConfigError(
             "model.attention=hf: transformers' own DeBERTa cannot compute in bfloat16; model.attention=fast can, "
             "or give train.precision=fp32"

@@ -1,0 +1,45 @@
+"""The file of a split's predictions in a run's folder: written at a run's end, read by the report. No torch.
+
+Columns, by `idx`: idx (the example's row in its file), label, and logits (a list of one number a class).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+IDX, LABEL, LOGITS = "idx", "label", "logits"
+
+
+def locate(folder: Path, split: str) -> Path:
+    return folder / f"predictions-{split}.parquet"
+
+
+def write(path: Path, idx: np.ndarray, labels: np.ndarray, logits: np.ndarray) -> None:
+    """Of examples in any order, so that the file is whole or not there."""
+    import pyarrow as pa
+    import pyarrow.parquet  # 0.2 s, which who reads no predictions need not wait
+
+    order = np.argsort(idx)
+    columns = {IDX: idx[order], LABEL: labels[order], LOGITS: list(logits[order].reshape(len(idx), -1))}
+    temporary = path.with_suffix(".tmp")
+    pyarrow.parquet.write_table(pa.table(columns), temporary)
+    temporary.replace(path)
+
+
+def read(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Labels (N,) and logits (N, C), by the examples' place in their file.
+
+    Raises:
+        ValueError: if the file is damaged, or not such a one.
+    """
+    import pyarrow.parquet
+
+    try:
+        table = pyarrow.parquet.read_table(path, columns=[LABEL, LOGITS])
+        labels = table[LABEL].to_numpy()
+        flat = table[LOGITS].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+        return labels, flat.reshape(len(labels), -1)
+    except (OSError, KeyError, AttributeError, TypeError, pyarrow.ArrowException) as error:
+        raise ValueError(error) from error
