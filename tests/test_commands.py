@@ -1,13 +1,82 @@
-"""What the commands beside training share."""
+"""The commands beside training: how they are called, and what they share."""
 
 from __future__ import annotations
 
+import importlib
 import logging
+import subprocess
+import sys
 
 import pytest
 
+from conftest import ROOT
+from gifine import __main__ as program
 from gifine import commands
+from gifine.compose import usage
 from gifine.errors import ExitCode
+
+
+@pytest.fixture
+def gifine(monkeypatch, capfd):
+    """`gifine …` in this process: its exit code, and what it says on stdout and stderr."""
+
+    def call(*words: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["gifine", *words])
+        try:
+            code = program.main()
+        except SystemExit as ended:  # argparse, after --help
+            code = int(ended.code or 0)
+        return int(code), *capfd.readouterr()
+
+    return call
+
+
+def test_every_module_that_runs_as_a_command_is_listed():
+    package = ROOT / "src" / "gifine"
+    modules = {path.stem for path in package.glob("[!_]*.py") if "__name__ ==" in path.read_text()}
+    packages = {path.parent.name for path in package.glob("*/__main__.py")}
+    assert modules | packages == set(usage.COMMANDS)
+
+
+@pytest.mark.parametrize("name", usage.COMMANDS)
+def test_a_command_by_its_name_is_the_module(gifine, name, capfd):
+    code, out, err = gifine(name, "--help")
+    assert (code, err) == (0, "")
+    assert out.startswith(f"usage: gifine {name} ")
+    with pytest.raises(SystemExit):
+        importlib.import_module(usage.module(name)).main(["--help"])
+    assert capfd.readouterr().out == out
+
+
+def test_help_has_a_line_for_each_command(gifine):
+    code, out, _ = gifine("--help")
+    lines = out.splitlines()
+    assert code == ExitCode.DONE
+    assert all(f"  {name:<10}{does}" in lines for name, does in usage.COMMANDS.items())
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["REPRT", "runs"], "error: REPRT: no such command (did you mean 'report'?); valid: report, evaluate, "),
+        (["Sweep", "status"], "error: Sweep: no such command (did you mean 'sweep'?); "),
+        (["nothing-like-it"], "error: nothing-like-it: no such command; valid: report, "),
+        (["task=demo", "data=demo", "report"], "error: report: a command stands first, as in `gifine"),
+        (["sweep", "stauts", "x"], "error: stauts: no such command (did you mean 'status'?); valid: cancel, logs, "),
+    ],
+)
+def test_a_word_that_is_no_command_is_told(gifine, words, said):
+    code, out, err = gifine(*words)
+    assert (code, out) == (ExitCode.BAD_INPUT, "")
+    assert err.startswith(said)
+    assert err.count("\n") == 1
+
+
+def test_both_forms_end_with_the_commands_exit_code():
+    for words in (["-m", "gifine", "report"], ["-m", "gifine.report"]):
+        done = subprocess.run([sys.executable, *words, "/no/such"], capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stdout) == (ExitCode.BAD_INPUT, ""), done.stderr
+        assert done.stderr.startswith("error: /no/such")
 
 
 @pytest.mark.parametrize("name", ["gifine.sync", "__main__"])

@@ -1,13 +1,22 @@
-"""`python -m gifine`: see cli.py."""
+"""`gifine …`, which is `python -m gifine …`: runs (cli.py), or a command of those that `usage` lists."""
 
+import importlib
 import sys
 
 from gifine.compose import usage
+from gifine.errors import ArgumentError, did_you_mean, tell
 
 
 def main() -> int:
     """Run the command line and return its exit code (`errors.ExitCode`)."""
-    text = usage.text(sys.argv[1:])
+    words = sys.argv[1:]
+    if words and words[0] in usage.COMMANDS:
+        return importlib.import_module(usage.module(words[0])).main(words[1:])
+    if words and words[0].replace("-", "").isalpha() and not words[0].startswith("-"):  # no override has such a form
+        known = ", ".join(usage.COMMANDS)
+        near = did_you_mean(words[0].lower(), usage.COMMANDS)
+        return tell(ArgumentError(f"{words[0]}: no such command{near}; valid: {known}; else KEY=VALUE or GROUP=NAME"))
+    text = usage.text(words)
     if text is not None:
         print(text)
         return 0

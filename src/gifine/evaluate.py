@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 def parser() -> commands.Parser:
     parser = commands.Parser(
-        prog="python -m gifine.evaluate",
+        prog="gifine evaluate",
         description="Evaluate finished runs again from their saved weights and compare with their records. "
         f"Exit code {ExitCode.DONE:d}: every metric is exactly the record's; {ExitCode.DIFFERS:d}: one is not; "
         f"{ExitCode.BAD_INPUT:d}: not possible.",

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 from argparse import Namespace, RawDescriptionHelpFormatter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from gifine.commands import Parser, call
@@ -91,11 +91,11 @@ def presets() -> Iterator[tuple[str, Memory]]:
             yield f"`model={path.stem} model.size={size}`", of(replace(config.model, size=size), config.gi)
 
 
-def main() -> ExitCode:
-    """Run the command line and return its exit code."""
-    parser = Parser(prog="python -m gifine.memory", description=__doc__, formatter_class=RawDescriptionHelpFormatter)
+def main(words: Sequence[str] | None = None) -> ExitCode:
+    """Run the command line (null: the process's own) and return its exit code."""
+    parser = Parser(prog="gifine memory", description=__doc__, formatter_class=RawDescriptionHelpFormatter)
     parser.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="those of `python -m gifine`")
-    return call(_print, parser, None)
+    return call(_print, parser, words)
 
 
 def _print(args: Namespace) -> ExitCode:

@@ -36,7 +36,7 @@ SUBMISSION = "submission"  # below the run's folder
 
 def parser() -> commands.Parser:
     parser = commands.Parser(
-        prog="python -m gifine.predict",
+        prog="gifine predict",
         description="Predict the test sets of finished runs, in the batches of the run's own evaluation, as the files "
         f"that GLUE's server takes: {', '.join(glue_submission.FILES)}.",
     )

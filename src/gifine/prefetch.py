@@ -14,7 +14,7 @@ import shlex
 import shutil
 import sys
 from argparse import Namespace
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -34,16 +34,16 @@ SCRATCH = ".partial"  # below the folder: what is on the way; a rename takes it 
 LOCK = ".lock"
 
 
-def main() -> int:
-    """Run the command line and return its exit code."""
+def main(words: Sequence[str] | None = None) -> int:
+    """Run the command line (null: the process's own) and return its exit code."""
     parser = Parser(
-        prog="python -m gifine.prefetch",
+        prog="gifine prefetch",
         description="Fetch all that runs need into one folder, for machines without internet.",
         epilog="Then, there: python -m gifine prefetch=FOLDER OVERRIDE …",
     )
     parser.add_argument("overrides", nargs="+", metavar="OVERRIDE", help="prefetch=FOLDER, and those of your runs")
     parser.add_argument("--config-dir", metavar="FOLDER", help="a folder of configs of your own")
-    return call(_run, parser, None)
+    return call(_run, parser, words)
 
 
 def _run(args: Namespace) -> ExitCode:

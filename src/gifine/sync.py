@@ -48,7 +48,7 @@ class Left:
 
 def main(words: Sequence[str] | None = None) -> ExitCode:
     parser = commands.Parser(
-        prog="python -m gifine.sync",
+        prog="gifine sync",
         description="Upload to Weights & Biases what offline runs left. What is there already is not uploaded again.",
     )
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUNS_OR_ROOT", help="folders of runs, or above them")

@@ -11,6 +11,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, ValidationErr
 from gifine.compose.composition import compose, config_from, one_line, spelled_out
 from gifine.compose.overrides import assignment
 from gifine.compose.spelling import quoting
+from gifine.compose.usage import COMMANDS
 from gifine.config import RunConfig
 from gifine.errors import ConfigError, did_you_mean
 
@@ -59,7 +60,7 @@ def _problem(override: str, error: Exception) -> str:
     if isinstance(error, ConfigError):
         return str(error)
     if isinstance(error, OverrideParseException):
-        return f"{override}: not of the form KEY=VALUE or GROUP=NAME{quoting(override)}"
+        return f"{override}: {_command(override)}not of the form KEY=VALUE or GROUP=NAME{quoting(override)}"
     if isinstance(error, MissingConfigException) and error.options is not None:
         group, name = (error.missing_cfg_file or "").rsplit("/", 1)
         return f"{group}={name}: no such choice{did_you_mean(name, error.options)}; valid: {', '.join(error.options)}"
@@ -72,6 +73,11 @@ def _problem(override: str, error: Exception) -> str:
     if isinstance(cause, ValidationError):
         return f"{key}={value}: {one_line(cause)}{quoting(override)}"
     return f"{override}: {one_line(error)}"
+
+
+def _command(word: str) -> str:
+    """What to say of a word that is one of the commands; empty of others. A first word is one already (__main__.py)."""
+    return f"a command stands first, as in `gifine {word} …`; here it is " if word in COMMANDS else ""
 
 
 def _keys_below(dotted: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""`python -m gifine --help`: what can be chosen. Hydra takes a second to find that out.
+"""`gifine --help`: the commands, and what can be chosen. Hydra takes a second to find that out.
 
 Nothing is imported here that takes time.
 """
@@ -12,12 +12,29 @@ from pathlib import Path
 
 from gifine.compose.conf_dir import conf_dir
 
+# `gifine NAME …` is `python -m gifine.NAME …`: a module that is run as one, and what it does.
+COMMANDS = {
+    "report": "what runs say together: tables, figures, a page, and whether the gate helps",
+    "evaluate": "evaluate finished runs again and compare with their records",
+    "predict": "predict test sets: the files that GLUE's server takes",
+    "sweep": "plan, status, retry, cancel, logs and table of many runs",
+    "doctor": "will runs work on this machine? what is wrong, and how to mend it",
+    "prefetch": "fetch weights and data into a folder for machines without internet",
+    "memory": "what training a model takes",
+    "sync": "upload to Weights & Biases what offline runs left",
+    "dashboard": "build the workspace and report of a wandb project",
+}
 _TEXT = """\
 gifine: fine-tune BERT, RoBERTa and DeBERTa encoders with Gate with Inhibition on GLUE.
 
-  python -m gifine model=debertav3 gi.level=0.3 task=cola
-  python -m gifine experiment=demo                       offline, minutes, nothing to fetch
-  python -m gifine --multirun gi.side=none,both seed=1,2,3,4,5
+  gifine model=debertav3 gi.level=0.3 task=cola
+  gifine experiment=demo                       offline, minutes, nothing to fetch
+  gifine --multirun gi.side=none,both seed=1,2,3,4,5
+  gifine COMMAND …                             COMMAND --help lists its arguments
+
+Commands (gifine COMMAND … is python -m gifine.COMMAND …, and gifine … is python -m gifine …):
+
+{commands}
 
 Choices (GROUP=NAME):
 
@@ -47,7 +64,16 @@ def text(words: Sequence[str]) -> str | None:
     for folder in filter(None, [conf_dir(), given.config_dir]):
         for group, name in _choices(folder):
             choices[group].add(name)
-    return _TEXT.format(choices="\n".join(f"{group}: {', '.join(sorted(choices[group]))}" for group in sorted(choices)))
+    return _TEXT.format(
+        commands="\n".join(f"  {name:<10}{does}" for name, does in COMMANDS.items()),
+        choices="\n".join(f"{group}: {', '.join(sorted(choices[group]))}" for group in sorted(choices)),
+    )
+
+
+def module(command: str) -> str:
+    """The address of a command: a module of gifine with a function `main`, or a package with such a `__main__`."""
+    folder = Path(__file__).parents[1] / command
+    return f"gifine.{command}.__main__" if folder.is_dir() else f"gifine.{command}"
 
 
 def _choices(folder: Path) -> Iterator[tuple[str, str]]:

@@ -25,7 +25,7 @@ _PARTS = ("workspace", "report")
 
 def parser() -> commands.Parser:
     parser = commands.Parser(
-        prog="python -m gifine.dashboard",
+        prog="gifine dashboard",
         description=(__doc__ or "").partition("\n")[0],
         epilog="Saving again replaces what was saved for the same groups, models and tasks.",
         formatter_class=RawDescriptionHelpFormatter,

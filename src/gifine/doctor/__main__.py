@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 from argparse import Namespace
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -24,17 +24,17 @@ from gifine.inputs import needs, offline
 _WIDTH = max(map(len, Level)) + 2
 
 
-def main() -> int:
-    """Run the command line; 0: no problem, 1: problems, 2: arguments that cannot be."""
+def main(words: Sequence[str] | None = None) -> int:
+    """Run the command line (null: the process's own); 0: no problem, 1: problems, 2: arguments that cannot be."""
     parser = Parser(
-        prog="python -m gifine.doctor",
+        prog="gifine doctor",
         description="Will runs work on this machine? Looks at software, hardware, folders, SLURM and servers.",
         epilog="Exit code: 0 no problem, 1 problems, 2 wrong arguments.",
     )
     parser.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="prefetch=FOLDER, and those of your runs")
     parser.add_argument("--config-dir", metavar="FOLDER", help="a folder of configs of your own")
     parser.add_argument("--json", action="store_true", help="a list of findings, for programs")
-    return call(_run, parser, None)
+    return call(_run, parser, words)
 
 
 def _run(args: Namespace) -> ExitCode:

@@ -32,7 +32,7 @@ FORMATS = ("terminal", "markdown", "csv", "latex", "json")
 
 def parser() -> commands.Parser:
     parser = commands.Parser(
-        prog="python -m gifine.report",
+        prog="gifine report",
         description=(__doc__ or "").partition("\n")[0],
         formatter_class=RawDescriptionHelpFormatter,
     )

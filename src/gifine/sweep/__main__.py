@@ -22,7 +22,7 @@ def main(words: Sequence[str] | None = None) -> ExitCode:
     """Run the command line (null: the process's own) and return its exit code."""
     known = commands()
     parser = Parser(
-        prog="python -m gifine.sweep",
+        prog="gifine sweep",
         description="\n  ".join(
             ["What can be asked of many runs:", *(f"{name:<9} {does}" for name, does in known.items())]
         ),
