@@ -19,10 +19,10 @@ from transformers.utils import extract_commit_hash
 
 from gifine.errors import ModelError, first_line
 from gifine.inputs.model_files import locate, weight_files
+from gifine.models.gi_config import is_gate
 
 log = logging.getLogger(__name__)
 
-GATE_NAMES = ("inhibition_k", "select_k", "inhibition_q", "select_q")
 _HEAD = "classifier."
 
 
@@ -131,8 +131,9 @@ def load(
     for parameter in model.parameters():
         parameter.data = parameter.data.clone()
     if new := sorted(missing | reshaped.keys()):
-        new_of_gates = sum(is_gate(name) for name in new)
-        told = [f"{new_of_gates} of gates"] * bool(new_of_gates) + [name for name in new if not is_gate(name)]
+        told = [name for name in new if not is_gate(name)]
+        if len(told) < len(new):
+            told.insert(0, f"{len(new) - len(told)} of gates")
         log.info("%s: new parameters: %s", checkpoint, ", ".join(told))
     if unused:
         level = logging.WARNING if in_layers else logging.INFO
@@ -159,11 +160,6 @@ def commit(checkpoint: str, revision: str | None = None) -> str | None:
     folder = _folder(checkpoint)
     path = folder / "config.json" if folder else try_to_load_from_cache(checkpoint, "config.json", revision=revision)
     return extract_commit_hash(str(path), None)
-
-
-def is_gate(name: str) -> bool:
-    """Is this parameter one of a gate's?"""
-    return name.rpartition(".")[0].rpartition(".")[2] in GATE_NAMES
 
 
 def _folder(checkpoint: str) -> Path | None:

@@ -13,12 +13,13 @@ from torch import Tensor, nn
 from transformers import DebertaForSequenceClassification, DebertaV2ForSequenceClassification
 from transformers.models.deberta_v2.modeling_deberta_v2 import scaled_size_sqrt
 
+from gifine.changes import Site
 from gifine.models.attention import disentangled, disentangled_sdpa
 from gifine.models.attention.positions import Positions
-from gifine.models.gated import GatedAttention, Side
+from gifine.models.gated import GatedAttention
 
 # Takes "q" or "k" and a projection; gives it gated.
-Gates = Callable[[Side, Tensor], Tensor]
+Gates = Callable[[Site, Tensor], Tensor]
 
 
 def real_tokens(mask_B1TT: Tensor) -> Tensor:
@@ -106,8 +107,8 @@ class FastAttention(nn.Module):
             return self.compute_context(hidden_states, attention_mask, rel_embeddings, None), None
         real_BT = real_tokens(attention_mask)
 
-        def gated(side: Side, projected_BTK: Tensor) -> Tensor:
-            return self.gated(side, projected_BTK, hidden_states, real_BT)
+        def gated(site: Site, projected_BTK: Tensor) -> Tensor:
+            return self.gated(site, projected_BTK, hidden_states, real_BT)
 
         context_BTK = self.compute_context(hidden_states, attention_mask, rel_embeddings, gated)
         return context_BTK.masked_fill(~real_BT[:, :, None], 0.0), None  # zero for padding, as in `attend`

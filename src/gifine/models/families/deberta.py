@@ -24,7 +24,9 @@ from gifine.errors import ModelError
 from gifine.models.attention.deberta import FastAttention, Gates, add_head, attend, fast_context, real_tokens
 from gifine.models.attention.fast_dropout import FastDropout
 from gifine.models.attention.positions import positions_v1
-from gifine.models.gated import Family, GatedAttention, GatedBackbone, GatedConfig
+from gifine.models.families import Family
+from gifine.models.gated import GatedAttention, GatedBackbone
+from gifine.models.gi_config import GatedConfig
 
 
 class GiDebertaConfig(GatedConfig, DebertaConfig):

@@ -21,7 +21,9 @@ from transformers.models.deberta_v2.modeling_deberta_v2 import (
 from gifine.models.attention.deberta import FastAttention, Gates, add_head, attend, fast_context, real_tokens
 from gifine.models.attention.fast_dropout import FastDropout
 from gifine.models.attention.positions import positions
-from gifine.models.gated import Family, GatedAttention, GatedBackbone, GatedConfig
+from gifine.models.families import Family
+from gifine.models.gated import GatedAttention, GatedBackbone
+from gifine.models.gi_config import GatedConfig
 
 
 class GiDebertaV2Config(GatedConfig, DebertaV2Config):
