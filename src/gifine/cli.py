@@ -16,7 +16,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from gifine import execution
-from gifine.compose.composition import check_chdir, compose, config_from, one_line, opened
+from gifine.compose.composition import check_chdir, compose, config_from, opened, unwrap
 from gifine.compose.conf_dir import conf_dir
 from gifine.compose.explanation import explain
 from gifine.compose.grid import check_config_dir, configs
@@ -58,7 +58,7 @@ def main() -> int:
         if wants_traceback:
             raise
         problems = explain(args.overrides, args.config_dir, multirun=args.multirun)
-        return tell(ConfigError(*(problems or [one_line(error)])))
+        return tell(ConfigError(*(problems or [unwrap(error)])))
     except KeyboardInterrupt as error:
         print(f"interrupted by {str(error) or 'Ctrl-C'}; the same command goes on", file=sys.stderr)
         return ExitCode.INTERRUPTED

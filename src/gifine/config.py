@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import MISSING
@@ -123,7 +122,7 @@ class SizeConfig:
 class ModelConfig:
     name: str = MISSING
     title: str | None = None  # as papers write it, for people; null: the name
-    family: str = MISSING  # a file in src/gifine/models
+    family: str = MISSING  # a file in src/gifine/models/families
     size: str = MISSING  # a key of `sizes`
     sizes: dict[str, SizeConfig] = field(default_factory=dict)
     checkpoint: str | None = None  # Hub id or local folder; null: what `sizes` names
@@ -290,8 +289,3 @@ class RunConfig:
     output_dir: str | None = None  # null: <output_root>/<readable slug>-<run_id>
     resume: bool = True  # go on from the last complete checkpoint of an attempt that did not finish
     overwrite: bool = False  # run again, from the start, although a finished record is there
-
-
-def families() -> list[str]:
-    """The model families that can be gated: the files in models/families/."""
-    return sorted(path.stem for path in (Path(__file__).parent / "models" / "families").glob("[!_]*.py"))

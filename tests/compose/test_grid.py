@@ -59,7 +59,7 @@ def one_by_one(runs: list[list[str]]) -> list[str] | set[str]:
         except ConfigError as error:
             problems.update(error.problems)
         except Exception as error:  # Hydra lets through whatever its parts raise
-            problems.add(composition.one_line(error))
+            problems.add(composition.unwrap(error))
     return problems or found
 
 

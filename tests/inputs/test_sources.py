@@ -14,7 +14,7 @@ from gifine import cli
 from gifine.compose import grid
 from gifine.config import RunConfig
 from gifine.errors import ConfigError, DataError, ModelError, UserError
-from gifine.inputs import model_files, sources, tokenizers
+from gifine.inputs import model_files
 from gifine.runs import identity
 
 BASE = ["task=cola", "model=bert", "gi=both"]
@@ -263,7 +263,3 @@ def test_two_thousand_runs_hash_each_file_once(rows, weights, tmp_path, monkeypa
     assert len(grid.distinct(runs)) == 2000
     names = ("config.json", "model.safetensors", "tokenizer.json", "vocab.txt")
     assert sorted(read) == sorted(map(str, [rows / "a.csv", rows / "b.csv", *(weights / name for name in names)]))
-
-
-def test_the_tokenizers_files_are_those_that_are_read():
-    assert set(sources.TOKENIZER) == set(tokenizers.FILES)

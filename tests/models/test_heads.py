@@ -18,8 +18,9 @@ from transformers import (
 )
 
 from conftest import tiny_bert
-from gifine.config import Attention, GateInit, GateSide, GiConfig, ModelConfig, families
+from gifine.config import Attention, GateInit, GateSide, GiConfig, ModelConfig
 from gifine.errors import ModelError
+from gifine.inputs.families import FAMILIES
 from gifine.models import build, family_classes, from_pretrained
 
 TINY: dict[str, Any] = {
@@ -67,7 +68,7 @@ def same(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) -> bool
     return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
-@pytest.fixture(params=families())
+@pytest.fixture(params=FAMILIES)
 def family(request) -> str:
     return request.param
 

@@ -24,7 +24,7 @@ from transformers import (
 )
 
 from gifine.changes.gi import gated
-from gifine.config import Attention, GateInit, GateSide, GateThreshold, GiConfig, families
+from gifine.config import Attention, GateInit, GateSide, GateThreshold, GiConfig
 from gifine.errors import ModelError
 from gifine.models import LayerCountWarning, build, count_parameters, family_classes, from_pretrained
 from support.tiny_models import (
@@ -50,10 +50,6 @@ from support.tiny_models import (
 @pytest.fixture(params=FAMILIES)
 def family(request: pytest.FixtureRequest) -> str:
     return request.param
-
-
-def test_the_folder_is_the_registry() -> None:
-    assert families() == sorted(FAMILIES)
 
 
 # Without gates

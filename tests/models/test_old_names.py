@@ -19,9 +19,10 @@ from transformers.conversion_mapping import get_model_conversion_mapping
 from transformers.core_model_loading import revert_weight_conversion
 
 from gifine import evaluate, predict
-from gifine.config import GateSide, GiConfig, ModelConfig, families
+from gifine.config import GateSide, GiConfig, ModelConfig
 from gifine.errors import ExitCode, OutputError
 from gifine.inputs import demo
+from gifine.inputs.families import FAMILIES
 from gifine.models import build, family_classes, from_pretrained
 from gifine.runs.records import Status
 from gifine.training import callbacks, checkpointing
@@ -61,14 +62,14 @@ def save_with_old_names(folder: Path, model: Any) -> set[str]:
 def old(tmp_path_factory) -> Path:
     """A pretrained encoder of each family."""
     root = tmp_path_factory.mktemp("old")
-    for family in families():
+    for family in FAMILIES:
         names = save_with_old_names(root / family, encoder(family))
         assert {name.rpartition(".")[2] for name in names} == {"gamma", "beta"}
     return root
 
 
 @pytest.mark.parametrize("side", ["none", "both"])
-@pytest.mark.parametrize("family", families())
+@pytest.mark.parametrize("family", FAMILIES)
 def test_what_is_saved_has_the_names_of_the_model(family, side, old, tmp_path):
     """Each of transformers' renamings for models of these families."""
     model = build(

@@ -25,7 +25,7 @@ COMMANDS = [["status"], ["table"], ["logs", "RUN"], ["retry"], ["cancel"]]
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory) -> list[grid.Run]:
+def runs(tmp_path_factory) -> list[grid.Cell]:
     root = tmp_path_factory.mktemp("sweep") / "runs"
     return grid.expand([*TINY_DEMO, f"output_root={root}", "seed=1,2,3"])
 

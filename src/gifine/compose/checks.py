@@ -19,11 +19,11 @@ from gifine.config import (
     TaskConfig,
     Tracker,
     TrainConfig,
-    families,
 )
 from gifine.errors import ConfigError, ModelError, PrefetchError, did_you_mean
 from gifine.inputs import offline
 from gifine.inputs.architecture import SETTLED, architecture, longest_input
+from gifine.inputs.families import FAMILIES
 from gifine.inputs.model_files import locate, saved_model, weight_files
 from gifine.inputs.rows import as_number
 from gifine.objectives.metrics import METRICS, REGRESSION_METRICS
@@ -59,8 +59,8 @@ def check(config: RunConfig) -> None:
 
 
 def _model(model: ModelConfig) -> Iterator[str]:
-    if model.family not in families():
-        yield f"model.family={model.family}: no such family; valid: {', '.join(families())}"
+    if model.family not in FAMILIES:
+        yield f"model.family={model.family}: no such family; valid: {', '.join(sorted(FAMILIES))}"
     if model.checkpoint is None and model.size not in model.sizes:
         yield (
             f"model.size={model.size}: model={model.name} has no such size{did_you_mean(model.size, model.sizes)}; "

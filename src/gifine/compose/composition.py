@@ -20,6 +20,7 @@ from gifine.compose import checks, recipes
 from gifine.compose.conf_dir import conf_dir
 from gifine.config import RunConfig, TaskConfig
 from gifine.errors import ConfigError
+from gifine.schema import from_entries
 
 ConfigStore.instance().store(name="schema", node=RunConfig)
 _QUOTE_IT = (
@@ -103,10 +104,10 @@ def typed(cfg: DictConfig) -> RunConfig:
             raise ConfigError(*problems)
         # Anew over the schema: what an interpolation gives has not been held against the types.
         plain = OmegaConf.to_container(cfg, resolve=True)
-        config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(RunConfig), plain))
+        assert isinstance(plain, dict)
+        config = from_entries(RunConfig, plain)
     except OmegaConfBaseException as error:
-        raise ConfigError(one_line(error)) from error
-    assert isinstance(config, RunConfig)
+        raise ConfigError(unwrap(error)) from error
     problems = list(_no_texts(config.task))
     if problems:
         raise ConfigError(*problems)
@@ -139,8 +140,9 @@ def opened(word: str) -> str:
     return f"++{word}" if word.startswith(("model.config_overrides", "hydra.launcher.additional_parameters")) else word
 
 
-def one_line(error: BaseException) -> str:
-    text = re.sub(r"^In '[^']*': ", "", str(error).strip())  # by Hydra and OmegaConf, around the message
+def unwrap(error: BaseException) -> str:
+    """The first line of a message of Hydra's or OmegaConf's, without the words that they put around it."""
+    text = re.sub(r"^In '[^']*': ", "", str(error).strip())
     text = re.sub(
         r"^(\w+ raised while composing config:\n|ConfigError raised while resolving interpolation: )", "", text
     )

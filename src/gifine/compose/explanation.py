@@ -8,7 +8,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, ValidationError
 
-from gifine.compose.composition import compose, config_from, one_line, spelled_out
+from gifine.compose.composition import compose, config_from, spelled_out, unwrap
 from gifine.compose.overrides import assignment
 from gifine.compose.spelling import quoting
 from gifine.compose.usage import COMMANDS
@@ -41,7 +41,7 @@ def explain(overrides: list[str], config_dir: str | None, *, multirun: bool) -> 
     except ConfigError as error:
         problems += error.problems
     except Exception as error:  # Hydra lets through whatever its parts raise
-        problems.append(one_line(error))
+        problems.append(unwrap(error))
     return problems
 
 
@@ -71,8 +71,8 @@ def _problem(override: str, error: Exception) -> str:
         valid = _keys_below(parent) or _public(cause.object_type)  # the latter: of Hydra's own, such as hydra.launcher
         return f"{key}: no such key{did_you_mean(leaf, valid)}; valid: {', '.join(valid)}"
     if isinstance(cause, ValidationError):
-        return f"{key}={value}: {one_line(cause)}{quoting(override)}"
-    return f"{override}: {one_line(error)}"
+        return f"{key}={value}: {unwrap(cause)}{quoting(override)}"
+    return f"{override}: {unwrap(error)}"
 
 
 def _command(word: str) -> str:

@@ -11,7 +11,7 @@ import itertools
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import reduce
+from functools import cached_property, reduce
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 
 from gifine.compose import checks, recipes
-from gifine.compose.composition import compose, one_line, opened, spelled_out, typed
+from gifine.compose.composition import compose, opened, spelled_out, typed, unwrap
 from gifine.compose.explanation import explain
 from gifine.compose.overrides import assignment, parsed
 from gifine.compose.spelling import check_spelling
@@ -39,14 +39,24 @@ _PUBLISHED = re.compile(r"\$\{published:\w+\}")
 
 
 @dataclass(frozen=True)
-class Run:
-    """A cell of a grid."""
+class Cell:
+    """One combination of a grid's values: a run, which other cells may ask for, too."""
 
     overrides: list[str]
     config: RunConfig
 
+    @cached_property
+    def run_id(self) -> str:
+        """Hashed once: a sweep asks for it when it counts its runs, places them and submits them."""
+        return identity.run_id(self.config)
 
-def expand(overrides: list[str], config_dir: str | None = None) -> list[Run]:
+    @property
+    def folder(self) -> Path:
+        """The folder that the run writes to."""
+        return identity.directory(self.config, self.run_id)
+
+
+def expand(overrides: list[str], config_dir: str | None = None) -> list[Cell]:
     """The runs that a command line with `--multirun` describes, checked.
 
     Raises:
@@ -58,19 +68,19 @@ def expand(overrides: list[str], config_dir: str | None = None) -> list[Run]:
     try:
         grids = _grids([spelled_out(word, config_dir) for word in overrides], config_dir)
         runs = [run for words in grids for run in _split([spelled_out(word, config_dir) for word in words])]
-        return [Run(words, config) for words, config in zip(runs, configs(runs, config_dir), strict=True)]
+        return [Cell(words, config) for words, config in zip(runs, configs(runs, config_dir), strict=True)]
     except (ConfigError, HydraException) as error:
-        said = error.problems if isinstance(error, ConfigError) else [one_line(error)]
+        said = error.problems if isinstance(error, ConfigError) else [unwrap(error)]
         problems = [problem for words in grids for problem in explain(words, config_dir, multirun=True)]
         # Values that are wrong together only are not among what is explained one by one.
         raise ConfigError(*dict.fromkeys(problems or said)) from error
 
 
-def distinct(runs: Iterable[Run]) -> dict[str, Run]:
-    """By run_id the first of the runs that ask for the same result, as baselines at several gi.level do."""
-    chosen: dict[str, Run] = {}
-    for run in runs:
-        chosen.setdefault(identity.run_id(run.config), run)
+def distinct(cells: Iterable[Cell]) -> dict[str, Cell]:
+    """By run_id the first of the cells that ask for the same result, as baselines at several gi.level do."""
+    chosen: dict[str, Cell] = {}
+    for cell in cells:
+        chosen.setdefault(cell.run_id, cell)
     return chosen
 
 
@@ -129,7 +139,7 @@ class _Grid:
         try:
             return compose(overrides, self.config_dir)
         except Exception as error:  # Hydra lets through whatever its parts raise
-            return ConfigError(one_line(error))
+            return ConfigError(unwrap(error))
 
 
 def _shape(overrides: list[str], config_dir: str | None) -> tuple[Shape, dict[str, Any]]:
@@ -210,13 +220,15 @@ def _grids(overrides: list[str], config_dir: str | None) -> list[list[str]]:
         given = OverridesParser.create().parse_overrides(overrides)
         swept = [override for override in given if _is_of_grids(override)]
         used = _hydra(given, config_dir)
-        chosen = _chosen(given) if swept else []
-        each = [(words, _hydra(OverridesParser.create().parse_overrides(words), config_dir)) for words in chosen]
+        choices = [(overrides, used)]
+        if swept:
+            parser = OverridesParser.create()
+            choices = [(words, _hydra(parser.parse_overrides(words), config_dir)) for words in _chosen(given)]
     except Exception:  # Hydra lets through whatever its parts raise, and `explain` says it
         return [overrides]
     overruled = {override.get_key_element() for override in given}
     grids, problems = [], []
-    for words, settings in each or [(overrides, used)]:
+    for words, settings in choices:
         params = settings.sweeper.params or {}
         grids.append([*(f"{key}={value}" for key, value in params.items() if key not in overruled), *words])
         if OmegaConf.to_container(settings.launcher) != OmegaConf.to_container(used.launcher):

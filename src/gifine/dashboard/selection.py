@@ -10,7 +10,7 @@ from pathlib import Path
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
-from gifine.compose.composition import compose, conf_dir, one_line, typed
+from gifine.compose.composition import compose, conf_dir, typed, unwrap
 from gifine.config import DEMO, TaskConfig
 from gifine.errors import ArgumentError, ConfigError, did_you_mean
 
@@ -68,7 +68,7 @@ def tasks(names: Sequence[str] | None, config_dir: str | None) -> tuple[TaskConf
     try:
         return tuple(typed(compose([f"task={name}"], config_dir)).task for name in chosen)
     except HydraException as error:
-        raise ConfigError(one_line(error)) from error
+        raise ConfigError(unwrap(error)) from error
 
 
 def models(names: Sequence[str], config_dir: str | None) -> tuple[str, ...]:

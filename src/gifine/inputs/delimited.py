@@ -14,16 +14,14 @@ from pathlib import Path
 
 from gifine.config import Quoting
 from gifine.errors import DataError
-from gifine.inputs.rows import Columns, label_id
-
-Record = tuple[str, dict[str, str]]  # where it stands, for error messages; its cells by their columns
+from gifine.inputs.rows import Columns, RawRow, label_id
 
 _KEY = "task.files.quoting"
 _STANDARD = f"{_KEY}=standard reads it as quoting"
 _NONE = f"{_KEY}=none takes quotes for text"
 
 
-def records(path: Path, text: str, delimiter: str, columns: Columns, quoting: Quoting) -> list[Record]:
+def parse(path: Path, text: str, delimiter: str, columns: Columns, quoting: Quoting) -> list[RawRow]:
     """The rows of a file's text, after its header.
 
     Raises DataError, naming file and line, for rows of another width than the header, columns that are not there,
@@ -39,7 +37,7 @@ def records(path: Path, text: str, delimiter: str, columns: Columns, quoting: Qu
     return _sniffed(file)
 
 
-def _sniffed(file: _File) -> list[Record]:
+def _sniffed(file: _File) -> list[RawRow]:
     line = file.first_quoted()
     if line is None:
         return list(file.quoted(strictly=True))
@@ -56,9 +54,9 @@ def _sniffed(file: _File) -> list[Record]:
     raise DataError(f"{file.path}, line {line}: a cell begins with a quote: {_STANDARD}, {_NONE}")
 
 
-def _attempt(records: Iterator[Record]) -> list[Record] | DataError:
+def _attempt(rows: Iterator[RawRow]) -> list[RawRow] | DataError:
     try:
-        return list(records)
+        return list(rows)
     except DataError as error:
         return error
 
@@ -71,11 +69,11 @@ class _File:
         first = re.search(r"\r\n|\n|\r", text.lstrip("\r\n"))
         self.old_mac = first is not None and first[0] == "\r"
 
-    def unquoted(self, *, strictly: bool) -> Iterator[Record]:
+    def unquoted(self, *, strictly: bool) -> Iterator[RawRow]:
         """As lines that are split at the delimiter: a text is what stands there."""
         yield from self._rows(self._unquoted_cells(strictly=strictly))
 
-    def quoted(self, *, strictly: bool) -> Iterator[Record]:
+    def quoted(self, *, strictly: bool) -> Iterator[RawRow]:
         """As RFC 4180 and Python's `csv` have it; `strictly` refuses what could be another file, read wrongly."""
         yield from self._rows(self._quoted_cells(strictly=strictly))
 
@@ -95,7 +93,7 @@ class _File:
         )
         return any('""' in cell and '"' not in cell.replace('""', "") for cell in inner)
 
-    def _rows(self, rows: Iterator[tuple[int, list[str]]]) -> Iterator[Record]:
+    def _rows(self, rows: Iterator[tuple[int, list[str]]]) -> Iterator[RawRow]:
         """With the names of the header, which is the first row that is not an empty line."""
         header: list[str] = []
         places: dict[str, int] = {}

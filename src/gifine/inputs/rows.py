@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from gifine.errors import DataError, did_you_mean
 
@@ -19,6 +20,8 @@ _LISTED = 20  # entries of a folder that an error message names at most
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 _WORDS = {"false": 0, "no": 0, "off": 0, "true": 1, "yes": 1, "on": 1, "zero": 0, "one": 1, "two": 2, "three": 3}
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")  # its byte order marks
+
+RawRow = tuple[str, dict[str, Any]]  # where it stands, for error messages; its cells by their columns
 
 
 @dataclass(frozen=True, slots=True)

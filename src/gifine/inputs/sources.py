@@ -16,21 +16,9 @@ from pathlib import Path
 from gifine.config import DEMO, DataConfig, DataSource, ModelConfig, RunConfig, TaskConfig
 from gifine.errors import DataError, ModelError
 from gifine.inputs import digests, glue_tsv, model_files, needs
+from gifine.inputs.families import TOKENIZER_FILES
+from gifine.inputs.model_files import CONFIG
 from gifine.inputs.rows import missing_file
-
-CONFIG = "config.json"
-# All that `tokenization.load` may read; its FILES are these, made of what it knows of each class.
-TOKENIZER = (
-    CONFIG,  # which may tell the class
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "tokenizer.json",
-    "vocab.txt",
-    "vocab.json",
-    "merges.txt",
-    "spm.model",
-)
 
 
 @dataclass(frozen=True)
@@ -148,11 +136,11 @@ def _folders(model: ModelConfig) -> Iterator[tuple[str, Path, list[str]]]:
         elif model.checkpoint is not None:  # else `sizes` has the architecture
             names = [CONFIG]
         if model.tokenizer is None:
-            names += [name for name in TOKENIZER if name not in names]
+            names += [name for name in TOKENIZER_FILES if name not in names]
         if names:
             yield "model.checkpoint" if model.init_from is None else "model.init_from", place, names
     if model.tokenizer not in (None, DEMO) and isinstance(place := model_files.locate(model.tokenizer), Path):
-        yield "model.tokenizer", place, [*TOKENIZER]
+        yield "model.tokenizer", place, [*TOKENIZER_FILES]
 
 
 def _checkpoint(folder: Path) -> list[str]:

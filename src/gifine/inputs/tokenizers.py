@@ -26,47 +26,33 @@ import json
 from pathlib import Path
 from typing import Any
 
+import transformers
 from huggingface_hub import snapshot_download
 from sentencepiece import sentencepiece_model_pb2
 from tokenizers import Regex, Tokenizer, decoders, normalizers, processors
 from tokenizers.models import Unigram
-from transformers import (
-    BertTokenizer,
-    DebertaTokenizer,
-    DebertaV2Tokenizer,
-    PreTrainedTokenizerFast,
-    RobertaTokenizer,
-)
+from transformers import DebertaTokenizer, DebertaV2Tokenizer, PreTrainedTokenizerFast
 
 from gifine.config import DEMO, ModelConfig
 from gifine.errors import ModelError, first_line
 from gifine.inputs import demo
 from gifine.inputs.architecture import architecture
-from gifine.inputs.model_files import locate, source
+from gifine.inputs.families import (
+    FAMILIES,
+    SENTENCEPIECE,
+    TOKENIZER_FILES,
+    TOKENIZER_JSON,
+    Mend,
+    TokenizerClass,
+    normalise_type,
+)
+from gifine.inputs.model_files import CONFIG, locate, source
 
 _TOKEN_TYPES = "token_type_ids"  # noqa: S105 - not a password
-_SPM = "spm.model"
-_JSON = "tokenizer.json"
-_FAMILIES: dict[str, type[PreTrainedTokenizerFast]] = {
-    "bert": BertTokenizer,
-    "roberta": RobertaTokenizer,
-    "deberta": DebertaTokenizer,
-    "deberta_v2": DebertaV2Tokenizer,
-}
-# What each class is built from where there is no tokenizer.json. Without its file, transformers goes on silently with
-# a vocabulary of a few special tokens.
-_VOCABULARY: dict[type[PreTrainedTokenizerFast], tuple[str, ...]] = {
-    PreTrainedTokenizerFast: (_JSON,),
-    BertTokenizer: ("vocab.txt",),
-    RobertaTokenizer: ("vocab.json", "merges.txt"),
-    DebertaTokenizer: ("vocab.json", "merges.txt"),
-    DebertaV2Tokenizer: (_SPM,),
-}
-# By the name in tokenizer_config.json; PreTrainedTokenizerFast's own is TokenizersBackend in transformers 5.
-_CLASSES = {cls.__name__: cls for cls in _VOCABULARY} | {"PreTrainedTokenizerFast": PreTrainedTokenizerFast}
-# All that `load` may read; config.json tells the class where tokenizer_config.json does not.
-_SETTINGS = ("config.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
-FILES = [*_SETTINGS, _JSON, *dict.fromkeys(name for names in _VOCABULARY.values() for name in names if name != _JSON)]
+# The class that builds nothing itself, and TokenizersBackend, as it is called in transformers 5.
+_PLAIN = TokenizerClass("PreTrainedTokenizerFast", (TOKENIZER_JSON,))
+_KINDS = {traits.tokenizer.name: traits.tokenizer for traits in FAMILIES.values()}
+_KINDS |= {"PreTrainedTokenizerFast": _PLAIN, PreTrainedTokenizerFast.__name__: _PLAIN}
 _ELSEWHERE = (
     "prefetch it on a machine with internet access, or name a local folder that has it with model.tokenizer=FOLDER"
 )
@@ -117,28 +103,30 @@ def doubt(tokenizer: PreTrainedTokenizerFast) -> str | None:
 def load(source: str, family: str | None = None, revision: str | None = None) -> PreTrainedTokenizerFast:
     """The tokenizer of a folder, a `package:` or a Hub id (at `revision`).
 
-    `family` (bert, roberta, deberta, deberta_v2) tells what it is where neither tokenizer_config.json nor config.json
+    `family` tells what it is where neither tokenizer_config.json nor config.json
     names a tokenizer class; null: the model type in config.json does.
 
     Raises:
-        ModelError: if it cannot be found or read, or is of a class other than the four families' (the Python-only
+        ModelError: if it cannot be found or read, or is of a class other than the families' (the Python-only
             tokenizers and those with code of their own are).
     """
     folder = _folder(source, revision)
-    cls = _class(source, folder, family)
-    wanted = _VOCABULARY[cls]
-    if not (folder / _JSON).is_file() and not all((folder / name).is_file() for name in wanted):
-        files = " and ".join(wanted) if _JSON in wanted else f"{_JSON}, or {' and '.join(wanted)}"
+    kind = _kind(source, folder, family)
+    cls = getattr(transformers, kind.name)
+    # Without its files, transformers goes on silently with a vocabulary of a few special tokens.
+    if not (folder / TOKENIZER_JSON).is_file() and not all((folder / name).is_file() for name in kind.vocabulary):
+        files = " and ".join(kind.vocabulary)
+        files = files if kind is _PLAIN else f"{TOKENIZER_JSON}, or {files}"
         raise ModelError(
             f"{source}: no tokenizer there: a {cls.__name__} needs {files} (looked in {folder}); {_ELSEWHERE}"
         )
     try:
         tokenizer = cls.from_pretrained(folder)
-        if cls is PreTrainedTokenizerFast:
+        if kind is _PLAIN:
             return tokenizer
-        if isinstance(tokenizer, DebertaTokenizer):
+        if kind.mend is Mend.pairs:
             _mend_pairs(tokenizer)
-        elif isinstance(tokenizer, DebertaV2Tokenizer):
+        elif kind.mend is Mend.sentencepiece:
             _mend_sentencepiece(tokenizer, folder)
     except ModelError:
         raise
@@ -161,7 +149,7 @@ def _folder(source: str, revision: str | None) -> Path:
         return folder
     # Not `from_pretrained(id)`: without a network it takes half a minute and more to say so, this does at once.
     try:
-        return Path(snapshot_download(source, revision=revision, allow_patterns=FILES))
+        return Path(snapshot_download(source, revision=revision, allow_patterns=[*TOKENIZER_FILES]))
     except (OSError, ValueError) as error:  # no network, not in the cache, no such repository; not a Hub id
         at = f" at revision {revision}" if revision else ""
         raise ModelError(
@@ -170,21 +158,21 @@ def _folder(source: str, revision: str | None) -> Path:
         ) from error
 
 
-def _class(source: str, folder: Path, family: str | None) -> type[PreTrainedTokenizerFast]:
-    settings, config = (_read(source, folder / name) for name in ("tokenizer_config.json", "config.json"))
+def _kind(source: str, folder: Path, family: str | None) -> TokenizerClass:
+    settings, config = (_read(source, folder / name) for name in ("tokenizer_config.json", CONFIG))
     name = settings.get("tokenizer_class") or config.get("tokenizer_class")
     if name is None:
-        family = family or str(config.get("model_type")).removeprefix("gi_").replace("-", "_")
-        if family not in _FAMILIES:
+        family = family or normalise_type(config.get("model_type"))
+        if family not in FAMILIES:
             raise ModelError(
                 f"{source}: cannot tell which tokenizer it is: tokenizer_config.json names no tokenizer_class, and "
-                f"neither model.family nor the model_type in config.json is one of {', '.join(_FAMILIES)}"
+                f"neither model.family nor the model_type in config.json is one of {', '.join(FAMILIES)}"
             )
-        return _FAMILIES[family]
-    cls = _CLASSES.get(name) or _CLASSES.get(name.removesuffix("Fast"))  # transformers 4 wrote BertTokenizerFast
-    if cls is None:
-        raise ModelError(f"{source}: tokenizer class {name} is none of {', '.join(sorted(_CLASSES))}")
-    return cls
+        return FAMILIES[family].tokenizer
+    kind = _KINDS.get(name) or _KINDS.get(name.removesuffix("Fast"))  # transformers 4 wrote BertTokenizerFast
+    if kind is None:
+        raise ModelError(f"{source}: tokenizer class {name} is none of {', '.join(sorted(_KINDS))}")
+    return kind
 
 
 def _read(source: str, path: Path) -> dict[str, Any]:
@@ -219,13 +207,14 @@ def _mend_pairs(tokenizer: DebertaTokenizer) -> None:
 def _mend_sentencepiece(tokenizer: DebertaV2Tokenizer, folder: Path) -> None:
     """Normalisation and byte fallback as in `folder`'s spm.model; without one, the normalisation of tokenizer.json."""
     backend = tokenizer.backend_tokenizer
-    spm = folder / _SPM
+    spm = folder / SENTENCEPIECE
     if not spm.is_file():  # transformers 4 kept the normalisation in tokenizer.json, and had no byte fallback
-        normalizer = Tokenizer.from_file(str(folder / _JSON)).normalizer
+        normalizer = Tokenizer.from_file(str(folder / TOKENIZER_JSON)).normalizer
         if "Precompiled" not in repr(normalizer):
             raise ModelError(
-                f"{folder / _JSON} lacks SentencePiece's normalisation, as transformers 5 saves it; put the {_SPM} of "
-                f"the checkpoint it comes from beside it, or name that checkpoint with model.tokenizer"
+                f"{folder / TOKENIZER_JSON} lacks SentencePiece's normalisation, as transformers 5 saves it; put the "
+                f"{SENTENCEPIECE} of the checkpoint it comes from beside it, or name that checkpoint with "
+                "model.tokenizer"
             )
         backend.normalizer = normalizer
         return

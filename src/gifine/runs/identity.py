@@ -11,10 +11,9 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
 from gifine.config import DataSource, GateSide, Quoting, RunConfig
 from gifine.inputs import sources
+from gifine.schema import from_entries
 
 
 def to_dict(config: RunConfig) -> dict[str, Any]:
@@ -41,9 +40,7 @@ def from_dict(entries: dict[str, Any]) -> RunConfig:
     Raises:
         OmegaConfBaseException: for entries that the schema does not have.
     """
-    config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(RunConfig), OmegaConf.create(entries)))
-    assert isinstance(config, RunConfig)
-    return config
+    return from_entries(RunConfig, entries)
 
 
 def run_id(config: RunConfig) -> str:
@@ -146,15 +143,16 @@ def title(config: RunConfig) -> str:
     return f"{name} {config.task.name} s{config.seed}"
 
 
-def directory(config: RunConfig) -> Path:
-    """The folder that a run writes to.
+def directory(config: RunConfig, known_as: str | None = None) -> Path:
+    """The folder that a run writes to; `known_as` is its run_id, if that has been computed.
 
     Raises:
         DataError, ModelError: as `run_id`.
     """
     if config.output_dir is not None:
         return Path(config.output_dir).expanduser()
-    root, known_as = Path(config.output_root).expanduser(), run_id(config)
+    root = Path(config.output_root).expanduser()
+    known_as = run_id(config) if known_as is None else known_as
     folder = root / f"{slug(config)}-{known_as}"
     if (config.model.checkpoint or config.model.init_from) and not folder.is_dir():
         # The slug has the name of a folder of weights: the same ones may have been called otherwise when they were run.

@@ -61,7 +61,7 @@ def wrong(
     return [*found, *resources.wrong(settings, configs, fixed), *([f"output_root: {folder}"] if folder else [])]
 
 
-def launch(runs: Iterable[grid.Run], settings: LauncherConfig, *, sweep: Path, fixed: Collection[str] = ()) -> None:
+def launch(cells: Iterable[grid.Cell], settings: LauncherConfig, *, sweep: Path, fixed: Collection[str] = ()) -> None:
     """Submit what is missing of these runs, and wait for all of them if that is wanted.
 
     `fixed` are the launcher's keys that `resources` does not change. Where to go on is said, not returned.
@@ -74,15 +74,15 @@ def launch(runs: Iterable[grid.Run], settings: LauncherConfig, *, sweep: Path, f
     """
     if isinstance(settings, SlurmConfig):
         slurm.check()
-    wanted = grid.distinct(runs)
-    _check_folders(wanted)
+    wanted = grid.distinct(cells)
+    _check_folders(wanted.values())
     with ledger.locked(sweep):
         book = ledger.read(sweep)
         recover(sweep, book)
-        for run_id, run in wanted.items():
-            path = str(identity.directory(run.config).absolute())
-            known = book.runs.setdefault(run_id, Entry(run_id, identity.slug(run.config), path))
-            known.overrides, known.folder = run.overrides, path
+        for run_id, cell in wanted.items():
+            path = str(cell.folder.absolute())
+            known = book.runs.setdefault(run_id, Entry(run_id, identity.slug(cell.config), path))
+            known.overrides, known.folder = cell.overrides, path
         present = [run for run in states.of(sweep, book) if run.entry.run_id in wanted]
         missing = [run for run in present if is_missing(run, settings, wanted[run.entry.run_id].config)]
         _summarise(sweep, present, missing)
@@ -207,9 +207,9 @@ def cwd_of(sweep: Path, batch: Batch) -> str:
     return str(earlier if earlier.is_dir() else Path.cwd())
 
 
-def _check_folders(runs: Mapping[str, grid.Run]) -> None:
+def _check_folders(cells: Iterable[grid.Cell]) -> None:
     """Raise a ConfigError if different runs have the same folder."""
-    counts = Counter(identity.directory(run.config) for run in runs.values())
+    counts = Counter(cell.folder for cell in cells)
     shared = [folder for folder, count in counts.items() if count > 1]
     if shared:
         raise ConfigError(f"output_dir={shared[0]}: would be the folder of several runs; leave output_dir out")

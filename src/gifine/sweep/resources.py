@@ -18,11 +18,12 @@ from typing import Any
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from gifine.compose.composition import one_line
+from gifine.compose.composition import unwrap
 from gifine.compose.conf_dir import conf_dir
 from gifine.compose.launchers import SlurmConfig, keys, problems
 from gifine.config import RunConfig
 from gifine.errors import did_you_mean
+from gifine.schema import from_entries
 
 _WHEN = ("task", "model", "size")
 _OF_THE_SWEEP = ("wait", "retry_failed", "snapshot", "resources", "max_array_size")
@@ -42,7 +43,7 @@ def of(config: RunConfig, settings: SlurmConfig, fixed: Collection[str] = ()) ->
         if _fits(entry, config):
             for key in entry.keys() - {*_WHEN, *held}:
                 values |= dict.fromkeys(_alternatives(key)) | {key: entry[key]}
-    return _typed({**asdict(settings), **values, "resources": []})
+    return from_entries(SlurmConfig, {**asdict(settings), **values, "resources": []})
 
 
 def _fits(entry: dict[str, Any], config: RunConfig) -> bool:
@@ -90,9 +91,9 @@ def _values(
     values = {key: value for key, value in entry.items() if key not in (*_WHEN, *held)}
     others = {other: None for key in values for other in _alternatives(key) if other not in values}
     try:
-        changed = _typed({**asdict(replace(settings, resources=[])), **others, **values})
+        changed = from_entries(SlurmConfig, {**asdict(replace(settings, resources=[])), **others, **values})
     except OmegaConfBaseException as error:
-        yield f"{place}: {one_line(error)}"
+        yield f"{place}: {unwrap(error)}"
         return
     for problem in problems(changed):
         key = _key(problem)
@@ -106,12 +107,6 @@ def _values(
 def _key(problem: str) -> str:
     """The launcher's key that a problem is told of."""
     return re.split(r"[=:.]", problem.removeprefix("hydra.launcher."))[0]
-
-
-def _typed(values: dict[str, Any]) -> SlurmConfig:
-    typed = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(SlurmConfig), OmegaConf.create(values)))
-    assert isinstance(typed, SlurmConfig)
-    return typed
 
 
 def _alternatives(key: str) -> tuple[str, ...]:

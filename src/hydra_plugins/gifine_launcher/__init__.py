@@ -17,9 +17,10 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from gifine.compose.launchers import LAUNCHERS, LauncherConfig, keys
+from gifine.schema import from_entries
 
 if TYPE_CHECKING:
-    from gifine.compose.grid import Run
+    from gifine.compose.grid import Cell
 
 for name, schema in LAUNCHERS.items():
     ConfigStore.instance().store(group="hydra/launcher/schema", name=name, node=schema)
@@ -33,16 +34,13 @@ class SweepLauncher(Launcher):
     def __init__(self, **settings: Any) -> None:
         self.unknown = settings.keys() - {*keys(self.schema)}  # which `+hydra.launcher.KEY=…` lets through
         known = {key: value for key, value in settings.items() if key not in self.unknown}
-        merged = OmegaConf.merge(OmegaConf.structured(self.schema), OmegaConf.create(known))
-        typed = OmegaConf.to_object(merged)
-        assert isinstance(typed, LauncherConfig)
-        self.settings = typed
+        self.settings = from_entries(self.schema, known)
         self.config: DictConfig | None = None
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.config = config
 
-    def wrong(self, runs: Iterable[Run] = ()) -> list[str]:
+    def wrong(self, cells: Iterable[Cell] = ()) -> list[str]:
         """What is wrong with the launcher's keys, for these runs."""
         from gifine.errors import did_you_mean
         from gifine.sweep import launch
@@ -52,16 +50,16 @@ class SweepLauncher(Launcher):
             f"hydra.launcher.{key}: no such key{did_you_mean(key, valid)}; valid: {', '.join(valid)}"
             for key in sorted(self.unknown)
         ]
-        configs = [run.config for run in runs]
+        configs = [cell.config for cell in cells]
         return [*unknown, *launch.wrong(self.settings, configs, self._fixed(), self._sweep())]
 
-    def submit(self, runs: Iterable[Run]) -> None:
+    def submit(self, cells: Iterable[Cell]) -> None:
         """Submit what is missing of these runs, whose configs are good."""
         from gifine.sweep import launch
 
         assert self.config is not None
         configure_log(self.config.hydra.job_logging, self.config.hydra.verbose)  # as a run's: plain lines on stderr
-        launch.launch(runs, self.settings, sweep=self._sweep(), fixed=self._fixed())
+        launch.launch(cells, self.settings, sweep=self._sweep(), fixed=self._fixed())
 
     def _fixed(self) -> set[str]:
         """The launcher's keys that stand on the command line."""

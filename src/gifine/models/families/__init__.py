@@ -9,8 +9,8 @@ from importlib import import_module
 from torch import nn
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, PreTrainedConfig, PreTrainedModel
 
-from gifine import config as schema
 from gifine.errors import ModelError
+from gifine.inputs.families import FAMILIES, normalise_type
 from gifine.models.gi_config import GatedConfig
 
 
@@ -29,7 +29,7 @@ class Family:
 
 
 def family_classes(name: str) -> Family:
-    """The config and model classes of one of `config.families()`."""
+    """The config and model classes of one of FAMILIES."""
     return import_module(f"gifine.models.families.{name}").FAMILY
 
 
@@ -39,15 +39,15 @@ def find(model_type: object, checkpoint: str) -> Family:
     Raises:
         ModelError: if there is none.
     """
-    name = str(model_type).removeprefix("gi_").replace("-", "_")
-    if name not in schema.families():
-        raise ModelError(f"'{checkpoint}': model_type '{model_type}': valid are {', '.join(schema.families())}")
+    name = normalise_type(model_type)
+    if name not in FAMILIES:
+        raise ModelError(f"'{checkpoint}': model_type '{model_type}': valid are {', '.join(sorted(FAMILIES))}")
     return family_classes(name)
 
 
 def register() -> None:
     """Make transformers' Auto classes know the gated models."""
-    for name in schema.families():
+    for name in FAMILIES:
         family = family_classes(name)
         AutoConfig.register(family.config.model_type, family.config)
         AutoModel.register(family.config, family.backbone)

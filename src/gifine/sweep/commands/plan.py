@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from gifine.compose import grid
-from gifine.compose.grid import Run
+from gifine.compose.grid import Cell
 from gifine.config import Precision, RunConfig
 from gifine.errors import DataError, ExitCode
 from gifine.inputs import architecture
@@ -46,20 +46,20 @@ class Plan:
     outdated: dict[str, str] = field(default_factory=dict)  # of these the finished runs of the plan, and what differs
 
 
-def of(runs: Iterable[Run]) -> Plan:
+def of(cells: Iterable[Cell]) -> Plan:
     """What these runs take that are not finished yet, by the records in the folders that they write to."""
-    cells = list(runs)
+    cells = list(cells)
     chosen = grid.distinct(cells)
-    records = _records(run.config for run in chosen.values())
-    places = {run_id: identity.directory(run.config) for run_id, run in chosen.items()} if records else {}
+    records = _records(cell.config for cell in chosen.values())
+    places = {run_id: cell.folder for run_id, cell in chosen.items()} if records else {}
     finished = {
         run_id: records[place]
         for run_id, place in places.items()
         if not chosen[run_id].config.overwrite and _is_finished(run_id, records.get(place))
     }
-    to_do = [run.config for run_id, run in chosen.items() if run_id not in finished]
+    to_do = [cell.config for run_id, cell in chosen.items() if run_id not in finished]
     plan = Plan(len(cells), len(chosen), len(chosen) - len(to_do), len(to_do))
-    plan.changed = _changed({identity.slug(run.config) for run in chosen.values()}, records)
+    plan.changed = _changed({identity.slug(cell.config) for cell in chosen.values()}, records)
     for run_id, record in finished.items():
         config, name = chosen[run_id].config, places[run_id].name
         then, now = _noted(record, "data"), staleness.fingerprints(config)

@@ -8,12 +8,12 @@ import json
 import logging
 from pathlib import Path
 
-from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from gifine.compose.launchers import LAUNCHERS, LauncherConfig
+from gifine.compose.launchers import LAUNCHERS
 from gifine.errors import ArgumentError, ExitCode, RunError, first_line
 from gifine.runs import identity
+from gifine.schema import from_entries
 from gifine.sweep import launch, ledger, listing, states
 from gifine.sweep.job import CONFIGS
 from gifine.sweep.launch import Request
@@ -93,9 +93,7 @@ def _run_id(request: Request) -> str:
 
 
 def _read(sweep: Path, entry: Entry, batch: Batch) -> Request:
-    merged = OmegaConf.merge(OmegaConf.structured(LAUNCHERS[batch.launcher]), OmegaConf.create(batch.settings))
-    settings = OmegaConf.to_object(merged)
-    assert isinstance(settings, LauncherConfig)
+    settings = from_entries(LAUNCHERS[batch.launcher], batch.settings)
     config = identity.from_dict(json.loads(_config(sweep, entry, batch).read_text(encoding="utf-8")))
     return Request(entry, config, settings, launch.cwd_of(sweep, batch))
 
