@@ -70,7 +70,7 @@ def build(
             "give the checkpoint's own tokenizer, or one without token types"
         )
     if model.random_init:
-        with loading.one_line_errors(checkpoint):
+        with loading.model_errors(checkpoint):
             return with_attention(model_class(config), model.attention)
     known, wanted = config.vocab_size, vocab_size or 0
     if wanted > known and not model.resize_embeddings:
