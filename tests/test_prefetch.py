@@ -247,7 +247,7 @@ def test_an_interrupted_download_is_not_taken_for_whole(shell, server, place):
 @pytest.mark.integration
 @pytest.mark.xdist_group("prefetch")
 @pytest.mark.parametrize(
-    ("words", "offline", "said"),
+    ("words", "away", "said"),
     [
         (["model.checkpoint=tiny/bert"], True, "error: tiny/bert@main: Hub not reachable: "),
         (
@@ -258,8 +258,8 @@ def test_an_interrupted_download_is_not_taken_for_whole(shell, server, place):
         (["model.checkpoint=tiny/none"], False, "error: tiny/none@main: the Hub has no such repository or revision"),
     ],
 )
-def test_a_hub_without_answer_is_one_message(shell, place, words, offline, said):
-    done = shell("gifine.prefetch", f"prefetch={place / 'empty'}", *BERT, *words, offline=offline)
+def test_a_hub_without_answer_is_one_message(shell, place, words, away, said):
+    done = shell("gifine.prefetch", f"prefetch={place / 'empty'}", *BERT, *words, offline=away)
     assert done.returncode == ExitCode.BAD_INPUT
     assert done.stderr.splitlines()[-1].startswith(said)
     assert "Traceback" not in done.stderr
