@@ -34,7 +34,7 @@ def published(
     """`GatedAttention.gated` as the authors' code computes it."""
     inhibition, select = (attention.get_submodule(f"{part}_{side}") for part in ("inhibition", "select"))
     inner_BTI = F.gelu(inhibition(hidden_BTD))
-    gate_BTK = F.gelu(select(inner_BTI) - attention.gate_level * select(inner_BTI).max()) + 1
+    gate_BTK = F.gelu(select(inner_BTI) - attention.change_settings.level * select(inner_BTI).max()) + 1
     return gate_BTK * projected_BTK
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from enum import IntEnum
 
 
@@ -85,6 +85,13 @@ def tell(error: UserError) -> ExitCode:
 def first_line(error: BaseException) -> str:
     """What an exception of another library says, as far as its first line; its class where it says nothing."""
     return next(iter(str(error).splitlines()), type(error).__name__)
+
+
+def chain(error: BaseException | None) -> Iterator[BaseException]:
+    """An exception and those that led to it, the last one first."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def did_you_mean(word: str, valid: Iterable[str]) -> str:

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from gifine import models
 from gifine.compose.conf_dir import conf_dir
 from gifine.inputs.families import FAMILIES, TOKENIZER_FILES, TOKENIZER_JSON, normalise_type
-from gifine.models.pretrained import family_classes
+from gifine.models import family_classes
 
 
 def test_each_family_has_its_classes_and_nothing_else_is_there():

@@ -1,4 +1,4 @@
-"""The gate of Gate with Inhibition (giMLPs, arXiv 2208.00929): the maths, nothing else.
+"""The gate of Gate with Inhibition (giMLPs, arXiv 2208.00929): the maths, then where it sits.
 
     s = select(gelu(inhibition(x)))        the inhibition signal, computed once
     t = level · max(s)                     the threshold; gradients flow through it
@@ -16,17 +16,21 @@ R rows (B·T), M maxima (1 of a batch, B of examples, B·T of positions).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F  # noqa: N812 - torch's own name for it
 
+from gifine.changes import Site
+
 Over = Literal["batch", "sequence", "token"]
 OVER: tuple[Over, ...] = get_args(Over)
+SIDES: dict[str, tuple[Site, ...]] = {"none": (), "key": ("k",), "query": ("q",), "both": ("k", "q")}
+LINEARS = ("inhibition", "select")
 SATURATED_BELOW = -2.67  # gelu is above −0.01 from there on down
 
 
@@ -226,4 +230,58 @@ def statistics(gate_BTK: Tensor, shifted_BTK: Tensor, threshold: Tensor | None) 
         below_one=(gate_BTK < 1).float().mean(),
         saturated=(shifted_BTK < SATURATED_BELOW).float().mean(),
         threshold=gate_BTK.new_zeros(()) if threshold is None else threshold.mean(),
+    )
+
+
+@dataclass(frozen=True)
+class Settings:
+    level: float
+    over: Over
+    mask_padding: bool
+
+
+def read_settings(config: Any) -> Settings:
+    return Settings(config.gi_level, config.gi_threshold, config.gi_mask_padding)
+
+
+def find_layers(config: Any) -> range:
+    """The last `gi_layers`, or all."""
+    depth = config.num_hidden_layers
+    first = 0 if config.gi_layers is None else depth - config.gi_layers
+    return range(first, depth) if config.gi_side != "none" else range(0)
+
+
+def find_sites(config: Any) -> tuple[Site, ...]:
+    return SIDES[config.gi_side]
+
+
+def find_shapes(hidden: int, features: int) -> dict[str, tuple[int, int]]:
+    return {"inhibition": (hidden, hidden), "select": (hidden, features)}
+
+
+def starts_at_zero(config: Any, linear: str) -> bool:
+    """Without a signal a gate is exactly 1: the model starts as the plain one."""
+    return config.gi_init == "identity" and linear == "select"
+
+
+def apply(
+    settings: Settings,
+    linears: Mapping[str, nn.Linear],
+    projected_BTK: Tensor,
+    hidden_BTD: Tensor,
+    real_BT: Tensor | None,
+    watch: Callable[[Statistics], None] | None,
+) -> Tensor:
+    inhibition, select = linears["inhibition"], linears["select"]
+    return gated(
+        projected_BTK,
+        hidden_BTD,
+        inhibition.weight,
+        inhibition.bias,
+        select.weight,
+        select.bias,
+        level=settings.level,
+        over=settings.over,
+        real_BT=real_BT if settings.mask_padding else None,
+        watch=watch,
     )

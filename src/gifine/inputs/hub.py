@@ -9,7 +9,7 @@ import contextlib
 import errno
 import json
 import shutil
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 import datasets
@@ -20,9 +20,9 @@ from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError, R
 from huggingface_hub.utils import httpx
 from transformers.safetensors_conversion import get_conversion_pr_reference
 
-from gifine.errors import DataError, ModelError, OutputError, PrefetchError, UserError, first_line
+from gifine.errors import DataError, ModelError, OutputError, PrefetchError, UserError, chain, first_line
 from gifine.inputs.families import TOKENIZER_FILES
-from gifine.inputs.model_files import CONFIG, INDEX, WEIGHTS
+from gifine.inputs.model_files import CONFIG, INDEX, WEIGHTS, read_index
 from gifine.inputs.needs import HubSplit, Repository
 from gifine.inputs.offline import HUB, Snapshot
 from gifine.inputs.rows import Columns, Row
@@ -108,7 +108,7 @@ def save_split(split: HubSplit, folder: Path, scratch: Path) -> int:
     Raises:
         UserError: for a Hub out of reach, no such dataset, and no space.
     """
-    with _one_line_errors(str(split)):
+    with _prefetch_errors(str(split)):
         HfApi().dataset_info(split.path, timeout=10)  # `datasets` would try for half a minute where there is no network
         examples = load_split(split, scratch / "datasets")
         temporary = scratch / "split"
@@ -130,14 +130,15 @@ def save_repository(repository: Repository, folder: Path, *, weights: bool, comm
     """
     name, cache = repository.name, folder / HUB
     patterns = [*TOKENIZER_FILES, *(_WEIGHT_FILES if weights else [])]
-    with _one_line_errors(str(repository)):
+    with _prefetch_errors(str(repository)):
         revision = commit or repository.revision
         place = Path(snapshot_download(name, revision=revision, cache_dir=cache, allow_patterns=patterns))
         if weights and not (place / CONFIG).is_file():
             raise ModelError(f"{repository}: it has no config.json: not a checkpoint")
         if weights and not any((place / file).is_file() for file in (WEIGHTS, INDEX)):
             _add_converted(repository, place, cache)
-        absent = [file for file in _shards(place) if not (place / file).is_file()] if weights else []
+        in_shards = weights and not (place / WEIGHTS).is_file()
+        absent = [path.name for path in read_index(place) if not path.is_file()] if in_shards else []
     if absent:
         raise ModelError(f"{repository}: its {INDEX} names {absent[0]}, which is not there")
     files = {path.name: path.stat().st_size for path in sorted(place.iterdir()) if path.is_file()}
@@ -166,17 +167,13 @@ def _add_converted(repository: Repository, place: Path, cache: Path) -> None:
                 shutil.copyfile(path, target)
 
 
-def _shards(place: Path) -> Iterator[str]:
-    if not (place / WEIGHTS).is_file():
-        yield from dict.fromkeys(json.loads((place / INDEX).read_text())["weight_map"].values())
-
-
 @contextlib.contextmanager
-def _one_line_errors(what: str) -> Generator[None]:
+def _prefetch_errors(what: str) -> Generator[None]:
+    """Say in one line, as a PrefetchError or OutputError, why something was not fetched."""
     try:
         yield
     except Exception as error:  # what the libraries raise depends on where it happens: look at what lies below
-        causes = list(_causes(error))
+        causes = list(chain(error))
         for cause in causes:
             if isinstance(cause, OSError) and cause.errno in _STORAGE:
                 raise OutputError(f"{what}: cannot be written: {cause.strerror} ({cause.filename})") from error
@@ -197,9 +194,3 @@ def _one_line_errors(what: str) -> Generator[None]:
 
 def _is_ours(error: BaseException) -> bool:
     return isinstance(error, UserError) and not isinstance(error, DataError)
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__

@@ -75,13 +75,18 @@ def weight_files(folder: Path) -> list[Path]:
     if (folder / WEIGHTS).is_file():
         return [folder / WEIGHTS]
     if (folder / INDEX).is_file():
-        return [folder / INDEX, *_shards(folder)]
+        return [folder / INDEX, *_find_shards(folder)]
     others = sorted(path.name for pattern in ("*.safetensors", "pytorch_model*.bin") for path in folder.glob(pattern))
     why = f": {', '.join(others[:3])} is not read, save it again with save_pretrained" if others else ""
     raise ModelError(f"folder {folder} has no {WEIGHTS}{why}")
 
 
-def _shards(folder: Path) -> list[Path]:
+def read_index(folder: Path) -> list[Path]:
+    """The files that a folder's index names: the weights in shards, whether they are there or not.
+
+    Raises:
+        ModelError: for an index that cannot be read, and one that names no files or others than in its folder.
+    """
     try:
         names = sorted(set(json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"].values()))
         shards = [folder / name for name in names if Path(name).name == name]
@@ -89,6 +94,11 @@ def _shards(folder: Path) -> list[Path]:
         raise ModelError(f"{folder / INDEX} is no index of weights ({first_line(error)})") from error
     if not shards or len(shards) < len(names):
         raise ModelError(f"{folder / INDEX} is no index of weights: it must name files in its folder")
+    return shards
+
+
+def _find_shards(folder: Path) -> list[Path]:
+    shards = read_index(folder)
     lacking = [path.name for path in shards if not path.is_file()]
     if lacking:
         raise ModelError(

@@ -6,12 +6,12 @@ import contextlib
 import errno
 import os
 import shutil
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from gifine.errors import OutputError
+from gifine.errors import OutputError, chain
 from gifine.machine.footprint import Footprint
 
 _CODES = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
@@ -116,10 +116,3 @@ def _probe(folder: Path) -> str | None:
         with contextlib.suppress(OSError):  # read-only: then there is none
             path.unlink(missing_ok=True)
     return None
-
-
-def chain(error: BaseException | None) -> Iterator[BaseException]:
-    """An exception and those that led to it, the last one first."""
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__

@@ -8,8 +8,7 @@ import os
 from collections.abc import Generator
 
 from gifine.config import TrainConfig
-from gifine.errors import MemoryExhaustedError, UserError
-from gifine.machine import disk
+from gifine.errors import MemoryExhaustedError, UserError, chain
 
 # What torch, CUDA, the C++ library and numpy say; their classes are RuntimeError or their own.
 _WORDS = (
@@ -26,7 +25,7 @@ _LONGEST = 200  # characters of another library's words
 
 def reason(error: BaseException) -> str | None:
     """What was said of the memory, if that is why `error` was raised, and on which device."""
-    for each in disk.chain(error):
+    for each in chain(error):
         words = str(each)
         if isinstance(each, MemoryError) or any(word in words for word in _WORDS):
             place = "GPU" if any(word in words for word in _GPU) else "CPU"

@@ -6,19 +6,13 @@
 Importing this package makes `AutoConfig`, `AutoModel` and `AutoModelForSequenceClassification` know the GI models.
 """
 
-from gifine.models.pretrained import (
-    ORIGINAL_KEYS,
-    LayerCountWarning,
-    build,
-    commit,
-    count_parameters,
-    family_classes,
-    from_pretrained,
-    with_attention,
-)
+from gifine.models.families import family_classes, register
+from gifine.models.gi_config import LayerCountWarning
+from gifine.models.pretrained import build, commit, count_parameters, from_pretrained, with_attention
+
+register()
 
 __all__ = [
-    "ORIGINAL_KEYS",
     "LayerCountWarning",
     "build",
     "commit",

@@ -9,7 +9,7 @@ from transformers.activations import ACT2FN
 
 from gifine.errors import ModelError, did_you_mean
 from gifine.inputs.architecture import SETTLED
-from gifine.models.gated import Family
+from gifine.models.families import Family
 
 # How a model answers and computes, not what: loss and logits are wanted, and no more.
 _ANSWERS = ("output_hidden_states", "output_attentions", "return_dict", "use_return_dict", "torchscript", "use_cache")

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from gifine.models.gated import Family
+from gifine.models.families import Family
 
 
 @dataclass(frozen=True)

@@ -17,12 +17,12 @@ from safetensors import SafetensorError
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.utils import extract_commit_hash
 
-from gifine.errors import ModelError, first_line
+from gifine.errors import ModelError, chain, first_line
 from gifine.inputs.model_files import locate, weight_files
+from gifine.models.gi_config import is_gate
 
 log = logging.getLogger(__name__)
 
-GATE_NAMES = ("inhibition_k", "select_k", "inhibition_q", "select_q")
 _HEAD = "classifier."
 
 
@@ -38,7 +38,7 @@ def read_config(checkpoint: str, revision: str | None = None) -> dict[str, Any]:
     """The checkpoint's config.json. ModelError: no such folder, no config.json in it, or no way to the Hub."""
     if (folder := _folder(checkpoint)) and not (folder / "config.json").is_file():
         raise ModelError(f"folder {folder} has no config.json: not a checkpoint")
-    with one_line_errors(checkpoint):
+    with model_errors(checkpoint):
         config, _ = PreTrainedConfig.get_config_dict(str(folder or checkpoint), revision=revision or "main")
     return config
 
@@ -75,7 +75,7 @@ def load(
     if folder:
         weight_files(folder)
     kwargs.setdefault("dtype", torch.float32)  # some checkpoints hold float16, which does not train
-    with one_line_errors(checkpoint), _without_load_report():
+    with model_errors(checkpoint), _without_load_report():
         loaded: Any = model_class.from_pretrained(
             str(folder or checkpoint),
             config=config,
@@ -131,8 +131,9 @@ def load(
     for parameter in model.parameters():
         parameter.data = parameter.data.clone()
     if new := sorted(missing | reshaped.keys()):
-        new_of_gates = sum(is_gate(name) for name in new)
-        told = [f"{new_of_gates} of gates"] * bool(new_of_gates) + [name for name in new if not is_gate(name)]
+        told = [name for name in new if not is_gate(name)]
+        if len(told) < len(new):
+            told.insert(0, f"{len(new) - len(told)} of gates")
         log.info("%s: new parameters: %s", checkpoint, ", ".join(told))
     if unused:
         level = logging.WARNING if in_layers else logging.INFO
@@ -161,11 +162,6 @@ def commit(checkpoint: str, revision: str | None = None) -> str | None:
     return extract_commit_hash(str(path), None)
 
 
-def is_gate(name: str) -> bool:
-    """Is this parameter one of a gate's?"""
-    return name.rpartition(".")[0].rpartition(".")[2] in GATE_NAMES
-
-
 def _folder(checkpoint: str) -> Path | None:
     """The local folder that `checkpoint` means, or None for a name on the Hub."""
     place = locate(checkpoint)
@@ -173,7 +169,7 @@ def _folder(checkpoint: str) -> Path | None:
 
 
 @contextmanager
-def one_line_errors(checkpoint: str) -> Generator[None]:
+def model_errors(checkpoint: str) -> Generator[None]:
     """Turn what transformers raises of a checkpoint into a ModelError."""
     try:
         yield
@@ -182,13 +178,8 @@ def one_line_errors(checkpoint: str) -> Generator[None]:
     except (ValueError, ImportError) as error:  # what transformers says of settings that it cannot follow
         raise ModelError(f"'{checkpoint}': {first_line(error)}") from error
     except OSError as error:  # what transformers raises for everything between us and the file
-        cause: BaseException | None = error
-        while cause is not None:
-            if isinstance(cause, RepositoryNotFoundError | RevisionNotFoundError):
-                raise ModelError(
-                    f"'{checkpoint}': the Hub has no such model or revision, or it needs a login"
-                ) from error
-            cause = cause.__cause__
+        if any(isinstance(cause, RepositoryNotFoundError | RevisionNotFoundError) for cause in chain(error)):
+            raise ModelError(f"'{checkpoint}': the Hub has no such model or revision, or it needs a login") from error
         if "connect" in str(error) or "offline" in str(error).lower():
             raise ModelError(
                 f"'{checkpoint}': Hub not reachable and not in the cache: prefetch on a machine with internet, "

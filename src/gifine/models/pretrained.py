@@ -3,37 +3,23 @@
 from __future__ import annotations
 
 import logging
-import warnings
 from collections.abc import Mapping, Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub.errors import StrictDataclassError
-from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, PreTrainedConfig, PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from gifine.config import Attention, GiConfig, ModelConfig
 from gifine.errors import ModelError, first_line
 from gifine.inputs import model_files
-from gifine.inputs.families import FAMILIES, normalise_type
-from gifine.models import configuration, heads, loading
-from gifine.models.gated import Family, unmarked
+from gifine.models import configuration, families, gi_config, heads, loading
+from gifine.models.gi_config import is_gate
 from gifine.models.heads import Head
-from gifine.models.loading import Loaded, Unused, is_gate, load, read_config
+from gifine.models.loading import Loaded, Unused, load, read_config
 from gifine.models.speedups import embedding_rows
 
 log = logging.getLogger(__name__)
-
-ORIGINAL_KEYS = ("gi_key_side", "gi_query_side", "inhibition_level", "gi_layer_num")
-
-
-class LayerCountWarning(UserWarning):
-    """The authors' words and their code disagree on how many layers `gi_layer_num` gates."""
-
-
-def family_classes(name: str) -> Family:
-    """The config and model classes of one of FAMILIES."""
-    return import_module(f"gifine.models.families.{name}").FAMILY
 
 
 def build(
@@ -58,7 +44,7 @@ def build(
         entries = {"model_type": model.family} | model.sizes[model.size].config
     else:
         entries = read_config(checkpoint, model.revision)
-    family = _family_of(entries, checkpoint)
+    family = families.find(entries.get("model_type", "none"), checkpoint)
     configuration.check_overrides(model.config_overrides, family)
     id2label = dict(enumerate(labels)) or {0: "LABEL_0"}
     head = heads.choose(entries, family, list(id2label.values()))
@@ -77,14 +63,14 @@ def build(
     }
     if model.random_init:
         entries |= tokeniser
-    config, model_class = _resolve(entries, _gate_entries(gi), checkpoint)
+    config, model_class = _resolve(entries, gi_config.write(gi), checkpoint)
     if token_types > config.type_vocab_size > 0:
         raise ModelError(
             f"'{checkpoint}' has {config.type_vocab_size} token type(s), its tokenizer gives {token_types}: "
             "give the checkpoint's own tokenizer, or one without token types"
         )
     if model.random_init:
-        with loading.one_line_errors(checkpoint):
+        with loading.model_errors(checkpoint):
             return with_attention(model_class(config), model.attention)
     known, wanted = config.vocab_size, vocab_size or 0
     if wanted > known and not model.resize_embeddings:
@@ -144,7 +130,7 @@ def with_attention(model: PreTrainedModel, attention: Attention) -> PreTrainedMo
     Parameters, their names and what is saved stay as they are, so that nothing has to know of it afterwards.
     """
     if attention is Attention.fast:
-        fast = _family_of({"model_type": model.config.model_type}, "").fast
+        fast = families.find(model.config.model_type, "").fast
         for module in model.modules():
             # As torch's fully_shard does it: subclasses without fields of their own, so that only methods change.
             module.__class__ = fast.get(type(module), type(module))
@@ -175,7 +161,7 @@ def from_pretrained(
             raise ModelError(f"'{checkpoint}': config.json: id2label does not name labels by id: {given!r}")
         entries |= {"id2label": dict(enumerate(names)), "label2id": {name: row for row, name in enumerate(names)}}
     entries |= labels
-    gates = _gate_entries(gi) if gi else _own_gate_entries(entries, checkpoint)
+    gates = gi_config.write(gi) if gi else gi_config.read(entries, checkpoint)
     config, model_class = _resolve(entries, gates, checkpoint)
     options: dict[str, Any] = {"is_classifier": True, "new_gates": False, "refused": Unused.all} if whole else {}
     return load(model_class, config, checkpoint, revision, **options, **kwargs).model
@@ -199,29 +185,18 @@ def count_parameters(model: PreTrainedModel) -> dict[str, int]:
     }
 
 
-def _family_of(entries: Mapping[str, Any], checkpoint: str) -> Family:
-    """The family that a config.json's `model_type` names, plain or gated."""
-    model_type = entries.get("model_type", "none")
-    name = normalise_type(model_type)
-    if name not in FAMILIES:
-        raise ModelError(f"'{checkpoint}': model_type '{model_type}': valid are {', '.join(sorted(FAMILIES))}")
-    return family_classes(name)
-
-
 def _resolve(
     entries: Mapping[str, Any], gates: Mapping[str, Any], checkpoint: str
 ) -> tuple[PreTrainedConfig, type[PreTrainedModel]]:
     """The config and the class for these entries of a config.json, gated or plain."""
-    family = _family_of(entries, checkpoint)
-    base = {
-        key: value
-        for key, value in entries.items()
-        if key not in ("model_type", "architectures", *ORIGINAL_KEYS) and not key.startswith("gi_")
-    }
+    family = families.find(entries.get("model_type", "none"), checkpoint)
+    base = gi_config.without_gates(entries)
+    for key in ("model_type", "architectures"):
+        base.pop(key, None)
     if not isinstance(activation := base.get("hidden_act", "gelu"), str):
         raise ModelError(f"'{checkpoint}': config.json: hidden_act is {activation!r}: must be an activation's name")
     if "hidden_act" in base:
-        base["hidden_act"] = unmarked(activation)
+        base["hidden_act"] = gi_config.unmark(activation)
     gated = gates.get("gi_side", "none") != "none"
     try:
         if gated:
@@ -234,39 +209,3 @@ def _resolve(
         raise ModelError(f"'{checkpoint}': config.json: {first_line(error)}") from error
     configuration.check(config, checkpoint)
     return config, model_class
-
-
-def _gate_entries(gi: GiConfig) -> dict[str, Any]:
-    """The run's settings as entries of config.json."""
-    return {
-        "gi_side": gi.side.value,
-        "gi_level": gi.level,
-        "gi_layers": gi.layers,
-        "gi_threshold": gi.threshold.value,
-        "gi_mask_padding": gi.mask_padding,
-        "gi_init": gi.init.value,
-    }
-
-
-def _own_gate_entries(entries: Mapping[str, Any], checkpoint: str) -> dict[str, Any]:
-    """A checkpoint's own settings, ours or the authors'; empty for a plain one."""
-    if not any(key in entries for key in ORIGINAL_KEYS):
-        return {key: value for key, value in entries.items() if key.startswith("gi_")}
-    key, query = entries.get("gi_key_side", False), entries.get("gi_query_side", False)
-    side = {(True, True): "both", (True, False): "key", (False, True): "query"}.get((key, query), "none")
-    layers = entries.get("gi_layer_num")
-    if layers is not None and side != "none":
-        warnings.warn(
-            f"'{checkpoint}': gi_layer_num={layers} is taken as the last {layers} layers, as its authors describe it; "
-            f"their published code gates one less: gi.layers={layers - 1} gives that",
-            LayerCountWarning,
-            stacklevel=3,
-        )
-    return {"gi_side": side, "gi_level": entries.get("inhibition_level", 0.0), "gi_layers": layers}
-
-
-for _name in FAMILIES:
-    _registered = family_classes(_name)
-    AutoConfig.register(_registered.config.model_type, _registered.config)
-    AutoModel.register(_registered.config, _registered.backbone)
-    AutoModelForSequenceClassification.register(_registered.config, _registered.classifier)

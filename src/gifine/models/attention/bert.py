@@ -12,7 +12,8 @@ from transformers import Cache
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.bert.modeling_bert import eager_attention_forward
 
-from gifine.models.gated import GatedAttention, GatedBackbone, GatedConfig
+from gifine.models.gated import GatedAttention, GatedBackbone
+from gifine.models.gi_config import GatedConfig
 
 
 class BertGatedAttention(GatedAttention):

@@ -13,12 +13,13 @@ from torch import Tensor, nn
 from transformers import DebertaForSequenceClassification, DebertaV2ForSequenceClassification
 from transformers.models.deberta_v2.modeling_deberta_v2 import scaled_size_sqrt
 
+from gifine.changes import Site
 from gifine.models.attention import disentangled, disentangled_sdpa
 from gifine.models.attention.positions import Positions
-from gifine.models.gated import GatedAttention, Side
+from gifine.models.gated import GatedAttention
 
 # Takes "q" or "k" and a projection; gives it gated.
-Gates = Callable[[Side, Tensor], Tensor]
+Gates = Callable[[Site, Tensor], Tensor]
 
 
 def real_tokens(mask_B1TT: Tensor) -> Tensor:
@@ -72,21 +73,45 @@ def fast_context(
     )
 
 
-def with_gates(
-    context: Callable[..., Tensor],
-    attention: GatedAttention,
-    hidden_BTD: Tensor,
-    mask_B1TT: Tensor,
-    rel_embeddings_RD: Tensor | None,
-) -> Tensor:
-    """`context_BTK` of `context` (a family's fast attention) with gates; zero for padding, as in `attend`."""
-    real_BT = real_tokens(mask_B1TT)
+class FastAttention(nn.Module):
+    """Mixed into a family's self-attention, plain or gated: the same results in less time and memory.
 
-    def gated(side: Side, projected_BTK: Tensor) -> Tensor:
-        return attention.gated(side, projected_BTK, hidden_BTD, real_BT)
+    For masks and relative positions as transformers' encoder makes them; any other call goes to the family's `forward`.
+    """
 
-    context_BTK = context(attention, hidden_BTD, mask_B1TT, rel_embeddings_RD, gated)
-    return context_BTK.masked_fill(~real_BT[:, :, None], 0.0)
+    def serves(self, relative_pos: Tensor | None) -> bool:
+        """Whether `compute_context` knows these positions, and all that the module does."""
+        return True
+
+    def compute_context(
+        self, hidden_BTD: Tensor, mask_B1TT: Tensor, rel_embeddings_RD: Tensor | None, gated: Gates | None
+    ) -> Tensor:
+        """`context_BTK`, of queries and keys that `gated` was given, if there is one."""
+        raise NotImplementedError
+
+    def forward(
+        self,
+        hidden_states: Tensor,
+        attention_mask: Tensor,
+        output_attentions: bool = False,
+        query_states: Tensor | None = None,
+        relative_pos: Tensor | None = None,
+        rel_embeddings: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor | None]:
+        other = output_attentions or query_states is not None or attention_mask.shape[1] != 1
+        if other or not self.serves(relative_pos):
+            return super().forward(
+                hidden_states, attention_mask, output_attentions, query_states, relative_pos, rel_embeddings
+            )
+        if not isinstance(self, GatedAttention):
+            return self.compute_context(hidden_states, attention_mask, rel_embeddings, None), None
+        real_BT = real_tokens(attention_mask)
+
+        def gated(site: Site, projected_BTK: Tensor) -> Tensor:
+            return self.gated(site, projected_BTK, hidden_states, real_BT)
+
+        context_BTK = self.compute_context(hidden_states, attention_mask, rel_embeddings, gated)
+        return context_BTK.masked_fill(~real_BT[:, :, None], 0.0), None  # zero for padding, as in `attend`
 
 
 @lru_cache

@@ -40,7 +40,7 @@ def attention(
     scale: float,
     dropout: float = 0.0,
 ) -> Tensor:
-    """As `_disentangled.attention`."""
+    """As `disentangled.attention`."""
     dtype, heads = query_BTHE.dtype, query_BTHE.shape[2:]
     query_BHTE, key_BHTE, value_BHTE = (x.to(dtype).transpose(1, 2) for x in (query_BTHE, key_BTHE, value_BTHE))
     bias_BHTT = None

@@ -1,1 +1,54 @@
 """One file a family: config, gated attention, backbone and classifier, on top of transformers' own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+
+from torch import nn
+from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, PreTrainedConfig, PreTrainedModel
+
+from gifine.errors import ModelError
+from gifine.inputs.families import FAMILIES, normalise_type
+from gifine.models.gi_config import GatedConfig
+
+
+@dataclass(frozen=True)
+class Family:
+    """The classes of one architecture."""
+
+    config: type[GatedConfig]
+    backbone: type[PreTrainedModel]
+    classifier: type[PreTrainedModel]
+    plain_config: type[PreTrainedConfig]
+    plain_classifier: type[PreTrainedModel]
+    classifier_dropout: str = "classifier_dropout"  # its name in config.json
+    undeclared: tuple[str, ...] = ()  # entries of config.json that the model reads and its config class does not name
+    fast: Mapping[type[nn.Module], type[nn.Module]] = field(default_factory=dict)  # same parameters and results
+
+
+def family_classes(name: str) -> Family:
+    """The config and model classes of one of FAMILIES."""
+    return import_module(f"gifine.models.families.{name}").FAMILY
+
+
+def find(model_type: object, checkpoint: str) -> Family:
+    """The family that a config.json's `model_type` names, plain or gated.
+
+    Raises:
+        ModelError: if there is none.
+    """
+    name = normalise_type(model_type)
+    if name not in FAMILIES:
+        raise ModelError(f"'{checkpoint}': model_type '{model_type}': valid are {', '.join(sorted(FAMILIES))}")
+    return family_classes(name)
+
+
+def register() -> None:
+    """Make transformers' Auto classes know the gated models."""
+    for name in FAMILIES:
+        family = family_classes(name)
+        AutoConfig.register(family.config.model_type, family.config)
+        AutoModel.register(family.config, family.backbone)
+        AutoModelForSequenceClassification.register(family.config, family.classifier)

@@ -7,7 +7,8 @@ from transformers import BertConfig, BertForSequenceClassification, BertModel
 from transformers.models.bert.modeling_bert import BertSelfAttention
 
 from gifine.models.attention.bert import BertGatedAttention, BertGatedBackbone
-from gifine.models.gated import Family, GatedConfig
+from gifine.models.families import Family
+from gifine.models.gi_config import GatedConfig
 
 
 class GiBertConfig(GatedConfig, BertConfig):

@@ -21,10 +21,12 @@ from transformers.models.deberta.modeling_deberta import (
 )
 
 from gifine.errors import ModelError
-from gifine.models.attention.deberta import Gates, add_head, attend, fast_context, real_tokens, with_gates
+from gifine.models.attention.deberta import FastAttention, Gates, add_head, attend, fast_context, real_tokens
 from gifine.models.attention.fast_dropout import FastDropout
 from gifine.models.attention.positions import positions_v1
-from gifine.models.gated import Family, GatedAttention, GatedBackbone, GatedConfig
+from gifine.models.families import Family
+from gifine.models.gated import GatedAttention, GatedBackbone
+from gifine.models.gi_config import GatedConfig
 
 
 class GiDebertaConfig(GatedConfig, DebertaConfig):
@@ -73,78 +75,45 @@ class GiDebertaSelfAttention(GatedAttention, DisentangledSelfAttention):
         return context_BTK, weights_BHTT if output_attentions else None
 
 
-class FastDebertaSelfAttention(DisentangledSelfAttention):
-    """transformers' results for `relative_pos` as its encoder makes it, in less time and memory."""
+class FastDebertaSelfAttention(FastAttention, DisentangledSelfAttention):
+    def serves(self, relative_pos: Tensor | None) -> bool:
+        return relative_pos is not None and not self.talking_head
 
-    def forward(
-        self,
-        hidden_states: Tensor,
-        attention_mask: Tensor,
-        output_attentions: bool = False,
-        query_states: Tensor | None = None,
-        relative_pos: Tensor | None = None,
-        rel_embeddings: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor | None]:
-        other = output_attentions or self.talking_head or query_states is not None or relative_pos is None
-        if other or attention_mask.shape[1] != 1:
-            return super().forward(
-                hidden_states, attention_mask, output_attentions, query_states, relative_pos, rel_embeddings
-            )
-        return _fast_context(self, hidden_states, attention_mask, rel_embeddings), None
+    def compute_context(
+        self, hidden_BTD: Tensor, mask_B1TT: Tensor, rel_embeddings_RD: Tensor | None, gated: Gates | None
+    ) -> Tensor:
+        c2p, p2c = ("c2p" in self.pos_att_type, "p2c" in self.pos_att_type)
+        occurring = pos_key_RK = pos_query_RK = None
+        if self.relative_attention and rel_embeddings_RD is not None and (c2p or p2c):
+            occurring = positions_v1(hidden_BTD.shape[1], self.max_relative_positions, hidden_BTD.device)
+            rel_RD = self.pos_dropout(rel_embeddings_RD[occurring.first : occurring.last])
+            pos_key_RK = self.pos_proj(rel_RD) if c2p else None
+            pos_query_RK = self.pos_q_proj(rel_RD) if p2c else None
+        # The biases of queries and values where in_proj has its rows for these: it adds them for nothing.
+        query_bias_HE, value_bias_HE = (
+            bias_K.unflatten(0, (self.num_attention_heads, -1)) for bias_K in (self.q_bias, self.v_bias)
+        )
+        bias_H3E = torch.stack((query_bias_HE, torch.zeros_like(query_bias_HE), value_bias_HE), dim=1)
+        projected = F.linear(hidden_BTD, self.in_proj.weight, bias_H3E.flatten())
+        query_BTHE, key_BTHE, value_BTHE = projected.unflatten(-1, bias_H3E.shape).unbind(-2)
+        if gated is not None:
+            query_BTHE = gated("q", query_BTHE.flatten(2)).view_as(query_BTHE)
+            key_BTHE = gated("k", key_BTHE.flatten(2)).view_as(key_BTHE)
+        return fast_context(
+            query_BTHE,
+            key_BTHE,
+            value_BTHE,
+            pos_key_RK,
+            pos_query_RK,
+            occurring,
+            mask_B1TT,
+            terms=1 + len(self.pos_att_type),
+            dropout=self.dropout,
+        )
 
 
-class FastGiDebertaSelfAttention(GiDebertaSelfAttention):
-    def forward(
-        self,
-        hidden_states: Tensor,
-        attention_mask: Tensor,
-        output_attentions: bool = False,
-        query_states: Tensor | None = None,
-        relative_pos: Tensor | None = None,
-        rel_embeddings: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor | None]:
-        if output_attentions or relative_pos is None or attention_mask.shape[1] != 1:
-            return super().forward(
-                hidden_states, attention_mask, output_attentions, query_states, relative_pos, rel_embeddings
-            )
-        return with_gates(_fast_context, self, hidden_states, attention_mask, rel_embeddings), None
-
-
-def _fast_context(
-    attention: DisentangledSelfAttention,
-    hidden_BTD: Tensor,
-    mask_B1TT: Tensor,
-    rel_embeddings_RD: Tensor | None,
-    gated: Gates | None = None,
-) -> Tensor:
-    c2p, p2c = ("c2p" in attention.pos_att_type, "p2c" in attention.pos_att_type)
-    occurring = pos_key_RK = pos_query_RK = None
-    if attention.relative_attention and rel_embeddings_RD is not None and (c2p or p2c):
-        occurring = positions_v1(hidden_BTD.shape[1], attention.max_relative_positions, hidden_BTD.device)
-        rel_RD = attention.pos_dropout(rel_embeddings_RD[occurring.first : occurring.last])
-        pos_key_RK = attention.pos_proj(rel_RD) if c2p else None
-        pos_query_RK = attention.pos_q_proj(rel_RD) if p2c else None
-    # The biases of queries and values where in_proj has its rows for these: it adds them for nothing.
-    query_bias_HE, value_bias_HE = (
-        bias_K.unflatten(0, (attention.num_attention_heads, -1)) for bias_K in (attention.q_bias, attention.v_bias)
-    )
-    bias_H3E = torch.stack((query_bias_HE, torch.zeros_like(query_bias_HE), value_bias_HE), dim=1)
-    projected = F.linear(hidden_BTD, attention.in_proj.weight, bias_H3E.flatten())
-    query_BTHE, key_BTHE, value_BTHE = projected.unflatten(-1, bias_H3E.shape).unbind(-2)
-    if gated is not None:
-        query_BTHE = gated("q", query_BTHE.flatten(2)).view_as(query_BTHE)
-        key_BTHE = gated("k", key_BTHE.flatten(2)).view_as(key_BTHE)
-    return fast_context(
-        query_BTHE,
-        key_BTHE,
-        value_BTHE,
-        pos_key_RK,
-        pos_query_RK,
-        occurring,
-        mask_B1TT,
-        terms=1 + len(attention.pos_att_type),
-        dropout=attention.dropout,
-    )
+class FastGiDebertaSelfAttention(FastDebertaSelfAttention, GiDebertaSelfAttention):
+    pass
 
 
 class FastDebertaLayerNorm(DebertaLayerNorm):

@@ -18,10 +18,12 @@ from transformers.models.deberta_v2.modeling_deberta_v2 import (
     scaled_size_sqrt,
 )
 
-from gifine.models.attention.deberta import Gates, add_head, attend, fast_context, real_tokens, with_gates
+from gifine.models.attention.deberta import FastAttention, Gates, add_head, attend, fast_context, real_tokens
 from gifine.models.attention.fast_dropout import FastDropout
 from gifine.models.attention.positions import positions
-from gifine.models.gated import Family, GatedAttention, GatedBackbone, GatedConfig
+from gifine.models.families import Family
+from gifine.models.gated import GatedAttention, GatedBackbone
+from gifine.models.gi_config import GatedConfig
 
 
 class GiDebertaV2Config(GatedConfig, DebertaV2Config):
@@ -69,77 +71,43 @@ class GiDebertaV2SelfAttention(GatedAttention, DisentangledSelfAttention):
         return context_BTK, weights_BHTT if output_attentions else None
 
 
-class FastDebertaV2SelfAttention(DisentangledSelfAttention):
-    """transformers' results for `relative_pos` as its encoder makes it, in a fraction of the time and memory."""
-
-    def forward(
-        self,
-        hidden_states: Tensor,
-        attention_mask: Tensor,
-        output_attentions: bool = False,
-        query_states: Tensor | None = None,
-        relative_pos: Tensor | None = None,
-        rel_embeddings: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor | None]:
-        if output_attentions or query_states is not None or attention_mask.shape[1] != 1:
-            return super().forward(
-                hidden_states, attention_mask, output_attentions, query_states, relative_pos, rel_embeddings
-            )
-        return _fast_context(self, hidden_states, attention_mask, rel_embeddings), None
-
-
-class FastGiDebertaV2SelfAttention(GiDebertaV2SelfAttention):
-    def forward(
-        self,
-        hidden_states: Tensor,
-        attention_mask: Tensor,
-        output_attentions: bool = False,
-        query_states: Tensor | None = None,
-        relative_pos: Tensor | None = None,
-        rel_embeddings: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor | None]:
-        if output_attentions or attention_mask.shape[1] != 1:
-            return super().forward(
-                hidden_states, attention_mask, output_attentions, query_states, relative_pos, rel_embeddings
-            )
-        return with_gates(_fast_context, self, hidden_states, attention_mask, rel_embeddings), None
-
-
-def _fast_context(
-    attention: DisentangledSelfAttention,
-    hidden_BTD: Tensor,
-    mask_B1TT: Tensor,
-    rel_embeddings_RD: Tensor | None,
-    gated: Gates = lambda _, projected_BTK: projected_BTK,
-) -> Tensor:
-    c2p, p2c = ("c2p" in attention.pos_att_type, "p2c" in attention.pos_att_type)
-    shared, length = attention.share_att_key, hidden_BTD.shape[1]
-    occurring = rel_RD = both_MD = None
-    if attention.relative_attention and (c2p or p2c):
-        assert rel_embeddings_RD is not None
-        buckets, maximum = attention.position_buckets, attention.max_relative_positions
-        occurring = positions(length, attention.pos_ebd_size, buckets, maximum, hidden_BTD.device)
-        rel_RD = attention.pos_dropout(rel_embeddings_RD[occurring.first : occurring.last])
-        if shared:
-            # One product for both: two would give gradients of the size of the weights, to be added up.
-            both_MD = torch.cat((hidden_BTD.flatten(0, 1), rel_RD))
-    query_BTK, pos_query_RK = _project(attention.query_proj, hidden_BTD, both_MD if p2c else None)
-    key_BTK, pos_key_RK = _project(attention.key_proj, hidden_BTD, both_MD if c2p else None)
-    if rel_RD is not None and not shared:
-        pos_key_RK = attention.pos_key_proj(rel_RD) if c2p else None
-        pos_query_RK = attention.pos_query_proj(rel_RD) if p2c else None
-    heads = (attention.num_attention_heads, -1)
-    return fast_context(
-        gated("q", query_BTK).unflatten(-1, heads),
-        gated("k", key_BTK).unflatten(-1, heads),
-        attention.value_proj(hidden_BTD).unflatten(-1, heads),
-        pos_key_RK,
-        pos_query_RK,
-        occurring,
-        mask_B1TT,
-        terms=1 + c2p + p2c,
-        dropout=attention.dropout,
-    )
+class FastDebertaV2SelfAttention(FastAttention, DisentangledSelfAttention):
+    def compute_context(
+        self, hidden_BTD: Tensor, mask_B1TT: Tensor, rel_embeddings_RD: Tensor | None, gated: Gates | None
+    ) -> Tensor:
+        c2p, p2c = ("c2p" in self.pos_att_type, "p2c" in self.pos_att_type)
+        shared, length = self.share_att_key, hidden_BTD.shape[1]
+        occurring = rel_RD = both_MD = None
+        if self.relative_attention and (c2p or p2c):
+            assert rel_embeddings_RD is not None
+            buckets, maximum = self.position_buckets, self.max_relative_positions
+            occurring = positions(length, self.pos_ebd_size, buckets, maximum, hidden_BTD.device)
+            rel_RD = self.pos_dropout(rel_embeddings_RD[occurring.first : occurring.last])
+            if shared:
+                # One product for both: two would give gradients of the size of the weights, to be added up.
+                both_MD = torch.cat((hidden_BTD.flatten(0, 1), rel_RD))
+        query_BTK, pos_query_RK = _project(self.query_proj, hidden_BTD, both_MD if p2c else None)
+        key_BTK, pos_key_RK = _project(self.key_proj, hidden_BTD, both_MD if c2p else None)
+        if rel_RD is not None and not shared:
+            pos_key_RK = self.pos_key_proj(rel_RD) if c2p else None
+            pos_query_RK = self.pos_query_proj(rel_RD) if p2c else None
+        if gated is not None:
+            query_BTK, key_BTK = gated("q", query_BTK), gated("k", key_BTK)
+        query_BTHE, key_BTHE, value_BTHE = (
+            projected_BTK.unflatten(-1, (self.num_attention_heads, -1))
+            for projected_BTK in (query_BTK, key_BTK, self.value_proj(hidden_BTD))
+        )
+        return fast_context(
+            query_BTHE,
+            key_BTHE,
+            value_BTHE,
+            pos_key_RK,
+            pos_query_RK,
+            occurring,
+            mask_B1TT,
+            terms=1 + c2p + p2c,
+            dropout=self.dropout,
+        )
 
 
 def _project(projection: nn.Linear, hidden_BTD: Tensor, both_MD: Tensor | None) -> tuple[Tensor, Tensor | None]:
@@ -149,6 +117,10 @@ def _project(projection: nn.Linear, hidden_BTD: Tensor, both_MD: Tensor | None) 
     content = hidden_BTD.shape[:2]
     projected_MK, pos_RK = projection(both_MD).tensor_split([content.numel()])
     return projected_MK.unflatten(0, content), pos_RK
+
+
+class FastGiDebertaV2SelfAttention(FastDebertaV2SelfAttention, GiDebertaV2SelfAttention):
+    pass
 
 
 class GiDebertaV2Model(GatedBackbone, DebertaV2Model):

@@ -6,7 +6,8 @@ from transformers import RobertaConfig, RobertaForSequenceClassification, Robert
 from transformers.models.roberta.modeling_roberta import RobertaClassificationHead, RobertaSelfAttention
 
 from gifine.models.attention.bert import BertGatedAttention, BertGatedBackbone
-from gifine.models.gated import Family, GatedConfig
+from gifine.models.families import Family
+from gifine.models.gi_config import GatedConfig
 
 
 class GiRobertaConfig(GatedConfig, RobertaConfig):
