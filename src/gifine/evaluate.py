@@ -19,7 +19,7 @@ from typing import Any
 
 from gifine import commands, objectives
 from gifine.errors import DataError, ExitCode, RunError
-from gifine.machine import exhaustion
+from gifine.machine import out_of_memory
 from gifine.machine.imports import uncollected
 from gifine.objectives.contract import Outcome
 from gifine.runs import finished, lifecycle, provenance, records, staleness
@@ -108,7 +108,7 @@ def _score(run: FinishedRun, *, invariance: bool) -> tuple[Outcome, dict[str, An
         evaluate=replace(run.config.evaluate, invariance=invariance),
     )
     objective, now = objectives.choose(config.task), provenance.collect()
-    memory = exhaustion.explain(f"evaluating {run.folder}", exhaustion.again(config.train))
+    memory = out_of_memory.explain(f"evaluating {run.folder}", out_of_memory.again(config.train))
     with memory, TemporaryDirectory() as scratch:
         trainer, tokenizer = restoration.restore(run, Path(scratch))
         now |= {"device": str(trainer.args.device), "processes": trainer.args.world_size}

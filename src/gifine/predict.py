@@ -22,7 +22,7 @@ from gifine import commands, glue_submission, objectives
 from gifine.config import DataSource, FilesConfig, Quoting
 from gifine.errors import ArgumentError, DataError, ExitCode, ModelError, OutputError, RunError
 from gifine.inputs import needs, own_files
-from gifine.machine import exhaustion
+from gifine.machine import out_of_memory
 from gifine.machine.imports import uncollected
 from gifine.runs import finished, lifecycle
 from gifine.runs.finished import FinishedRun
@@ -188,7 +188,7 @@ def _predict(run: FinishedRun, names: dict[str, str], out: Path) -> dict[str, Pa
         from gifine.training import restoration  # torch: seconds
 
     task, objective, written = run.config.task, objectives.choose(run.config.task), {}
-    memory = exhaustion.explain(f"predicting with {run.folder}", exhaustion.again(run.config.train))
+    memory = out_of_memory.explain(f"predicting with {run.folder}", out_of_memory.again(run.config.train))
     with memory, TemporaryDirectory() as scratch:
         trainer, tokenizer = restoration.restore(run, Path(scratch))
         tests = dataset.Reader(run.config, run.prefetched).load_tests(names, tokenizer, objective)

@@ -24,7 +24,7 @@ from gifine.config import EmbeddingRows, RunConfig, Tracker
 from gifine.errors import DataError, ExitCode, ModelError, OutputError
 from gifine.inputs import architecture, dataset, sources, tokenizers
 from gifine.inputs.run_folder import MODEL
-from gifine.machine import disk, exhaustion
+from gifine.machine import disk, out_of_memory
 from gifine.models.speedups import embedding_rows as rows
 from gifine.objectives.contract import Outcome
 from gifine.runs import identity, lifecycle, origin, records, verification
@@ -158,7 +158,7 @@ def _fit(config: RunConfig, folder: Path, record: Record, track: wandb_run.Log) 
     clock = time.monotonic()
     start = _start(config, folder / CHECKPOINTS, arguments, record)
     record.resumed_at = 0 if start is None else int(start.name.rpartition("-")[2])
-    memory = exhaustion.explain("training", exhaustion.training(train))
+    memory = out_of_memory.explain("training", out_of_memory.training(train))
     with memory, interruption.listening(), logging_redirect_tqdm():  # log lines go above the bar
         trainer.train(resume_from_checkpoint=None if start is None else str(start))
     record.seconds["train"] = round(time.monotonic() - clock, 3)
@@ -180,7 +180,7 @@ def _fit(config: RunConfig, folder: Path, record: Record, track: wandb_run.Log) 
         return
 
     clock = time.monotonic()
-    with exhaustion.explain("evaluating", exhaustion.evaluation(train.eval_batch_size)):
+    with out_of_memory.explain("evaluating", out_of_memory.evaluation(train.eval_batch_size)):
         outcome = objective.score(trainer, evaluated, config, folder)
     record.metrics, record.invariance = outcome.metrics, outcome.invariance
     record.status, record.error = _judge(outcome)

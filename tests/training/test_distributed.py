@@ -58,6 +58,14 @@ def test_a_threshold_over_the_batch_spans_the_batch_of_one_process(two_processes
     assert losses > 1e-3
 
 
+def test_two_processes_without_a_gpu_are_one_run_whether_or_not_they_are_told_of_the_cpu(two_processes, tmp_path):
+    words = [word for word in RUN if word != "train.device=cpu"]
+    words += ["gi.threshold=token", f"output_dir={tmp_path / 'run'}", f"data.cache_dir={tmp_path}"]
+    assert finish(start(TORCHRUN, *words)).count("record: ") == 1
+    assert json.loads((tmp_path / "run" / "record.json").read_text())["provenance"]["processes"] == 2
+    assert max(differences(two_processes["token"], tmp_path / "run")) == 0
+
+
 def test_accelerate_starts_the_run_that_torchrun_starts(two_processes, tmp_path):
     words = [*RUN, "gi.threshold=token", f"output_dir={tmp_path / 'run'}", f"data.cache_dir={tmp_path}"]
     assert finish(start(ACCELERATE, *words)).count("record: ") == 1

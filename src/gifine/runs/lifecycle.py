@@ -14,7 +14,7 @@ from pathlib import Path
 from gifine.config import RunConfig
 from gifine.errors import MemoryExhaustedError, OutputError, UserError
 from gifine.inputs import sources
-from gifine.machine import disk, exhaustion, signals
+from gifine.machine import disk, out_of_memory, signals
 from gifine.runs import identity, provenance, records
 from gifine.runs.records import Record, Status
 
@@ -100,7 +100,7 @@ def keep(record: Record, folder: Path, fit: Callable[[], None], *, writes: bool)
         if problem is not None:
             record.error = f"cannot write to {folder}: {problem}"
             raise OutputError(record.error) from error
-        problem = exhaustion.reason(error) if isinstance(error, Exception) else None
+        problem = out_of_memory.reason(error) if isinstance(error, Exception) else None
         if problem is not None:
             record.error = f"out of memory ({problem}): take a machine with more, or a smaller model"
             raise MemoryExhaustedError(record.error) from error

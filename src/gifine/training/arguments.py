@@ -64,7 +64,7 @@ def training_arguments(
         disable_tqdm=True,  # Bar and Curve say it
         bf16=numerics.uses_bf16(train),
         dataloader_pin_memory=torch.cuda.is_available(),
-        use_cpu=train.device is Device.cpu,
+        use_cpu=train.device is Device.cpu or not torch.accelerator.is_available(),
         # It keeps DDP from laying out gradients anew after a process's first step. From three processes on, the layout
         # decides in what order a gradient is summed up: a run that goes on would round its first step differently.
         ddp_find_unused_parameters=torch.are_deterministic_algorithms_enabled(),

@@ -17,7 +17,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from transformers.trainer_utils import rotate_checkpoints
 
 from gifine.errors import OutputError
-from gifine.machine import disk, exhaustion, signals
+from gifine.machine import disk, out_of_memory, signals
 from gifine.objectives.loss import Loss
 from gifine.training import checkpointing
 from gifine.training.sampler import EpochSampler
@@ -80,7 +80,7 @@ class Trainer(transformers.Trainer):
         return self.accelerator.gather(own).sum()
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
-        with exhaustion.explain("evaluating", exhaustion.evaluation(self.args.per_device_eval_batch_size)):
+        with out_of_memory.explain("evaluating", out_of_memory.evaluation(self.args.per_device_eval_batch_size)):
             return super().evaluate(*args, **kwargs)
 
     def _run_epoch(self, *args: Any, **kwargs: Any) -> None:

@@ -14,7 +14,7 @@ import torch
 from conftest import TINY_DEMO
 from gifine import cli, evaluate, predict
 from gifine.errors import ExitCode, MemoryExhaustedError, OutputError
-from gifine.machine import exhaustion
+from gifine.machine import out_of_memory
 from gifine.runs import identity, records
 from gifine.runs.records import Status
 
@@ -110,18 +110,18 @@ WORDS = [
 def test_it_is_told_from_what_any_library_raises(error, said):
     outer = ValueError("cannot go on")
     outer.__cause__ = error
-    assert (exhaustion.reason(outer) or "").startswith(said)
+    assert (out_of_memory.reason(outer) or "").startswith(said)
     with (
         pytest.raises(MemoryExhaustedError, match=r"^out of memory while reading: buy more \("),
-        exhaustion.explain("reading", "buy more"),
+        out_of_memory.explain("reading", "buy more"),
     ):
         raise error
 
 
 def test_nothing_else_is_taken_for_it():
-    assert exhaustion.reason(RuntimeError("size mismatch for classifier.weight")) is None
+    assert out_of_memory.reason(RuntimeError("size mismatch for classifier.weight")) is None
     for error in (KeyError("a"), OutputError("no room"), KeyboardInterrupt()):
-        with pytest.raises(type(error)), exhaustion.explain("training", "less"):
+        with pytest.raises(type(error)), out_of_memory.explain("training", "less"):
             raise error
 
 
@@ -156,5 +156,5 @@ def test_advice_leaves_out_what_is_done_already():
     config = cli.config_from(
         cli.compose([*TINY_DEMO, "train.batch_size=1", "train.gradient_checkpointing=true", "train.max_length=16"])
     )
-    assert exhaustion.training(config.train).startswith("lower train.max_length=16; else a smaller model")
-    assert exhaustion.evaluation(1) == "lower train.max_length"
+    assert out_of_memory.training(config.train).startswith("lower train.max_length=16; else a smaller model")
+    assert out_of_memory.evaluation(1) == "lower train.max_length"
