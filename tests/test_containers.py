@@ -78,6 +78,7 @@ COMMANDS = sorted(
 )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("command", COMMANDS)
 def test_commands_of_the_page_compose(command, tmp_path):
     offline.write(tmp_path, Manifest())

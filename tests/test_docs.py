@@ -92,6 +92,7 @@ def test_lines_of_a_shell_are_told_from_others():
     assert command("git clone URL gifine && cd gifine") is None
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("words", COMPOSED)
 def test_commands_compose(words, tmp_path, monkeypatch):
     """With folders and files of the reader's own put in the place of the examples'."""
@@ -169,6 +170,7 @@ TASKS = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("task", TASKS)
 def test_tasks_on_the_pages_compose(task, tmp_path, monkeypatch):
     folder = own_folder(tmp_path, monkeypatch, "mine")
@@ -177,6 +179,7 @@ def test_tasks_on_the_pages_compose(task, tmp_path, monkeypatch):
     assert run.config.task.name == task
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("name", "words"), [each for each in SHOWN if each[0] in OF_RUNS and "--help" not in each[1]])
 def test_commands_on_runs_have_arguments_that_there_are(name, words, tmp_path, monkeypatch, capsys):
     """Where there are no such folders: that is all that is wrong."""

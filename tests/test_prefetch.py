@@ -208,6 +208,7 @@ def test_a_run_from_the_folder_is_the_run_from_the_hub(filled, shell, place, ser
     assert server.requests == [], "data are compared with those in the Hub's local cache"
 
 
+@pytest.mark.long
 @pytest.mark.integration
 @pytest.mark.xdist_group("prefetch")
 def test_an_interrupted_download_is_not_taken_for_whole(shell, server, place):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import pytest
 from transformers import BertForSequenceClassification
 
 from conftest import ROOT, TINY_DEMO
@@ -13,6 +14,7 @@ from gifine.models import with_attention
 BLOCKS = re.findall(r"```python\n(.+?)```", (ROOT / "docs" / "python.md").read_text(), re.DOTALL)
 
 
+@pytest.mark.long
 def test_code_runs(train, capsys):
     result = train(*TINY_DEMO, "gi.side=none", "train.save_model=true", "train.max_steps=2", "train.epochs=1")
     loaded, gated, results = (
