@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib
 import logging
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -60,6 +62,10 @@ def test_help_has_a_line_for_each_command(gifine):
     [
         (["REPRT", "runs"], "error: REPRT: no such command (did you mean 'report'?); valid: report, evaluate, "),
         (["Sweep", "status"], "error: Sweep: no such command (did you mean 'sweep'?); "),
+        (["help"], "error: help: no such command (did you mean '--help'?); valid: "),
+        (["demo"], "error: demo: no such command (did you mean 'experiment=demo'?); valid: "),
+        (["status", "runs"], "error: status: no such command (did you mean 'sweep status'?); valid: "),
+        (["expirement=demo"], "error: expirement: no such key (did you mean 'experiment'?); valid: "),
         (["nothing-like-it"], "error: nothing-like-it: no such command; valid: report, "),
         (["task=demo", "data=demo", "report"], "error: report: a command stands first, as in `gifine"),
         (["sweep", "stauts", "x"], "error: stauts: no such command (did you mean 'status'?); valid: cancel, logs, "),
@@ -70,6 +76,21 @@ def test_a_word_that_is_no_command_is_told(gifine, words, said):
     assert (code, out) == (ExitCode.BAD_INPUT, "")
     assert err.startswith(said)
     assert err.count("\n") == 1
+
+
+def test_what_nobody_can_read_any_more_ends_without_a_traceback():
+    with Path("/dev/full").open("w") as full:
+        words = [sys.executable, "-m", "gifine.memory", "model=bert"]
+        done = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == ExitCode.BAD_INPUT
+    assert done.stderr == "error: what the command prints cannot be written: the disk is full\n"
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [sys.executable, "-m", "gifine", "--help"], stdout=writing, stderr=subprocess.PIPE, text=True, check=False
+    )
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_both_forms_end_with_the_commands_exit_code():

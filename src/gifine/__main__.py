@@ -3,8 +3,9 @@
 import importlib
 import sys
 
+from gifine import commands
 from gifine.compose import usage
-from gifine.errors import ArgumentError, did_you_mean, tell
+from gifine.errors import ArgumentError, tell
 
 
 def main() -> int:
@@ -14,11 +15,14 @@ def main() -> int:
         return importlib.import_module(usage.module(words[0])).main(words[1:])
     if words and words[0].replace("-", "").isalpha() and not words[0].startswith("-"):  # no override has such a form
         known = ", ".join(usage.COMMANDS)
-        near = did_you_mean(words[0].lower(), usage.COMMANDS)
-        return tell(ArgumentError(f"{words[0]}: no such command{near}; valid: {known}; else KEY=VALUE or GROUP=NAME"))
+        meant = usage.nearest(words[0])
+        return tell(ArgumentError(f"{words[0]}: no such command{meant}; valid: {known}; else KEY=VALUE or GROUP=NAME"))
     text = usage.text(words)
     if text is not None:
-        print(text)
+        try:
+            print(text, flush=True)
+        except BrokenPipeError:  # whoever read it, such as head, has seen enough
+            commands.give_up_stdout()
         return 0
     from gifine import cli  # Hydra, which takes half a second
 

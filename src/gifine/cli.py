@@ -35,7 +35,7 @@ def main() -> int:
     args = get_args_parser().parse_intermixed_args()
     # Hydra's own parsing takes no overrides behind an option that follows others.
     options = [word for word in sys.argv[1:] if word not in args.overrides]
-    args.overrides = renamed.current(args.overrides)
+    args.overrides = renamed.current(args.overrides, args.config_dir)
     sys.argv[1:] = [*options, *map(opened, args.overrides)]
     wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     codes: list[ExitCode] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import logging
 import os
 import sys
@@ -10,7 +11,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
-from gifine.errors import ArgumentError, ExitCode, UserError, tell
+from gifine.errors import ArgumentError, ExitCode, OutputError, UserError, tell
 
 
 class Parser(argparse.ArgumentParser):
@@ -37,6 +38,11 @@ def seconds(word: str) -> float:
     return found
 
 
+def give_up_stdout() -> None:
+    """Nobody reads it any more: what Python flushes at its end goes nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def call(command: Callable[[argparse.Namespace], ExitCode], parser: Parser, words: Sequence[str] | None) -> ExitCode:
     """Run a command with its arguments (null: the process's own) and return its exit code."""
     logging.basicConfig(format="%(message)s")  # plain lines on stderr, as a run's
@@ -47,8 +53,13 @@ def call(command: Callable[[argparse.Namespace], ExitCode], parser: Parser, word
         sys.stdout.flush()
         return code
     except BrokenPipeError:  # whoever read it, such as head, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # where Python flushes to at its end
+        give_up_stdout()
         return ExitCode.DONE
+    except OSError as error:
+        if error.errno != errno.ENOSPC or error.filename is not None:
+            raise
+        give_up_stdout()
+        return tell(OutputError("what the command prints cannot be written: the disk is full"))
     except UserError as error:
         return tell(error)
     except KeyboardInterrupt:

@@ -1,6 +1,6 @@
 """Evaluate finished runs again from their saved weights: do these give what the records say?
 
-    python -m gifine.evaluate RUN [RUN …] [--invariance] [--data-dir DIR]
+    gifine evaluate RUN [RUN …] [--invariance] [--data-dir DIR]
 
 Nothing here imports torch before arguments, folders and data are known to be good.
 """

@@ -1,4 +1,4 @@
-"""What training a model takes: `python -m gifine.memory [GROUP=NAME KEY=VALUE …]`.
+"""What training a model takes: `gifine memory [GROUP=NAME KEY=VALUE …]`.
 
 Without arguments a Markdown table of every model in conf/model, gated on both sides of all layers; with arguments, a
 line for each run that they describe. Counted on the `meta` device: no weights are fetched or made.
@@ -64,17 +64,18 @@ def presets() -> Iterator[tuple[str, Footprint]]:
 def main(words: Sequence[str] | None = None) -> ExitCode:
     """Run the command line (null: the process's own) and return its exit code."""
     parser = Parser(prog="gifine memory", description=__doc__, formatter_class=RawDescriptionHelpFormatter)
-    parser.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="those of `python -m gifine`")
+    parser.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="those of `gifine`")
+    parser.add_argument("--config-dir", metavar="FOLDER", help="a folder of configs of your own")
     return call(_print, parser, words)
 
 
 def _print(args: Namespace) -> ExitCode:
-    print(table(_asked_for(args.overrides) if args.overrides else presets()))
+    print(table(_asked_for(args.overrides, args.config_dir) if args.overrides else presets()))
     return ExitCode.DONE
 
 
-def _asked_for(overrides: list[str]) -> Iterator[tuple[str, Footprint]]:
-    for run in grid.expand(overrides):
+def _asked_for(overrides: list[str], config_dir: str | None) -> Iterator[tuple[str, Footprint]]:
+    for run in grid.expand(overrides, config_dir):
         config = run.config
         yield identity.title(config), count(config.model, config.gi, max(1, len(config.task.labels)))
 

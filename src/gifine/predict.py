@@ -1,7 +1,7 @@
 """Predict the test sets of finished runs, as the files that GLUE's server takes.
 
-    python -m gifine.predict RUN [RUN …] [--out DIR] [--zip FILE [--fill SAMPLE | --incomplete]] [--data-dir DIR]
-    python -m gifine.predict RUN [RUN …] --file FILE [--out DIR]
+    gifine predict RUN [RUN …] [--out DIR] [--zip FILE [--fill SAMPLE | --incomplete]] [--data-dir DIR]
+    gifine predict RUN [RUN …] --file FILE [--out DIR]
 
 Nothing here imports torch before arguments, folders and data are known to be good.
 """

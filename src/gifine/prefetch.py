@@ -1,8 +1,8 @@
 """Fetch all that runs need into one folder, on a machine with internet, for those without.
 
-    python -m gifine.prefetch prefetch=FOLDER model=debertav3,bert task=cola,rte
+    gifine prefetch prefetch=FOLDER model=debertav3,bert task=cola,rte
 
-takes the overrides of `python -m gifine`; lists are a sweep. Weights (safetensors), tokenizers, data and the tokenised
+takes the overrides of `gifine`; lists are a sweep. Weights (safetensors), tokenizers, data and the tokenised
 splits go into FOLDER, each once however many runs share it, and what is there already is left alone. inputs/offline.py
 says what lies where.
 """
@@ -40,7 +40,7 @@ def main(words: Sequence[str] | None = None) -> ExitCode:
     parser = Parser(
         prog="gifine prefetch",
         description="Fetch all that runs need into one folder, for machines without internet.",
-        epilog="Then, there: python -m gifine prefetch=FOLDER OVERRIDE …",
+        epilog="Then, there: gifine prefetch=FOLDER OVERRIDE …",
     )
     parser.add_argument("overrides", nargs="+", metavar="OVERRIDE", help="prefetch=FOLDER, and those of your runs")
     parser.add_argument("--config-dir", metavar="FOLDER", help="a folder of configs of your own")

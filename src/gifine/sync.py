@@ -1,4 +1,4 @@
-"""`python -m gifine.sync RUNS_OR_ROOT…`: upload to Weights & Biases what runs without a way to its server have left.
+"""`gifine sync RUNS_OR_ROOT…`: upload to Weights & Biases what runs without a way to its server have left.
 
 `wandb sync` does the work. It leaves a mark beside what it has uploaded, which makes this safe to repeat. What it does
 not do is done here: it ends at the first file of which nothing was written, counts one that ends within an entry as not

@@ -1,6 +1,6 @@
 """One run: a config in, a `record.json` out.
 
-    python -m gifine model=debertav3 gi.level=0.3 task=cola
+    gifine model=debertav3 gi.level=0.3 task=cola
 
 `run` decides whether there is anything to do; `_fit` is the experiment, read top to bottom.
 """

@@ -20,6 +20,16 @@ def config(*overrides: str) -> RunConfig:
     return cli.config_from(cli.compose([*BASE, *overrides]))
 
 
+@pytest.mark.parametrize("part", ["provenance", "metrics", "config"])
+@pytest.mark.parametrize("other", [None, [1], "x"])
+def test_a_record_with_parts_of_another_kind_is_no_readable_one(tmp_path, part, other):
+    records.write(tmp_path, Record("id", "slug", {}))
+    entries = json.loads((tmp_path / records.RECORD).read_text()) | {part: other}
+    (tmp_path / records.RECORD).write_text(json.dumps(entries))
+    with pytest.raises(OutputError, match=f"its {part} is no object"):
+        records.read(tmp_path)
+
+
 def test_record_round_trip(tmp_path):
     record = Record("abc", "slug", identity.to_dict(config()), metrics={"mrpc/validation/f1": None}, status=Status.DONE)
     records.write(tmp_path, record)

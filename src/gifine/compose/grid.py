@@ -64,7 +64,7 @@ def expand(overrides: list[str], config_dir: str | None = None) -> list[Cell]:
     """
     check_config_dir(config_dir)
     check_spelling(overrides)
-    overrides = renamed.current(overrides)
+    overrides = renamed.current(overrides, config_dir)
     grids = [overrides]
     try:
         grids = _grids([spelled_out(word, config_dir) for word in overrides], config_dir)

@@ -8,12 +8,15 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, ValidationError
 
+from gifine.compose import renamed
 from gifine.compose.composition import compose, config_from, spelled_out, unwrap
 from gifine.compose.overrides import assignment
 from gifine.compose.quoting import quoting
 from gifine.compose.usage import COMMANDS
 from gifine.config import RunConfig
 from gifine.errors import ConfigError, did_you_mean
+
+_GROUPS = ("experiment", "site", "hydra/launcher")
 
 
 def explain(overrides: list[str], config_dir: str | None, *, multirun: bool) -> list[str]:
@@ -63,12 +66,18 @@ def _problem(override: str, error: Exception) -> str:
         return f"{override}: {_command(override)}not of the form KEY=VALUE or GROUP=NAME{quoting(override)}"
     if isinstance(error, MissingConfigException) and error.options is not None:
         group, name = (error.missing_cfg_file or "").rsplit("/", 1)
-        return f"{group}={name}: no such choice{did_you_mean(name, error.options)}; valid: {', '.join(error.options)}"
+        meant = renamed.hint(group, name) or did_you_mean(name, error.options)
+        return f"{group}={name}: no such choice{meant}; valid: {', '.join(error.options)}"
     if isinstance(error, MissingConfigException):
-        return f"{override}: no config of that name"
+        group, _, name = (error.missing_cfg_file or "").rpartition("/")
+        if f"{group}={name}" in ("=", override):
+            return f"{override}: no config of that name"
+        return f"{override}: its YAML names {group}={name}, which is not there{renamed.hint(group, name)}"
     if isinstance(cause, (ConfigAttributeError, ConfigKeyError)):
         parent, _, leaf = key.rpartition(".")
         valid = _keys_below(parent) or _public(cause.object_type)  # the latter: of Hydra's own, such as hydra.launcher
+        if not parent:  # groups without a key of their name, too
+            valid += [group for group in _GROUPS if group not in valid]
         return f"{key}: no such key{did_you_mean(leaf, valid)}; valid: {', '.join(valid)}"
     if isinstance(cause, ValidationError):
         return f"{key}={value}: {unwrap(cause)}{quoting(override)}"

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from gifine.compose.conf_dir import conf_dir
+from gifine.errors import did_you_mean
 
 # `gifine NAME …` is `python -m gifine.NAME …`: a module that is run as one, and what it does.
 COMMANDS = {
@@ -68,6 +69,17 @@ def text(words: Sequence[str]) -> str | None:
         commands="\n".join(f"  {name:<10}{does}" for name, does in COMMANDS.items()),
         choices="\n".join(f"{group}: {', '.join(sorted(choices[group]))}" for group in sorted(choices)),
     )
+
+
+def nearest(word: str) -> str:
+    """What somebody who takes this word for a command may have meant, as ` (did you mean …?)`; or an empty string."""
+    if word.lower() in ("help", "h"):
+        return " (did you mean '--help'?)"
+    if (Path(__file__).parents[1] / "sweep" / "commands" / f"{word}.py").is_file():
+        return f" (did you mean 'sweep {word}'?)"
+    if (conf_dir() / "experiment" / f"{word}.yaml").is_file():
+        return f" (did you mean 'experiment={word}'?)"
+    return did_you_mean(word.lower(), COMMANDS)
 
 
 def module(command: str) -> str:

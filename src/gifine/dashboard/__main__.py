@@ -1,6 +1,6 @@
 """Build the workspace and the report of a wandb project that runs have logged to.
 
-    python -m gifine.dashboard PROJECT|ENTITY/PROJECT [--group GROUP] [--tasks NAME,…] [--dry-run FILE]
+    gifine dashboard PROJECT|ENTITY/PROJECT [--group GROUP] [--tasks NAME,…] [--dry-run FILE]
 
 Saving needs the login of `wandb login` or WANDB_API_KEY; `--dry-run` writes what would be saved to a file, and needs
 neither login nor network.

@@ -1,4 +1,4 @@
-"""`python -m gifine.doctor`: a line for each finding, and what to do about it."""
+"""`gifine doctor`: a line for each finding, and what to do about it."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """What runs say together: does the gate help, where, by how much, and could it be chance?
 
-    python -m gifine.report RUNS_OR_ROOT … [--rows KEY,…] [--columns KEY,…] [--format FORMAT] [--out DIR]
+    gifine report RUNS_OR_ROOT … [--rows KEY,…] [--columns KEY,…] [--format FORMAT] [--out DIR]
 
 Reads records, and predictions for the tests on examples; torch is not needed.
 """

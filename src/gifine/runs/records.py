@@ -90,6 +90,9 @@ def read(folder: Path) -> Record | None:
         known = {f.name for f in fields(Record)}
         record = Record(**{key: value for key, value in load(folder).items() if key in known})
         record.status = Status(record.status)
+        for each in fields(Record):
+            if str(each.type).startswith("dict") and not isinstance(getattr(record, each.name), dict):
+                raise TypeError(f"its {each.name} is no object")
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError, TypeError) as error:

@@ -136,8 +136,12 @@ def read_existing(sweep: Path) -> Ledger:
         RunError: if it is none.
     """
     if not (sweep / FOLDER / LEDGER).is_file():
-        what = f"no {FOLDER}/{LEDGER} there: nothing was submitted into it" if sweep.is_dir() else "no such folder"
-        raise RunError(f"{sweep}: {what}")
+        if not sweep.is_dir():
+            raise RunError(f"{sweep}: no such folder")
+        raise RunError(
+            f"{sweep}: no {FOLDER}/{LEDGER} there: nothing was submitted into it, as with hydra/launcher=local or "
+            "slurm; gifine report shows the runs of any folder"
+        )
     return read(sweep)
 
 

@@ -151,11 +151,11 @@ def cautions(runs: Sequence[Run]) -> list[str]:
     """What differs between runs of one cell beside their configs."""
     found = []
     for what, seen in (
-        ("data of another fingerprint", {run.data for run in runs}),
-        ("another number of processes", {run.processes for run in runs}),
-        ("other devices", {run.device for run in runs}),
+        ("data of another fingerprint", {str(run.data) for run in runs}),
+        ("another number of processes", {str(run.processes) for run in runs}),
+        ("other devices", {str(run.device) for run in runs}),
     ):
-        several = sorted(str(each) for each in seen if each is not None)
+        several = sorted(seen - {"None"})
         if len(several) > 1:
             found.append(f"{what}: {', '.join(several)}")
     return found

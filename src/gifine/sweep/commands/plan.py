@@ -1,8 +1,8 @@
 """How many runs a sweep has, which are finished, and what the others take.
 
-    python -m gifine.sweep plan experiment=paper_grid model=debertav3
+    gifine sweep plan experiment=paper_grid model=debertav3
 
-takes the overrides of `python -m gifine --multirun`, and submits nothing.
+takes the overrides of `gifine --multirun`, and submits nothing.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ def _describe_changed(plan: Plan) -> str:
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="those of `python -m gifine --multirun`")
+    parser.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="those of `gifine --multirun`")
     parser.add_argument("--config-dir", metavar="FOLDER", help="a folder of configs of your own")
     parser.add_argument("--json", action="store_true", help="one object, for programs")
 
