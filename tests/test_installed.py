@@ -51,8 +51,11 @@ def test_wheel_runs_the_demo_outside_the_checkout(tmp_path):
 
     assert str(site / "gifine" / "conf") in call(python, "-m", "gifine", "--info", "searchpath", cwd=tmp_path)
     short = ["train.epochs=1", "data.demo_train_rows=256", "data.demo_eval_rows=64"]
-    record = record_named_by(call(python, "-m", "gifine", "experiment=demo", *short, cwd=tmp_path), tmp_path)
+    gifine = python.with_name("gifine")
+    record = record_named_by(call(gifine, "experiment=demo", *short, cwd=tmp_path), tmp_path)
     assert record["status"] in ("done", "degenerate")
+    call(gifine, "report", "runs", "--out", "page", cwd=tmp_path)
+    assert (tmp_path / "page" / "report.html").is_file()
     assert record["rows"] == {"train": 256, "validation": 64}
 
 

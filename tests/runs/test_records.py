@@ -20,7 +20,7 @@ def config(*overrides: str) -> RunConfig:
     return cli.config_from(cli.compose([*BASE, *overrides]))
 
 
-@pytest.mark.parametrize("part", ["provenance", "metrics", "config"])
+@pytest.mark.parametrize("part", ["provenance", "metrics", "seconds"])
 @pytest.mark.parametrize("other", [None, [1], "x"])
 def test_a_record_with_parts_of_another_kind_is_no_readable_one(tmp_path, part, other):
     records.write(tmp_path, Record("id", "slug", {}))
