@@ -187,3 +187,17 @@ def train(tmp_path, cache):
         return Result(code, folder, record)
 
     return run
+
+
+@pytest.fixture
+def command(monkeypatch, tmp_path, capsys):
+    """Call the command line in this process; returns its exit code and what it said on stderr."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
+
+    def call(*words: str) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", ["gifine", *words])
+        code = cli.main()
+        return code, capsys.readouterr().err
+
+    return call

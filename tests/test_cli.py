@@ -15,20 +15,6 @@ from gifine.errors import ConfigError, DataError, ExitCode
 
 
 @pytest.fixture
-def command(monkeypatch, tmp_path, capsys):
-    """Call the command line in this process; returns its exit code and what it said on stderr."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
-
-    def call(*words: str) -> tuple[int, str]:
-        monkeypatch.setattr(sys, "argv", ["gifine", *words])
-        code = cli.main()
-        return code, capsys.readouterr().err
-
-    return call
-
-
-@pytest.fixture
 def started(monkeypatch) -> list[RunConfig]:
     """The configs that would have been trained."""
     configs: list[RunConfig] = []

@@ -377,64 +377,50 @@ def test_a_run_does_not_take_itself_for_a_part_of_the_one_it_was_submitted_from(
     assert left == ({} if processes == 1 else {"RANK": "0", "WORLD_SIZE": "2"})
 
 
-@pytest.fixture
-def gifine(monkeypatch, tmp_path, capsys):
-    """Call the command in an empty folder; its exit code and stderr."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
-
-    def call(*words: str) -> tuple[int, str]:
-        monkeypatch.setattr(sys, "argv", ["gifine", *words])
-        code = cli.main()
-        return code, capsys.readouterr().err
-
-    return call
-
-
-def test_a_launcher_that_would_not_be_used_is_refused(gifine):
+def test_a_launcher_that_would_not_be_used_is_refused(command):
     said = "launches nothing without --multirun; add it, for one run, too, or hydra/launcher=basic"
-    assert gifine("hydra/launcher=slurm", "hydra.launcher.mem_gb=-4")[0] == ExitCode.BAD_INPUT
-    assert gifine(*TINY_DEMO, "hydra/launcher=slurm") == (
+    assert command("hydra/launcher=slurm", "hydra.launcher.mem_gb=-4")[0] == ExitCode.BAD_INPUT
+    assert command(*TINY_DEMO, "hydra/launcher=slurm") == (
         2,
         f"error: hydra/launcher=slurm: {said} to train in this process\n",
     )
-    code, error = gifine("site=offline", "experiment=original_sbatch")
+    code, error = command("site=offline", "experiment=original_sbatch")
     assert code == ExitCode.BAD_INPUT
     assert f"hydra/launcher=slurm (of site=offline): {said}" in error
     assert "experiment=original_sbatch is a grid over task: add --multirun" in error
-    assert gifine("hydra/launcher=slurm", "--cfg", "job") == (0, "")
-    assert gifine("hydra/launcher=slurm", "--info", "searchpath")[0] == 0
+    assert command("hydra/launcher=slurm", "--cfg", "job") == (0, "")
+    assert command("hydra/launcher=slurm", "--info", "searchpath")[0] == 0
 
 
-def test_processes_that_srun_has_started_do_not_train_one_by_one(gifine, monkeypatch):
+def test_processes_that_srun_has_started_do_not_train_one_by_one(command, monkeypatch):
     monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "4")
     monkeypatch.setenv("SLURM_PROCID", "2")
-    code, error = gifine(*TINY_DEMO)
+    code, error = command(*TINY_DEMO)
     assert code == ExitCode.BAD_INPUT
     said = (
         "error: srun has started 4 processes (SLURM_STEP_NUM_TASKS), of which this is number 2, and each would be a run"
     )
     assert error.startswith(said)
     monkeypatch.setenv("SLURM_PROCID", "0")
-    assert gifine("--multirun", *TINY_DEMO)[0] == ExitCode.BAD_INPUT
+    assert command("--multirun", *TINY_DEMO)[0] == ExitCode.BAD_INPUT
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(isatty=lambda: True))  # of srun --pty
-    assert gifine(*TINY_DEMO, "gi.level=7")[1].startswith("error: gi.level=7")
+    assert command(*TINY_DEMO, "gi.level=7")[1].startswith("error: gi.level=7")
     monkeypatch.setenv("SLURM_PROCID", "1")
-    assert gifine(*TINY_DEMO)[1].startswith("error: srun has started 4")
+    assert command(*TINY_DEMO)[1].startswith("error: srun has started 4")
     monkeypatch.setenv("RANK", "2")  # by torchrun, or by job.py
-    assert gifine(*TINY_DEMO, "gi.level=7") == (
+    assert command(*TINY_DEMO, "gi.level=7") == (
         2,
         "error: gi.level=7: a fraction of the maximum, 0 … 1 (did you mean 0.07?)\n",
     )
     monkeypatch.delenv("RANK")
     monkeypatch.delenv("SLURM_STEP_NUM_TASKS")
     monkeypatch.setenv("SLURM_NTASKS", "4")  # in the shell of salloc: one process
-    assert gifine(*TINY_DEMO, "gi.level=7")[1].startswith("error: gi.level=7")
+    assert command(*TINY_DEMO, "gi.level=7")[1].startswith("error: gi.level=7")
 
 
 @pytest.mark.parametrize("words", [[], ["--multirun"], ["--multirun", "hydra/launcher=local"]])
-def test_hydra_does_not_change_the_folder_of_runs(gifine, tmp_path, words):
-    code, error = gifine(*words, *TINY_DEMO, "output_root=out", "hydra.job.chdir=true")
+def test_hydra_does_not_change_the_folder_of_runs(command, tmp_path, words):
+    code, error = command(*words, *TINY_DEMO, "output_root=out", "hydra.job.chdir=true")
     assert code == ExitCode.BAD_INPUT
     assert error.startswith("error: hydra.job.chdir=true: relative paths, such as output_root, would be from another")
     assert not list(tmp_path.rglob("record.json"))

@@ -10,13 +10,12 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, ValidationErr
 
 from gifine.compose import renamed
 from gifine.compose.composition import compose, config_from, spelled_out, unwrap
+from gifine.compose.conf_dir import conf_dir
 from gifine.compose.overrides import assignment
 from gifine.compose.quoting import quoting
-from gifine.compose.usage import COMMANDS
+from gifine.compose.usage import COMMANDS, choices
 from gifine.config import RunConfig
 from gifine.errors import ConfigError, did_you_mean
-
-_GROUPS = ("experiment", "site", "hydra/launcher")
 
 
 def explain(overrides: list[str], config_dir: str | None, *, multirun: bool) -> list[str]:
@@ -77,7 +76,7 @@ def _problem(override: str, error: Exception) -> str:
         parent, _, leaf = key.rpartition(".")
         valid = _keys_below(parent) or _public(cause.object_type)  # the latter: of Hydra's own, such as hydra.launcher
         if not parent:  # groups without a key of their name, too
-            valid += [group for group in _GROUPS if group not in valid]
+            valid += sorted({group for group, _ in choices(conf_dir())} - set(valid))
         return f"{key}: no such key{did_you_mean(leaf, valid)}; valid: {', '.join(valid)}"
     if isinstance(cause, ValidationError):
         return f"{key}={value}: {unwrap(cause)}{quoting(override)}"

@@ -61,13 +61,13 @@ def text(words: Sequence[str]) -> str | None:
         return None
     if not given.help:
         return None
-    choices: defaultdict[str, set[str]] = defaultdict(set)
+    names: defaultdict[str, set[str]] = defaultdict(set)
     for folder in filter(None, [conf_dir(), given.config_dir]):
-        for group, name in _choices(folder):
-            choices[group].add(name)
+        for group, name in choices(folder):
+            names[group].add(name)
     return _TEXT.format(
         commands="\n".join(f"  {name:<10}{does}" for name, does in COMMANDS.items()),
-        choices="\n".join(f"{group}: {', '.join(sorted(choices[group]))}" for group in sorted(choices)),
+        choices="\n".join(f"{group}: {', '.join(sorted(names[group]))}" for group in sorted(names)),
     )
 
 
@@ -88,7 +88,7 @@ def module(command: str) -> str:
     return f"gifine.{command}.__main__" if folder.is_dir() else f"gifine.{command}"
 
 
-def _choices(folder: Path) -> Iterator[tuple[str, str]]:
+def choices(folder: Path) -> Iterator[tuple[str, str]]:
     """Group and name of each config below a folder."""
     for path in folder.rglob("*.yaml"):
         group = path.parent.relative_to(folder).as_posix()

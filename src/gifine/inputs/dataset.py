@@ -41,7 +41,7 @@ class Split:
 
 
 class Preparing(Protocol):
-    """What of an objective is needed here; objectives/__init__.py says what it means."""
+    """What of an objective is needed here; the rest is in objectives/contract.py."""
 
     LAYOUT: int
 
@@ -54,7 +54,9 @@ class Preparing(Protocol):
         *,
         labelled: bool,
         fingerprint: str,
-    ) -> datasets.Dataset: ...
+    ) -> datasets.Dataset:
+        """Columns input_ids, attention_mask, idx and length, with which everything works, and what `build` takes."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.utils import extract_commit_hash
 
 from gifine.errors import ModelError, chain, first_line
-from gifine.inputs.model_files import locate, weight_files
+from gifine.inputs.model_files import CONFIG, locate, weight_files
 from gifine.models.gi_config import is_gate
 
 log = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ class Unused(Enum):
 
 def read_config(checkpoint: str, revision: str | None = None) -> dict[str, Any]:
     """The checkpoint's config.json. ModelError: no such folder, no config.json in it, or no way to the Hub."""
-    if (folder := _folder(checkpoint)) and not (folder / "config.json").is_file():
+    if (folder := _folder(checkpoint)) and not (folder / CONFIG).is_file():
         raise ModelError(f"folder {folder} has no config.json: not a checkpoint")
     with model_errors(checkpoint):
         config, _ = PreTrainedConfig.get_config_dict(str(folder or checkpoint), revision=revision or "main")
@@ -158,7 +158,7 @@ def _is_on_top(name: str) -> bool:
 def commit(checkpoint: str, revision: str | None = None) -> str | None:
     """The Hub's commit of a checkpoint that was read, directly or from a prefetched folder; None for others."""
     folder = _folder(checkpoint)
-    path = folder / "config.json" if folder else try_to_load_from_cache(checkpoint, "config.json", revision=revision)
+    path = folder / CONFIG if folder else try_to_load_from_cache(checkpoint, CONFIG, revision=revision)
     return extract_commit_hash(str(path), None)
 
 
