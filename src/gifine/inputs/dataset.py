@@ -41,7 +41,7 @@ class Split:
 
 
 class Preparing(Protocol):
-    """What of an objective is needed here; the rest is in objectives/contract.py."""
+    """What of an objective is needed here; objectives/__init__.py says what it means."""
 
     LAYOUT: int
 
@@ -54,9 +54,7 @@ class Preparing(Protocol):
         *,
         labelled: bool,
         fingerprint: str,
-    ) -> datasets.Dataset:
-        """Columns input_ids, attention_mask, idx and length, with which everything works, and what `build` takes."""
-        ...
+    ) -> datasets.Dataset: ...
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
-
-from gifine.inputs.dataset import Preparing
 
 if TYPE_CHECKING:
     import numpy as np
@@ -15,8 +13,9 @@ if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import EvalPrediction, PreTrainedModel, PreTrainedTokenizerFast
 
-    from gifine.config import RunConfig
+    from gifine.config import RunConfig, TaskConfig
     from gifine.inputs.dataset import Split
+    from gifine.inputs.rows import Row
     from gifine.objectives.loss import Loss
 
 
@@ -30,8 +29,23 @@ class Outcome:
     degenerate: str | None = None  # why they say nothing of the examples
 
 
-class Objective(Preparing, Protocol):
+class Objective(Protocol):
     """What a module has to have. The type checker holds it against this; no module inherits from it."""
+
+    LAYOUT: int
+
+    def prepare(
+        self,
+        rows: Sequence[Row],
+        task: TaskConfig,
+        tokenizer: PreTrainedTokenizerFast,
+        max_length: int,
+        *,
+        labelled: bool,
+        fingerprint: str,
+    ) -> Dataset:
+        """Columns input_ids, attention_mask, idx and length, with which everything works, and what `build` takes."""
+        ...
 
     def arrange(self, splits: Mapping[str, Split], config: RunConfig) -> dict[str, Dataset]:
         """By name; the one that chooses the best checkpoint is the first."""
