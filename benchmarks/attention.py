@@ -21,7 +21,7 @@ from transformers.models.deberta import modeling_deberta as v1
 from transformers.models.deberta_v2 import modeling_deberta_v2 as v2
 
 from benchmarks import harness
-from gifine.config import Attention
+from gifine.choices import Attention
 from gifine.models import family_classes, with_attention
 
 LARGE: dict[str, Any] = {

@@ -21,7 +21,7 @@ from torch.nn import functional as F  # noqa: N812 - torch's own name for it
 
 from benchmarks import harness
 from gifine import cli, models
-from gifine.config import GateSide
+from gifine.choices import GateSide
 from gifine.models.gated import GatedAttention
 
 SHAPES = ((12, 8), (32, 8), (64, 16), (128, 4), (256, 2))  # tokens, examples

@@ -23,7 +23,8 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from gifine import cli
-from gifine.config import GateSide, RunConfig
+from gifine.choices import GateSide
+from gifine.config import RunConfig
 from gifine.runs import identity, provenance, records
 from gifine.runs.curves import CURVE
 from gifine.runs.records import Record, Status

@@ -9,8 +9,9 @@ import sys
 import pytest
 
 from gifine import cli, train
+from gifine.choices import GateSide
 from gifine.compose import usage
-from gifine.config import GateSide, RunConfig
+from gifine.config import RunConfig
 from gifine.errors import ConfigError, DataError, ExitCode
 
 

@@ -15,7 +15,8 @@ import pytest
 from docs import configuration
 
 from conftest import ROOT, needs
-from gifine.config import GateThreshold, RunConfig
+from gifine.choices import GateThreshold
+from gifine.config import RunConfig
 from hydra_plugins.gifine_launcher import SlurmLauncher
 
 PAGE = (ROOT / "docs" / "configuration.md").read_text()

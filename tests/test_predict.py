@@ -19,7 +19,7 @@ import gifine.models  # noqa: F401 - registers the gated models
 from conftest import TINY_DEMO, TINY_MODEL
 from gifine import cli, glue_submission, predict
 from gifine import train as training
-from gifine.config import DataSource
+from gifine.choices import DataSource
 from gifine.errors import ExitCode
 from gifine.runs import identity, lifecycle, records
 from gifine.runs.finished import read as read_runs

@@ -8,7 +8,7 @@ import pytest
 from transformers import BertForSequenceClassification
 
 from conftest import ROOT, TINY_DEMO
-from gifine.config import Attention, GateSide
+from gifine.choices import Attention, GateSide
 from gifine.models import with_attention
 
 BLOCKS = re.findall(r"```python\n(.+?)```", (ROOT / "docs" / "python.md").read_text(), re.DOTALL)

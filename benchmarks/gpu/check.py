@@ -29,8 +29,8 @@ from transformers import PreTrainedModel
 from benchmarks.gpu.golden import FAMILIES, INPUTS, VARIANTS, read
 from benchmarks.gpu.steps import Row, Setting, Skipped, Step, Wrong
 from gifine import models
+from gifine.choices import Attention
 from gifine.cli import compose, config_from
-from gifine.config import Attention
 from gifine.models.attention import disentangled, disentangled_sdpa
 from gifine.models.speedups import embedding_rows, last_layer
 from gifine.runs import records

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from gifine.config import Attention
+from gifine.choices import Attention
 from gifine.models import family_classes, with_attention
 
 FAMILIES = ("bert", "deberta_v2")

@@ -19,7 +19,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from gifine import commands, glue_submission, objectives
-from gifine.config import DataSource, FilesConfig, Quoting
+from gifine.choices import DataSource, Quoting
+from gifine.config import FilesConfig
 from gifine.errors import ArgumentError, DataError, ExitCode, ModelError, OutputError, RunError
 from gifine.inputs import needs, own_files
 from gifine.machine import out_of_memory

@@ -20,7 +20,8 @@ from transformers import PrinterCallback, ProgressCallback, TrainingArguments, s
 from transformers.utils import logging as transformers_logging
 
 from gifine import models, objectives
-from gifine.config import EmbeddingRows, RunConfig, Tracker
+from gifine.choices import EmbeddingRows, Tracker
+from gifine.config import RunConfig
 from gifine.errors import DataError, ExitCode, ModelError, OutputError
 from gifine.inputs import architecture, dataset, sources, tokenizers
 from gifine.inputs.run_folder import MODEL

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from gifine import cli
+from gifine.choices import GateSide
 from gifine.compose import grid
-from gifine.config import GateSide
 from gifine.runs import identity
 from gifine.sweep.commands import plan
 

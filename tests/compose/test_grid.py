@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from conftest import TINY_DEMO
 from gifine import cli
+from gifine.choices import GateSide
 from gifine.compose import composition, grid
-from gifine.config import GateSide
 from gifine.errors import ConfigError
 
 FEW = settings(max_examples=settings().max_examples // 8)

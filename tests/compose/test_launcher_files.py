@@ -10,9 +10,9 @@ import pytest
 
 from conftest import ROOT, needs
 from gifine import cli
+from gifine.choices import TrackingMode
 from gifine.compose.composition import compose
 from gifine.compose.launchers import SlurmConfig
-from gifine.config import TrackingMode
 from gifine.sweep import launch
 from hydra_plugins.gifine_launcher import SlurmLauncher
 

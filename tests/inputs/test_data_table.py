@@ -13,7 +13,7 @@ import datasets
 import pytest
 
 from conftest import ROOT
-from gifine.config import Quoting
+from gifine.choices import Quoting
 from gifine.errors import DataError
 from gifine.inputs import glue_tsv, hub, own_files
 from gifine.inputs.needs import HubSplit

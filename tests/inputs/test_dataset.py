@@ -11,7 +11,8 @@ import datasets
 import pytest
 
 from gifine import cli
-from gifine.config import DataConfig, DataSource, FilesConfig, Quoting, TaskConfig
+from gifine.choices import DataSource, Quoting
+from gifine.config import DataConfig, FilesConfig, TaskConfig
 from gifine.errors import DataError, OutputError
 from gifine.inputs import demo, own_files
 from gifine.inputs.dataset import Reader, Split

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gifine.config import Quoting
+from gifine.choices import Quoting
 from gifine.errors import DataError
 from gifine.inputs import glue_tsv, own_files
 from gifine.inputs.rows import Row

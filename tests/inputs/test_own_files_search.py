@@ -26,7 +26,7 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from gifine import cli
-from gifine.config import Quoting
+from gifine.choices import Quoting
 from gifine.errors import DataError, ExitCode
 from gifine.inputs import glue_tsv, own_files
 from gifine.inputs.rows import Row

@@ -13,8 +13,9 @@ from transformers import BertConfig, BertForSequenceClassification, set_seed
 
 from conftest import TINY_DEMO, tiny_bert
 from gifine import evaluate, predict
+from gifine.choices import GateSide
 from gifine.cli import compose, config_from
-from gifine.config import GateSide, GiConfig, ModelConfig
+from gifine.config import GiConfig, ModelConfig
 from gifine.errors import ConfigError, ExitCode, ModelError
 from gifine.inputs import dataset, demo, tokenizers
 from gifine.models import build

@@ -16,7 +16,8 @@ from transformers.models.deberta import modeling_deberta as v1
 from transformers.models.deberta_v2 import modeling_deberta_v2 as v2
 
 from gifine import evaluate
-from gifine.config import Attention, GateSide, GiConfig
+from gifine.choices import Attention, GateSide
+from gifine.config import GiConfig
 from gifine.errors import ExitCode
 from gifine.models import build, family_classes, from_pretrained
 from gifine.models.attention import disentangled, disentangled_sdpa, distances, fast_dropout

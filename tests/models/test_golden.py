@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - torch's own name for it
 
 from gifine.changes import gi
-from gifine.config import Attention
+from gifine.choices import Attention
 from support.rounding import tolerances
 
 pytestmark = pytest.mark.shared

@@ -18,7 +18,8 @@ from transformers import (
 )
 
 from conftest import tiny_bert
-from gifine.config import Attention, GateInit, GateSide, GiConfig, ModelConfig
+from gifine.choices import Attention, GateInit, GateSide
+from gifine.config import GiConfig, ModelConfig
 from gifine.errors import ModelError
 from gifine.inputs.families import FAMILIES
 from gifine.models import build, family_classes, from_pretrained

@@ -11,7 +11,8 @@ from torch import Tensor
 from transformers import PreTrainedModel, set_seed
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from gifine.config import GateSide, GiConfig, ModelConfig, SizeConfig
+from gifine.choices import GateSide
+from gifine.config import GiConfig, ModelConfig, SizeConfig
 from gifine.models import build
 from gifine.models.speedups import last_layer as last_layer
 

@@ -24,7 +24,8 @@ from transformers import (
 )
 
 from gifine.changes.gi import gated
-from gifine.config import Attention, GateInit, GateSide, GateThreshold, GiConfig
+from gifine.choices import Attention, GateInit, GateSide, GateThreshold
+from gifine.config import GiConfig
 from gifine.errors import ModelError
 from gifine.models import LayerCountWarning, build, count_parameters, family_classes, from_pretrained
 from support.tiny_models import (

@@ -19,7 +19,8 @@ from transformers.conversion_mapping import get_model_conversion_mapping
 from transformers.core_model_loading import revert_weight_conversion
 
 from gifine import evaluate, predict
-from gifine.config import GateSide, GiConfig, ModelConfig
+from gifine.choices import GateSide
+from gifine.config import GiConfig, ModelConfig
 from gifine.errors import ExitCode, OutputError
 from gifine.inputs import demo
 from gifine.inputs.families import FAMILIES

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from conftest import needs
-from gifine.config import GateSide
+from gifine.choices import GateSide
 from gifine.errors import ExitCode
 from gifine.report import __main__ as report
 from gifine.report import contents, plots

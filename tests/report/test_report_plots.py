@@ -17,7 +17,7 @@ from matplotlib.collections import PathCollection, QuadMesh
 from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 
-from gifine.config import GateSide
+from gifine.choices import GateSide
 from gifine.errors import ExitCode
 from gifine.report import __main__ as report
 from gifine.report import contents, plots

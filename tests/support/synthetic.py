@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from gifine import cli
-from gifine.config import GateSide, RunConfig
+from gifine.choices import GateSide
+from gifine.config import RunConfig
 from gifine.report.reading import Reader, Run
 from gifine.runs import identity, records
 from gifine.runs.records import Record, Status

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, set_seed
 
-from gifine.config import GateSide, GiConfig, ModelConfig, SizeConfig
+from gifine.choices import GateSide
+from gifine.config import GiConfig, ModelConfig, SizeConfig
 from gifine.models import build, family_classes
 
 VOCAB, DEPTH, D, HEADS = 97, 3, 32, 4

@@ -6,20 +6,8 @@ import math
 from collections.abc import Iterator
 from pathlib import Path
 
-from gifine.config import (
-    BALANCED,
-    DEMO,
-    DataConfig,
-    DataSource,
-    Evaluate,
-    GateSide,
-    GiConfig,
-    ModelConfig,
-    RunConfig,
-    TaskConfig,
-    Tracker,
-    TrainConfig,
-)
+from gifine.choices import DataSource, Evaluate, GateSide, Tracker
+from gifine.config import BALANCED, DEMO, DataConfig, GiConfig, ModelConfig, RunConfig, TaskConfig, TrainConfig
 from gifine.errors import ConfigError, ModelError, PrefetchError, did_you_mean
 from gifine.inputs import offline
 from gifine.inputs.architecture import SETTLED, architecture, longest_input

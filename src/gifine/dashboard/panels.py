@@ -15,7 +15,8 @@ import wandb_workspaces.reports.v2 as wr
 import wandb_workspaces.workspaces as ws
 from wandb_workspaces import expr
 
-from gifine.config import GateSide, TaskConfig
+from gifine.choices import GateSide
+from gifine.config import TaskConfig
 from gifine.dashboard.selection import Selection
 
 CELL = ("model.name", "model.size", "gi.side", "gi.level", "gi.layers")

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from gifine.config import GateSide, GiConfig, ModelConfig
+from gifine.choices import GateSide
+from gifine.config import GiConfig, ModelConfig
 from gifine.errors import ModelError
 from gifine.inputs.families import FAMILIES, normalise_type
 from gifine.inputs.model_files import CONFIG, locate

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from io import StringIO
 from pathlib import Path
 
-from gifine.config import Quoting
+from gifine.choices import Quoting
 from gifine.errors import DataError
 from gifine.inputs.rows import Columns, RawRow, label_id
 

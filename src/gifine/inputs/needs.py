@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gifine.config import DEMO, DataSource, ModelConfig, RunConfig, TaskConfig
+from gifine.choices import DataSource
+from gifine.config import DEMO, ModelConfig, RunConfig, TaskConfig
 from gifine.errors import DataError
 from gifine.inputs import glue_tsv
 from gifine.inputs.model_files import locate, source

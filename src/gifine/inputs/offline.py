@@ -19,7 +19,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from gifine import __version__
-from gifine.config import DataConfig, DataSource, ModelConfig, Quoting, RunConfig
+from gifine.choices import DataSource, Quoting
+from gifine.config import DataConfig, ModelConfig, RunConfig
 from gifine.errors import PrefetchError
 from gifine.inputs import model_files
 from gifine.inputs.needs import GLUE, HubSplit, Repository, hub_split, repositories, splits_read, tsv_names

@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gifine.config import DataConfig, DataSource, TaskConfig
+from gifine.choices import DataSource
+from gifine.config import DataConfig, TaskConfig
 from gifine.errors import DataError
 from gifine.inputs import demo, glue_tsv, hub, own_files, sources
 from gifine.inputs.needs import hub_split

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from gifine.config import Quoting
+from gifine.choices import Quoting
 from gifine.errors import DataError
 from gifine.inputs import delimited
 from gifine.inputs.rows import Columns, RawRow, Row, read_text, shown

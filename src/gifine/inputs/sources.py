@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from gifine.config import DEMO, DataConfig, DataSource, ModelConfig, RunConfig, TaskConfig
+from gifine.choices import DataSource
+from gifine.config import DEMO, DataConfig, ModelConfig, RunConfig, TaskConfig
 from gifine.errors import DataError, ModelError
 from gifine.inputs import digests, glue_tsv, model_files, needs
 from gifine.inputs.families import TOKENIZER_FILES

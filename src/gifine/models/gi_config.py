@@ -9,7 +9,8 @@ from typing import Any
 from transformers import PreTrainedConfig
 
 from gifine.changes import SITES, Change, gi
-from gifine.config import GateInit, GateSide, GateThreshold, GiConfig
+from gifine.choices import GateInit, GateSide, GateThreshold
+from gifine.config import GiConfig
 from gifine.errors import ModelError
 
 _ORIGINAL_KEYS = ("gi_key_side", "gi_query_side", "inhibition_level", "gi_layer_num")

@@ -10,7 +10,8 @@ from typing import Any
 from huggingface_hub.errors import StrictDataclassError
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from gifine.config import Attention, GiConfig, ModelConfig
+from gifine.choices import Attention
+from gifine.config import GiConfig, ModelConfig
 from gifine.errors import ModelError, first_line
 from gifine.inputs import model_files
 from gifine.models import configuration, families, gi_config, heads, loading

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from omegaconf.errors import OmegaConfBaseException
 
-from gifine.config import Attention, DataSource, RunConfig
+from gifine.choices import Attention, DataSource
+from gifine.config import RunConfig
 from gifine.errors import RunError, UserError, first_line
 from gifine.inputs import offline
 from gifine.inputs.model_files import WEIGHTS

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from gifine import schema
-from gifine.config import DataSource, GateSide, RunConfig
+from gifine.choices import DataSource, GateSide
+from gifine.config import RunConfig
 from gifine.inputs import sources
 
 

@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
-from gifine.config import DataSource, RunConfig
+from gifine.choices import DataSource
+from gifine.config import RunConfig
 from gifine.errors import DataError, PrefetchError
 from gifine.inputs import digests, needs, offline, sources
 

@@ -7,7 +7,8 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 
-from gifine.config import DataSource, RunConfig
+from gifine.choices import DataSource
+from gifine.config import RunConfig
 from gifine.errors import DataError, OutputError, first_line
 from gifine.inputs import dataset, hub, needs, offline, sources
 from gifine.machine import disk

@@ -9,7 +9,8 @@ from enum import StrEnum
 from statistics import fmean
 from typing import Any
 
-from gifine.config import DEMO, DataSource, Padding, Precision, RunConfig
+from gifine.choices import DataSource, Padding, Precision
+from gifine.config import DEMO, RunConfig
 from gifine.inputs import architecture
 from gifine.runs.records import TRAINED
 

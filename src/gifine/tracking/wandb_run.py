@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from gifine.config import RunConfig, Tracker, TrackingMode
+from gifine.choices import Tracker, TrackingMode
+from gifine.config import RunConfig
 from gifine.errors import first_line
 from gifine.runs import identity
 from gifine.runs.records import Record

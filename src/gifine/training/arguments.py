@@ -8,7 +8,8 @@ from pathlib import Path
 import torch
 from transformers import TrainingArguments
 
-from gifine.config import Device, Evaluate, TaskConfig, TrainConfig
+from gifine.choices import Device, Evaluate
+from gifine.config import TaskConfig, TrainConfig
 from gifine.errors import ConfigError
 from gifine.machine.footprint import KEPT_CHECKPOINTS
 from gifine.training import numerics

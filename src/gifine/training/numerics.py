@@ -7,7 +7,8 @@ from pathlib import Path
 
 import torch
 
-from gifine.config import Attention, Device, Precision, RunConfig, TrainConfig
+from gifine.choices import Attention, Device, Precision
+from gifine.config import RunConfig, TrainConfig
 from gifine.errors import ConfigError
 
 _UNITS = {"avx512_bf16", "amx_bf16", "bf16"}  # the last is ARM's

@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerFast, PrinterCallback
 from transformers.utils import logging as transformers_logging
 
 from gifine import objectives
-from gifine.config import Evaluate
+from gifine.choices import Evaluate
 from gifine.inputs import dataset, tokenizers
 from gifine.runs.finished import FinishedRun
 from gifine.training import numerics

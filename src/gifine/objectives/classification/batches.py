@@ -9,7 +9,8 @@ import transformers
 from datasets import Dataset
 from transformers import DataCollatorWithPadding, PreTrainedTokenizerFast
 
-from gifine.config import Padding, RunConfig, TaskConfig
+from gifine.choices import Padding
+from gifine.config import RunConfig, TaskConfig
 
 
 def make_collator(tokenizer: PreTrainedTokenizerFast, config: RunConfig) -> DataCollatorWithPadding:

@@ -12,7 +12,8 @@ import transformers
 from datasets import Dataset
 from transformers import DataCollatorWithPadding, PreTrainedTokenizerFast
 
-from gifine.config import Padding, RunConfig
+from gifine.choices import Padding
+from gifine.config import RunConfig
 from gifine.objectives import metrics
 from gifine.objectives.classification.batches import compute_logits, decide, make_collator
 from gifine.objectives.classification.examples import take

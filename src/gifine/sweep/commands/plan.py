@@ -15,9 +15,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from gifine.choices import Precision
 from gifine.compose import grid
 from gifine.compose.grid import Cell
-from gifine.config import Precision, RunConfig, TrainConfig
+from gifine.config import RunConfig, TrainConfig
 from gifine.errors import DataError, ExitCode
 from gifine.inputs import architecture
 from gifine.machine.footprint import Footprint
