@@ -35,7 +35,7 @@ from gifine.runs.tree import CHECKPOINTS
 from gifine.tracking import wandb_run
 from gifine.training import checkpointing, numerics
 from gifine.training.arguments import training_arguments
-from gifine.training.callbacks import Bar, Curve, GateStatistics, Plan, StopWhenDiverged, logged_key
+from gifine.training.callbacks import Bar, Curve, GateStatistics, Plan, StopWhenDiverged, last_evaluation, logged_key
 from gifine.training.sampler import EpochSampler
 from gifine.training.trainer import Interruption, Patience, Trainer
 
@@ -168,6 +168,8 @@ def _fit(config: RunConfig, folder: Path, record: Record, track: wandb_run.Log) 
     record.provenance |= {"device": str(arguments.device), "processes": arguments.world_size}
     if state.best_global_step is not None and train.select_best:
         record.best = {"step": state.best_global_step, task.select_by: state.best_metric}
+    reported = list(evaluated)[1 if config.evaluate.split_dev else 0]  # of two halves, the one that chooses nothing
+    record.last, record.evaluations = last_evaluation(state, logged_key(reported, task.select_by), task.select_by)
     if alarm.reason is not None:
         record.status, record.error = Status.DIVERGED, alarm.reason
         return

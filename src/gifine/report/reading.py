@@ -38,6 +38,8 @@ class Run:
     seed: int
     task: Task
     scores: tuple[float | None, ...]  # of task.measures; None: undefined, or it did not come so far
+    last: float | None  # the primary measure at the last evaluation while it trained; None: not recorded, or none
+    evaluations: int | None  # while it trained; None: not recorded
     data: str | None  # fingerprint of what was read; None: it did not come so far
     processes: int | None  # that made a step together
     device: str | None
@@ -150,6 +152,8 @@ def _from_entries(folder: Path, entries: dict[str, Any], pool: Pool) -> Run:
         seed=seed,
         task=task,
         scores=tuple(_number(metrics.get(measure)) for measure in task.measures),
+        last=_number((entries.get("last") or {}).get(task.metric(task.primary))),
+        evaluations=_count(entries.get("evaluations")),
         data=_fingerprint(provenance.get("data")),
         processes=provenance.get("processes"),
         device=sys.intern(provenance["device"]) if isinstance(provenance.get("device"), str) else None,
@@ -166,6 +170,14 @@ def _number(value: object) -> float | None:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
         raise ValueError(f"a metric is {value!r}")
     return float(value)
+
+
+def _count(value: object) -> int | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise ValueError(f"its evaluations are {value!r}")
+    return value
 
 
 def _fingerprint(data: dict[str, str] | None) -> str | None:
