@@ -103,7 +103,7 @@ def _score(run: FinishedRun, *, invariance: bool) -> tuple[Outcome, dict[str, An
     """What the weights give now, and with what: entries as in a record's provenance."""
     with uncollected():
         from gifine.inputs import dataset
-        from gifine.training import circumstances, restoration  # torch: seconds
+        from gifine.training import circumstances, numerics, restoration  # torch: seconds
 
     config = replace(
         run.config,
@@ -112,7 +112,7 @@ def _score(run: FinishedRun, *, invariance: bool) -> tuple[Outcome, dict[str, An
     )
     objective, now = objectives.choose(config.task), provenance.collect()
     memory = out_of_memory.explain(f"evaluating {run.folder}", out_of_memory.again(config.train))
-    with memory, TemporaryDirectory() as scratch:
+    with memory, numerics.threads(config.threads), TemporaryDirectory() as scratch:
         trainer, tokenizer = restoration.restore(run, Path(scratch))
         now |= circumstances.describe(trainer.args, cast("PreTrainedModel", trainer.model))
         splits = dataset.Reader(config, run.prefetched).load_evaluation(tokenizer, objective)

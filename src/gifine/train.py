@@ -74,7 +74,8 @@ def _run(config: RunConfig, folder: Path) -> Record:
                 verification.remember(folder / CHECKPOINTS, record)
         record = Record(identity.run_id(config), identity.slug(config), identity.to_dict(config), attempts=attempts)
         record.contents = sources.contents(config)
-        with wandb_run.tracked(config, folder, record, writes=_is_main_process()) as track:
+        tracked = wandb_run.tracked(config, folder, record, writes=_is_main_process())
+        with numerics.threads(config.threads), tracked as track:
             lifecycle.keep(record, folder, lambda: _fit(config, folder, record, track), writes=_is_main_process())
     else:
         verification.check_served(config, folder, record)

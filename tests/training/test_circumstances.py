@@ -12,6 +12,8 @@ import torch
 from transformers import BertConfig, BertForSequenceClassification
 
 from conftest import TINY_DEMO
+from gifine import evaluate
+from gifine.machine import limits
 from gifine.runs import provenance, records
 from gifine.runs.records import Status
 from gifine.training import callbacks, circumstances
@@ -26,6 +28,28 @@ def test_a_run_on_a_cpu(train):
     assert [found[key] for key in ("cuda", "cudnn", "driver", "float32_products")] == [None] * 4
     assert (found["precision"], found["deterministic"]) == ("fp32", True)
     assert found["package"] is None
+
+
+def test_threads_are_those_asked_for_and_then_again_those_of_before(train, monkeypatch, caplog):
+    monkeypatch.setattr(limits, "cores", lambda: 1)
+    before = torch.get_num_threads()
+    words = [*TINY_DEMO, "train.max_steps=1", "train.save_model=true"]
+    found = train(*words, f"threads={before + 1}")
+    assert found.record.provenance["threads"]["torch"] == before + 1
+    assert f"threads={before + 1}: this process has 1 cores" in caplog.text
+    assert torch.get_num_threads() == before
+    assert train(*words).record.provenance["threads"]["torch"] == before
+
+    seen, describe = [], circumstances.describe
+
+    def look(*given: Any) -> dict[str, Any]:
+        seen.append(torch.get_num_threads())
+        return describe(*given)
+
+    monkeypatch.setattr(circumstances, "describe", look)
+    assert evaluate.main([str(found.folder)]) == 0
+    assert seen == [before + 1], "evaluated again as it was evaluated"
+    assert torch.get_num_threads() == before
 
 
 def test_predictions_are_told_by_their_hash(train):
