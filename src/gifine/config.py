@@ -225,6 +225,8 @@ class RunConfig:
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     tracking: TrackingConfig = not_deciding(factory=TrackingConfig)
     seed: int = 42  # of weights, data order and dropout; the gates draw from a stream of their own
+    # of each process, on the CPU: their number moves results by rounding; null: one for each core granted
+    threads: int | None = deciding_if_set(None)
     # the same bits again; null: on a CPU, where it is free; a GPU gets slower
     deterministic: bool | None = not_deciding(None)
     # the folder that `gifine prefetch` filled: read only that, use no network

@@ -17,6 +17,7 @@ from gifine.inputs.rows import as_number
 from gifine.objectives.metrics import METRICS, REGRESSION_METRICS
 from gifine.tracking import wandb_server
 
+MOST_THREADS = 1024  # of a process: far above any use, far below what a system refuses to start
 SMALLEST_MAX_LENGTH = 8  # [CLS] a [SEP] b [SEP] and a few word pieces
 
 
@@ -42,6 +43,10 @@ def check(config: RunConfig) -> None:
         problems.append(str(error))
     if not 0 <= config.seed < 2**32:
         problems.append(f"seed={config.seed}: must be in 0 … 2^32 − 1")
+    if config.threads is not None and not 1 <= config.threads <= MOST_THREADS:
+        problems.append(
+            f"threads={config.threads}: must be in 1 … {MOST_THREADS}, or null for one for each core that is granted"
+        )
     if problems:
         raise ConfigError(*problems)
 
