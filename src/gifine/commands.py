@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import errno
 import logging
+import math
 import os
 import sys
 import threading
@@ -36,6 +38,43 @@ def seconds(word: str) -> float:
     if not 0 < found <= threading.TIMEOUT_MAX:  # more cannot be slept: 292 years
         raise argparse.ArgumentTypeError(f"{word} is no number of seconds above 0 that can be waited")
     return found
+
+
+def points(word: str) -> float:
+    """The type of an argument that is a difference of scores in points of percent, and no fraction."""
+    try:
+        found = float(word)
+    except ValueError:
+        found = math.nan
+    if not 0.05 <= found < 100:
+        meant = f" (did you mean {100 * found:g}?)" if 0 < found < 0.05 else ""
+        raise argparse.ArgumentTypeError(
+            f"{word}: a difference in points of percent, from 0.05 on and below 100; 0.5 is half a point{meant}"
+        )
+    return found
+
+
+def assignments(word: str) -> dict[str, str | int | float | bool | None]:
+    """The type of an argument that is `KEY=VALUE,…`, values as the command line has them."""
+    found: dict[str, str | int | float | bool | None] = {}
+    for part in word.split(","):
+        key, equals, value = part.strip().partition("=")
+        if not key or not equals or not value:
+            raise argparse.ArgumentTypeError(f"{word}: not of the form KEY=VALUE,KEY=VALUE")
+        if key in found:
+            raise argparse.ArgumentTypeError(f"{word}: has {key} twice")
+        found[key] = _read(value)
+    return found
+
+
+def _read(value: str) -> str | int | float | bool | None:
+    words = {"null": None, "true": True, "false": False}
+    if value in words:
+        return words[value]
+    for kind in (int, float):
+        with contextlib.suppress(ValueError):
+            return kind(value)
+    return value
 
 
 def give_up_stdout() -> None:
