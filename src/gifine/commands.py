@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import errno
 import logging
 import math
@@ -14,6 +13,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from gifine.errors import ArgumentError, ExitCode, OutputError, UserError, tell
+
+_SMALLEST_MARGIN = 0.05  # points: what is below is a fraction that somebody took for percent
 
 
 class Parser(argparse.ArgumentParser):
@@ -40,41 +41,28 @@ def seconds(word: str) -> float:
     return found
 
 
-def points(word: str) -> float:
-    """The type of an argument that is a difference of scores in points of percent, and no fraction."""
+def margin(word: str) -> float:
+    """The type of an argument that is a difference of scores in points of percent; as a fraction."""
     try:
-        found = float(word)
+        points = float(word)
     except ValueError:
-        found = math.nan
-    if not 0.05 <= found < 100:
-        meant = f" (did you mean {100 * found:g}?)" if 0 < found < 0.05 else ""
-        raise argparse.ArgumentTypeError(
-            f"{word}: a difference in points of percent, from 0.05 on and below 100; 0.5 is half a point{meant}"
-        )
-    return found
+        points = math.nan
+    if not 0 < points < 100:
+        raise argparse.ArgumentTypeError(f"{word} is no margin: points of percent above 0 and below 100, such as 0.5")
+    if points < _SMALLEST_MARGIN:
+        said = f"{word} is in points of percent: {word} of 100. Write {100 * points:g} for a fraction"
+        raise argparse.ArgumentTypeError(said)
+    return points / 100
 
 
-def assignments(word: str) -> dict[str, str | int | float | bool | None]:
-    """The type of an argument that is `KEY=VALUE,…`, values as the command line has them."""
-    found: dict[str, str | int | float | bool | None] = {}
-    for part in word.split(","):
-        key, equals, value = part.strip().partition("=")
-        if not key or not equals or not value:
-            raise argparse.ArgumentTypeError(f"{word}: not of the form KEY=VALUE,KEY=VALUE")
-        if key in found:
-            raise argparse.ArgumentTypeError(f"{word}: has {key} twice")
-        found[key] = _read(value)
-    return found
-
-
-def _read(value: str) -> str | int | float | bool | None:
-    words = {"null": None, "true": True, "false": False}
-    if value in words:
-        return words[value]
-    for kind in (int, float):
-        with contextlib.suppress(ValueError):
-            return kind(value)
-    return value
+def selection(word: str) -> tuple[tuple[str, str], ...]:
+    """The type of an argument that names comparisons by config keys with values as on the command line."""
+    pairs = [each.strip().partition("=") for each in word.split(",") if each.strip()]
+    if not pairs or any(not (key and sign and value) for key, sign, value in pairs):
+        raise argparse.ArgumentTypeError(f"{word}: not KEY=VALUE,KEY=VALUE, such as gi.side=both,gi.level=0.3")
+    if len({key for key, _, _ in pairs}) < len(pairs):
+        raise argparse.ArgumentTypeError(f"{word}: a key more than once; give --primary again for other comparisons")
+    return tuple((key, value) for key, _, value in pairs)
 
 
 def give_up_stdout() -> None:

@@ -19,7 +19,7 @@ PLAN = Preregistration(
     command=["gifine", "--multirun", "task=rte,cola", "gi.side=none,both", "data.dir='a b=ü'"],
     margin=0.5,
     alpha=0.05,
-    primary=[{"gi.side": "both", "gi.level": 1e-5}],
+    primary=[{"gi.side": "both", "gi.level": "1e-05"}],
     seeds=[1, 2],
     tasks={"rte": "validation/accuracy", "no": "validation/matthews"},
     hypotheses=[
@@ -43,7 +43,7 @@ def test_it_is_short_and_for_people():
     lines = preregistration.text(PLAN).splitlines()
     assert "margin: 0.5" in lines
     assert "  0123456789ab: rte_deberta_plain_s1" in lines
-    assert "- {gi.side: both, gi.level: 1.0e-05}" in lines
+    assert "- {gi.side: both, gi.level: '1e-05'}" in lines
     assert len(lines) == 23
 
 

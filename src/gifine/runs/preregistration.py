@@ -23,7 +23,6 @@ from gifine.machine import disk
 from gifine.runs.records import Record
 
 VERSION = 1
-MARGIN = 0.5  # points of percent, unless said
 _SHORT = 12  # hex digits of a sha256 that people read, as of a run_id
 _WRITES = "gifine sweep plan … --preregister FILE writes one"
 _CHECKSUM = "checksum"
@@ -55,7 +54,7 @@ class Preregistration:
     command: list[str]  # that makes the runs, but for `plan=`
     margin: float  # points of percent: differences within ± this do not matter
     alpha: float
-    primary: list[Settings]  # what the primary comparisons have in common each; empty: all hypotheses are one family
+    primary: list[dict[str, str]]  # config keys that name the primary comparisons; none: all are one family
     seeds: list[int]
     tasks: dict[str, str]  # by name the measure that verdicts are about: split/metric
     hypotheses: list[Hypothesis]
@@ -190,7 +189,7 @@ def _parsed(entries: dict[str, Any], path: str, sha256: str) -> Preregistration:
         command=list(entries["command"]),
         margin=float(entries["margin"]),
         alpha=float(entries["alpha"]),
-        primary=[dict(each) for each in entries["primary"]],
+        primary=[{key: str(value) for key, value in each.items()} for each in entries["primary"]],
         seeds=[int(each) for each in entries["seeds"]],
         tasks=dict(entries["tasks"]),
         hypotheses=[

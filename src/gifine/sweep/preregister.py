@@ -13,12 +13,11 @@ from gifine.config import RunConfig
 from gifine.errors import ArgumentError, did_you_mean
 from gifine.inputs import sources
 from gifine.report import settings
+from gifine.report.analysis.families import Selection
 from gifine.report.analysis.statistics import ALPHA
 from gifine.report.settings import Pool, Settings, Task, Value
 from gifine.runs import identity
 from gifine.runs.preregistration import Hypothesis, Preregistration
-
-Pattern = dict[str, Value]  # of --primary: what the comparisons that are meant have in common
 
 
 @dataclass(slots=True)
@@ -53,11 +52,11 @@ class Compared:
     baseline: Arm
 
 
-def compared(configs: Iterable[RunConfig], primary: Sequence[Pattern] = ()) -> list[Compared]:
+def compared(configs: Iterable[RunConfig], primary: Sequence[Selection] = ()) -> list[Compared]:
     """What a grid of runs compares: each arm with a change, where there is a baseline of the same settings and seeds.
 
     Raises:
-        ArgumentError: if that is nothing, or a pattern fits none of it.
+        ArgumentError: if that is nothing, or a selection fits none of it.
     """
     arms = _arms(configs)
     plain = {arm.setup: arm for arm in arms if settings.is_baseline(arm.change)}
@@ -72,11 +71,11 @@ def compared(configs: Iterable[RunConfig], primary: Sequence[Pattern] = ()) -> l
     found = []
     for arm, baseline in pairs:
         change = {key: arm.change.get(key) for key in arm.change.keys()}  # noqa: SIM118 - no dict
-        is_primary = any(_fits(pattern, arm) for pattern in primary)
+        is_primary = any(_fits(selection, arm) for selection in primary)
         others = {key: arm.setup.get(key) for key in keys}
         found.append(Compared(Hypothesis(arm.model, arm.task.name, change, others, is_primary), arm, baseline))
-    for pattern in primary:
-        _check(pattern, [each.changed for each in found])
+    for selection in primary:
+        _check(selection, [each.changed for each in found])
     return found
 
 
@@ -85,8 +84,8 @@ def plan(
     cells: Mapping[str, Cell],
     *,
     command: list[str],
-    margin: float,
-    primary: Sequence[Pattern],
+    margin: float,  # a fraction
+    primary: Sequence[Selection],
     finished: Sequence[str],
 ) -> Preregistration:
     """The plan of these runs, by run_id, of which some may have `finished`.
@@ -106,9 +105,9 @@ def plan(
         written=datetime.now(UTC).replace(microsecond=0),
         gifine=__version__,
         command=command,
-        margin=margin,
+        margin=round(100 * margin, 6),
         alpha=ALPHA,
-        primary=[*primary],
+        primary=[dict(each) for each in primary],
         seeds=sorted({seed for each in found for seed in each.changed.seeds & each.baseline.seeds}),
         tasks=tasks,
         hypotheses=[each.hypothesis for each in found],
@@ -138,17 +137,17 @@ def _telling_apart(arms: Sequence[Arm]) -> list[str]:
     return [*dict.fromkeys(key for group in groups.values() for other in group for key in group[0].differing(other))]
 
 
-def _fits(pattern: Pattern, arm: Arm) -> bool:
-    return all(settings.shown(arm.get(key)) == settings.shown(value) for key, value in pattern.items())
+def _fits(selection: Selection, arm: Arm) -> bool:
+    return all(settings.shown(arm.get(key)) == value for key, value in selection)
 
 
-def _check(pattern: Pattern, arms: Sequence[Arm]) -> None:
+def _check(selection: Selection, arms: Sequence[Arm]) -> None:
     """Raise an ArgumentError for keys that no arm has, and for what fits none."""
-    if any(_fits(pattern, arm) for arm in arms):
+    if any(_fits(selection, arm) for arm in arms):
         return
-    words = ",".join(f"{key}={settings.shown(value)}" for key, value in pattern.items())
+    words = ",".join(f"{key}={value}" for key, value in selection)
     known = {key for arm in arms for part in (arm.setup, arm.change) for key in part.keys()} | {"model", "task"}  # noqa: SIM118 - no dict
-    for key in pattern:
+    for key, _ in selection:
         if key not in known:
             raise ArgumentError(f"--primary {words}: no run has a key {key}{did_you_mean(key, known)}")
     raise ArgumentError(f"--primary {words}: fits none of the {len(arms)} comparisons of these runs")

@@ -18,8 +18,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from gifine import commands
 from gifine.choices import Precision
-from gifine.commands import assignments, points
 from gifine.compose import grid
 from gifine.compose.grid import Cell
 from gifine.config import RunConfig, TrainConfig
@@ -27,7 +27,6 @@ from gifine.errors import ArgumentError, DataError, ExitCode, PlanError
 from gifine.inputs import architecture
 from gifine.machine.footprint import Footprint
 from gifine.runs import identity, preregistration, records, staleness
-from gifine.runs.preregistration import MARGIN
 from gifine.runs.records import FINISHED, RECORD
 from gifine.sweep import estimate
 from gifine.sweep.estimate import FLOPS, Basis
@@ -151,10 +150,10 @@ def add_arguments(parser: ArgumentParser) -> None:
     add("--config-dir", metavar="FOLDER", help="a folder of configs of your own")
     add("--json", action="store_true", help="one object, for programs")
     add("--preregister", type=Path, metavar="FILE", help="write the plan down, for plan=FILE and report --plan FILE")
-    add("--margin", type=points, metavar="POINTS", help=f"differences within ± this do not matter ({MARGIN:g})")
+    add("--margin", type=commands.margin, metavar="POINTS", help="a smaller difference is none (0.5)")
     add(
         "--primary",
-        type=assignments,
+        type=commands.selection,
         action="append",
         default=[],
         metavar="KEY=VALUE,…",
@@ -195,7 +194,8 @@ def _preregister(args: Namespace, cells: dict[str, Cell]) -> None:
     Raises:
         PlanError: if runs are finished.
     """
-    from gifine.sweep import preregister  # the report's settings
+    from gifine.report.analysis import families  # scipy, which the other plans need not wait for
+    from gifine.sweep import preregister
 
     found = preregister.compared((cell.config for cell in cells.values()), args.primary)
     known = _read(cell.config for cell in cells.values())
@@ -209,7 +209,7 @@ def _preregister(args: Namespace, cells: dict[str, Cell]) -> None:
         )
     words = [*(["--config-dir", args.config_dir] if args.config_dir else []), *args.overrides]
     command = ["gifine", "--multirun", *words]
-    margin = args.margin if args.margin is not None else MARGIN
+    margin = args.margin or families.MARGIN
     plan = preregister.plan(found, cells, command=command, margin=margin, primary=args.primary, finished=finished)
     sha256 = preregistration.write(plan, args.preregister)
     several = "comparison" if len(found) == 1 else "comparisons"
