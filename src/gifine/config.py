@@ -229,6 +229,8 @@ class RunConfig:
     threads: int | None = deciding_if_set(None)
     # the same bits again; null: on a CPU, where it is free; a GPU gets slower
     deterministic: bool | None = not_deciding(None)
+    # the file that `gifine sweep plan --preregister` wrote: the run notes its hash, and whether the plan has this run
+    plan: str | None = not_deciding(None)
     # the folder that `gifine prefetch` filled: read only that, use no network
     prefetch: str | None = not_deciding(None)
     output_root: str = not_deciding("runs")  # where folders of runs go

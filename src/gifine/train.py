@@ -28,7 +28,7 @@ from gifine.inputs.run_folder import MODEL
 from gifine.machine import disk, out_of_memory
 from gifine.models.speedups import embedding_rows as rows
 from gifine.objectives.contract import Outcome
-from gifine.runs import identity, lifecycle, origin, records, verification
+from gifine.runs import identity, lifecycle, origin, preregistration, records, verification
 from gifine.runs.curves import CURVE
 from gifine.runs.records import Record, Status
 from gifine.runs.tree import CHECKPOINTS
@@ -72,8 +72,12 @@ def _run(config: RunConfig, folder: Path) -> Record:
                 verification.tell_others(config, folder)
             else:
                 verification.remember(folder / CHECKPOINTS, record)
+        earlier = record
         record = Record(identity.run_id(config), identity.slug(config), identity.to_dict(config), attempts=attempts)
         record.contents = sources.contents(config)
+        deviation = preregistration.note(record, earlier, config.plan)
+        if deviation is not None and _is_main_process():
+            log.warning("this run deviates from the plan: %s", deviation)
         tracked = wandb_run.tracked(config, folder, record, writes=_is_main_process())
         with numerics.threads(config.threads), tracked as track:
             lifecycle.keep(record, folder, lambda: _fit(config, folder, record, track), writes=_is_main_process())

@@ -48,6 +48,8 @@ class Run:
     finished: str | None
     files: dict[str, str]  # that it has read: by path the sha256; runs of a sweep share the object
     predictions: dict[str, str]  # that it has written: by split the sha256, where the record has it
+    begun: str | None  # as `started`, of the first attempt
+    plan: tuple[str, str] | None  # that it has named: path and sha256
 
     def score(self, measure: str) -> float | None:
         return self.scores[self.task.measures.index(measure)]
@@ -163,6 +165,8 @@ def _from_entries(folder: Path, entries: dict[str, Any], pool: Pool) -> Run:
         finished=entries.get("finished"),
         files=pool.shared(provenance.get("files") or {}),
         predictions=dict(provenance.get("predictions") or {}),
+        begun=provenance.get("begun") or entries.get("started"),
+        plan=_plan(provenance.get("plan")),
     )
 
 
@@ -180,6 +184,10 @@ def _count(value: object) -> int | None:
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         raise ValueError(f"its evaluations are {value!r}")
     return value
+
+
+def _plan(noted: dict[str, Any] | None) -> tuple[str, str] | None:
+    return (sys.intern(str(noted["path"])), sys.intern(str(noted["sha256"]))) if noted else None
 
 
 def _fingerprint(data: dict[str, str] | None) -> str | None:
