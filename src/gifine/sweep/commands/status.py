@@ -64,11 +64,14 @@ def _add_reasons(runs: list[RunState]) -> None:
 
 
 def _add_waits(runs: list[RunState]) -> None:
-    """What a queued run waits for that starts from another one."""
-    active = {run.entry.run_id: run for run in runs if run.state in states.ACTIVE}
+    """Of runs that start from another one: that they wait for it, or that it had not finished when their job started."""
+    known = {run.entry.run_id: run for run in runs}
     for run in runs:
-        if run.state is State.QUEUED and run.entry.first in active:
-            run.reason = f"waits for {active[run.entry.first].entry.slug}"
+        first = known.get(run.entry.first or "")
+        if first is not None and run.state is State.QUEUED and first.state in states.ACTIVE:
+            run.reason = f"waits for {first.entry.slug}"
+        elif first is not None and run.state is State.INTERRUPTED and run.record is None:
+            run.reason = f"{first.entry.slug}, which it starts from, had not finished"
 
 
 def _show(runs: list[RunState], args: argparse.Namespace) -> None:
