@@ -1,4 +1,4 @@
-"""Two tasks of own files in a folder for --config-dir, the second of which starts from the first: `first.task=three`."""
+"""Two tasks of own files in a folder for --config-dir, of which one is trained after the other: `first.task=three`."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ def _add_reasons(runs: list[RunState]) -> None:
 
 
 def _add_waits(runs: list[RunState]) -> None:
-    """Of runs that start from another one: that they wait for it, or that it had not finished when their job started."""
+    """Of runs that start from another one: that they wait for it, or that it had not finished when their job began."""
     known = {run.entry.run_id: run for run in runs}
     for run in runs:
         first = known.get(run.entry.first or "")
