@@ -215,6 +215,15 @@ class EvaluateConfig:
 
 
 @dataclass
+class FirstConfig:
+    """A run on another task that this one starts from: the same model, change, seed and values. It is trained first."""
+
+    task: str | None = None  # a choice of `task`, such as mnli: train on it first, and start from those weights
+    train: dict[str, Any] = field(default_factory=dict)  # entries of `train` that are others in that run: {epochs: 3}
+    run: str | None = None  # the run_id of that run, which decides; gifine writes it
+
+
+@dataclass
 class RunConfig:
     model: ModelConfig = field(default_factory=ModelConfig)
     gi: GiConfig = field(default_factory=GiConfig)
@@ -223,6 +232,7 @@ class RunConfig:
     train: TrainConfig = field(default_factory=TrainConfig)
     recipe: RecipeConfig = not_deciding(factory=RecipeConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+    first: FirstConfig = not_deciding(factory=FirstConfig)  # but its run: `sources.contents`
     tracking: TrackingConfig = not_deciding(factory=TrackingConfig)
     seed: int = 42  # of weights, data order and dropout; the gates draw from a stream of their own
     # of each process, on the CPU: their number moves results by rounding; null: one for each core granted

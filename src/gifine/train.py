@@ -28,7 +28,7 @@ from gifine.inputs.run_folder import MODEL
 from gifine.machine import disk, out_of_memory
 from gifine.models.speedups import embedding_rows as rows
 from gifine.objectives.contract import Outcome
-from gifine.runs import identity, lifecycle, origin, preregistration, records, verification
+from gifine.runs import identity, lifecycle, origin, parent, preregistration, records, verification
 from gifine.runs.curves import CURVE
 from gifine.runs.records import Record, Status
 from gifine.runs.tree import CHECKPOINTS
@@ -66,6 +66,7 @@ def run(config: RunConfig) -> ExitCode:
 def _run(config: RunConfig, folder: Path) -> Record:
     record = records.read(folder)
     if record is None or record.status not in records.FINISHED or config.overwrite:
+        parent.check_ended(config)
         attempts = 1 if record is None or config.overwrite else record.attempts + 1
         if _is_main_process():
             if record is None:
@@ -95,8 +96,8 @@ def _fit(config: RunConfig, folder: Path, record: Record, track: wandb_run.Log) 
 
     transformers_logging.disable_progress_bar()  # of loading weights; Bar shows the steps
     objective, reader = objectives.choose(task), dataset.open_reader(config)
-    places = reader.config
-    tokenizer = tokenizers.load_for(places.model)
+    tokenizer = tokenizers.load_for(reader.config.model)
+    places = parent.placed(config, reader.config)
     doubt = tokenizers.doubt(tokenizer)
     if doubt is not None:
         if _is_main_process():
@@ -119,8 +120,8 @@ def _fit(config: RunConfig, folder: Path, record: Record, track: wandb_run.Log) 
     if longest is not None and train.max_length > longest:
         raise ModelError(f"train.max_length={train.max_length}: the model takes at most {longest} word pieces")
     record.parameters = models.count_parameters(model)
-    if config.model.init_from is not None:
-        record.provenance["init_from"] = origin.trace(config.model.init_from)
+    if places.model.init_from is not None:
+        record.provenance["init_from"] = origin.trace(places.model.init_from)
     record.provenance["checkpoint_commit"] = models.commit(places.model)
     record.provenance["weights"] = sources.checkpoint(places.model)
     record.provenance["package"] = origin.package(places.model)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 
 from gifine.choices import DataSource, Evaluate, GateSide, Tracker
@@ -38,6 +39,7 @@ def check(config: RunConfig) -> None:
         problems += wandb_server.wrong(config.tracking)
     if config.evaluate.split_dev and not config.train.select_best:
         problems.append("evaluate.split_dev=true: needs train.select_best=true; else nothing is chosen on either half")
+    problems += _first(config)
     try:
         offline.open_folder(config)
     except PrefetchError as error:
@@ -103,6 +105,20 @@ def _model(model: ModelConfig) -> Iterator[str]:
     hidden_size, heads = known.get("hidden_size", 1), known.get("num_attention_heads", 1)
     if isinstance(hidden_size, int) and isinstance(heads, int) and heads > 0 and hidden_size % heads:
         yield f"the model's hidden_size {hidden_size} is no multiple of its num_attention_heads {heads}"
+
+
+def _first(config: RunConfig) -> Iterator[str]:
+    first = config.first
+    if first.run is not None:
+        yield f"first.run={first.run}: gifine writes it; first.task says what is trained first"
+    if first.task is None and first.train:
+        yield f"first.train={first.train}: needs first.task, the task that is trained first"
+    if first.task is not None and config.model.init_from is not None:
+        yield f"first.task={first.task}: excludes model.init_from={config.model.init_from}; the weights have one source"
+    valid = [key.name for key in fields(TrainConfig)]
+    for key in first.train:
+        if key not in valid:
+            yield f"first.train.{key}: no such key{did_you_mean(key, valid)}; valid: {', '.join(valid)}"
 
 
 def _gi(gi: GiConfig, model: ModelConfig) -> Iterator[str]:

@@ -27,6 +27,8 @@ _QUOTE_IT = (
     'no text; quote it, as "no" or "1.0": YAML takes yes, no, on and off for truth values, and digits for numbers'
 )
 
+_OPEN = ("model.config_overrides", "first.train", "hydra.launcher.additional_parameters")
+
 recipes.register(conf_dir())
 
 
@@ -137,7 +139,7 @@ def _as_yaml(value: object) -> str:
 
 def opened(word: str) -> str:
     """Keys below which any key may be given: Hydra asks for a leading `++` there."""
-    return f"++{word}" if word.startswith(("model.config_overrides", "hydra.launcher.additional_parameters")) else word
+    return f"++{word}" if word.startswith(_OPEN) else word
 
 
 def unwrap(error: BaseException) -> str:

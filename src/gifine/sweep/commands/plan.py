@@ -23,10 +23,10 @@ from gifine.choices import Precision
 from gifine.compose import grid
 from gifine.compose.grid import Cell
 from gifine.config import RunConfig, TrainConfig
-from gifine.errors import ArgumentError, DataError, ExitCode, PlanError
+from gifine.errors import ArgumentError, DataError, ExitCode, ModelError, PlanError
 from gifine.inputs import architecture
 from gifine.machine.footprint import Footprint
-from gifine.runs import identity, preregistration, records, staleness
+from gifine.runs import identity, parent, preregistration, records, staleness
 from gifine.runs.records import FINISHED, RECORD
 from gifine.sweep import estimate
 from gifine.sweep.estimate import FLOPS, Basis
@@ -39,7 +39,8 @@ _NAMED = 3  # runs in a sentence
 @dataclass
 class Plan:
     cells: int = 0  # combinations of values
-    runs: int = 0  # different results among them
+    runs: int = 0  # different results among them, and the runs that they start from
+    parents: int = 0  # how many of these are there because others start from them
     finished: int = 0
     to_do: int = 0
     device_hours: float = 0.0  # of what is to do
@@ -49,6 +50,8 @@ class Plan:
     disk_gb: float | None = None  # left behind by all runs
     scratch_gb: float | None = None  # besides, by the largest run while it trains
     models: dict[str, dict[str, float]] = field(default_factory=dict)  # runs to do, device hours of each
+    needless: list[str] = field(default_factory=list)  # run_ids: to start from, but all that do so are finished
+    weightless: list[str] = field(default_factory=list)  # what to do about runs to start from that have no weights
     changed: dict[str, list[str]] = field(default_factory=dict)  # by folder what a run was made of and is not there now
     outdated: dict[str, str] = field(default_factory=dict)  # of these the finished runs of the plan, and what differs
     deviating: list[str] = field(default_factory=list)  # slugs of runs that the preregistered plan does not have
@@ -65,8 +68,15 @@ def make(cells: Iterable[Cell]) -> Plan:
         for run_id, place in places.items()
         if not chosen[run_id].config.overwrite and _is_finished(run_id, known.get(place))
     }
-    to_do = [cell.config for run_id, cell in chosen.items() if run_id not in finished]
-    plan = Plan(len(cells), len(chosen), len(chosen) - len(to_do), len(to_do))
+    wanted = {cell.config.first.run for run_id, cell in chosen.items() if run_id not in finished}
+    asked_for = {cell.run_id for cell in cells if not cell.is_parent}
+    needless = chosen.keys() - asked_for - wanted - finished.keys()
+    to_do = [cell.config for run_id, cell in chosen.items() if run_id not in {*finished, *needless}]
+    plan = Plan(sum(not cell.is_parent for cell in cells), len(chosen) - len(needless))
+    plan.finished, plan.to_do = plan.runs - len(to_do), len(to_do)
+    plan.parents, plan.needless = len(chosen.keys() - asked_for - needless), sorted(needless)
+    lacking = (parent.without_weights(places[run_id]) for run_id in finished if run_id in wanted)
+    plan.weightless = [reason for reason in lacking if reason is not None]
     plan.changed = _changed({identity.slug(cell.config) for cell in chosen.values()}, known)
     plan.deviating = [
         identity.slug(cell.config)
@@ -95,7 +105,13 @@ def make(cells: Iterable[Cell]) -> Plan:
 
 
 def check(plan: Plan) -> None:
-    """Raise a DataError if finished runs are of other official or prefetched data than those there now."""
+    """Are finished runs of the official or prefetched data of now, and have those to start from their weights?
+
+    Raises:
+        DataError, ModelError: if not.
+    """
+    if plan.weightless:
+        raise ModelError(*plan.weightless[:1])
     if plan.outdated:
         name, what = next(iter(plan.outdated.items()))
         count = len(plan.outdated)
@@ -112,10 +128,11 @@ def describe(plan: Plan) -> str:
 
 
 def _describe_runs(plan: Plan) -> str:
-    same = plan.cells - plan.runs
+    same = plan.cells - (plan.runs - plan.parents)
     cells = f" ({plan.cells:,} cells, {same:,} of which ask for what another one does)" if same else ""
     runs = "1 run" if plan.runs == 1 else f"{plan.runs:,} runs"
-    text = f"{runs}{cells}: {plan.finished:,} finished, {plan.to_do:,} to do."
+    first = f", {plan.parents:,} of them for others to start from" if plan.parents else ""
+    text = f"{runs}{cells}{first}: {plan.finished:,} finished, {plan.to_do:,} to do."
     if not plan.to_do:
         return text
     if plan.runs_by_basis.get(Basis.UNKNOWN) != plan.to_do:
