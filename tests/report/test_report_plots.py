@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import itertools
 import json
+import multiprocessing
+import os
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,7 @@ from matplotlib.figure import Figure
 
 from gifine.choices import GateSide
 from gifine.errors import ExitCode
+from gifine.machine import limits
 from gifine.report import __main__ as report
 from gifine.report import contents, plots
 from gifine.report.analysis import statistics
@@ -291,6 +295,42 @@ def test_the_same_runs_are_the_same_bytes(found, drawn, monkeypatch):
             first = plots.written(plot, form)
             assert plots.written(again[name], form) == first, name
     assert matplotlib.rcParams["lines.linewidth"] == 9.0, "others' settings are put back"
+
+
+@pytest.mark.integration
+def test_several_processes_make_the_same_files(found, monkeypatch):
+    alone = list(plots.files(found))
+    assert len(alone) == 8
+    started = []
+
+    class Watched(ProcessPoolExecutor):
+        def __init__(self, processes: int, *args: Any) -> None:
+            started.append(processes)
+            super().__init__(processes, *args)
+
+    monkeypatch.setattr(plots, "ProcessPoolExecutor", Watched)
+    monkeypatch.setattr(plots, "_FIGURES_A_PROCESS", 2)
+    monkeypatch.setattr(limits, "cores", lambda: 1)
+    assert list(plots.files(found)) == alone
+    assert started == []
+    monkeypatch.setattr(limits, "cores", lambda: 2)
+    assert list(plots.files(found)) == alone
+    assert started == [2]
+
+
+def _dies_in_another_process() -> Plot | None:
+    if multiprocessing.parent_process() is not None:
+        os._exit(1)
+    return None
+
+
+@pytest.mark.integration
+def test_what_a_process_that_died_has_not_drawn_is_drawn_here(found, monkeypatch):
+    alone, work = list(plots.files(found)), [*plots._work(found)]
+    monkeypatch.setattr(plots, "_work", lambda contents: [*work[:1], _dies_in_another_process, *work[1:]])
+    monkeypatch.setattr(plots, "_FIGURES_A_PROCESS", 1)
+    monkeypatch.setattr(limits, "cores", lambda: 2)
+    assert list(plots.files(found)) == alone
 
 
 def test_looks_differ():
