@@ -126,7 +126,7 @@ def _draw(found: Contents, out: Output) -> list[Picture]:
     for plot in plots.files(found):
         for form, content in plot.by_format.items():
             out.write(f"figures/{plot.name}.{form}", content)
-        pictures.append(Picture(plot.title, plot.caption, plot.by_format["svg"]))
+        pictures.append(Picture(plot.name, plot.title, plot.caption, plot.by_format["svg"]))
     return pictures
 
 

@@ -94,7 +94,7 @@ def _named(made: Iterable[_Named | None]) -> Iterator[_Named]:
 
 def _work(contents: Contents) -> Sequence[_Work]:
     work: list[_Work] = []
-    work += [partial(forest.draw, part) for part in forest.parts(contents.comparisons)]
+    work += [partial(forest.draw, part) for part in forest.parts(contents.comparisons, contents.rules)]
     for panel in panels.split(contents.runs):
         work += [partial(draw, panel) for draw in (heat.draw, levels.draw, seeds.draw)]
         work += [partial(curves.draw, panel, side) for side in panel.sides or [None]]
