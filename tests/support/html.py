@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 import subprocess
@@ -89,4 +90,4 @@ def told(page: str, script: str, folder: Path, width: int = 1300) -> Any:
     words += [f"--window-size={max(width, 500)},900", "--dump-dom", (folder / "frame.html").as_uri()]
     done = subprocess.run(words, capture_output=True, text=True, check=True, timeout=120)
     assert "CONSOLE" not in done.stderr, done.stderr
-    return json.loads(re.findall("<output>(.*)</output>", done.stdout)[0])
+    return json.loads(html.unescape(re.findall("<output>(.*)</output>", done.stdout)[0]))

@@ -32,7 +32,7 @@ class Row:
     change: str
     label: str
     mean: float
-    interval: tuple[float, float]  # 95 %
+    interval: tuple[float, float] | None  # 95 %; None where all pairs differ by the same
     verdict: Verdict
     is_primary: bool  # named as such
 
@@ -50,10 +50,10 @@ class Part:
 
 
 def parts(comparisons: Sequence[Comparison], rules: Rules) -> list[Part]:
-    """Those with an interval, the primary ones first. Tasks of one gate stay together, unless they are too many."""
+    """Those of two pairs and more, the primary ones first. Tasks of one gate stay together, unless they are too many."""
     recipes: dict[tuple[object, ...], list[Comparison]] = {}
     for each in comparisons:
-        if each.is_primary and each.effect.interval is not None:
+        if each.is_primary and each.effect.summary.n > 1:
             recipes.setdefault((each.model, *each.extra.values()), []).append(each)
     return [part for those in recipes.values() for part in _parts(those, 100 * rules.margin)]
 
@@ -87,8 +87,7 @@ def draw(part: Part) -> Plot:
     axes.axvspan(-part.margin, part.margin, color="0.88", zorder=0)
     axes.axvline(0, color="black", linewidth=1)
     for place, row in enumerate(part.rows):
-        low, high = row.interval
-        errors = [[row.mean - low], [high - row.mean]]
+        errors = [[row.mean - row.interval[0]], [row.interval[1] - row.mean]] if row.interval is not None else None
         looks = _LOOKS[row.verdict]
         axes.errorbar([row.mean], [place], xerr=errors, capsize=3, linestyle="none", linewidth=1.2, **looks)
     axes.set_yticks(range(len(part.rows)), labels)
@@ -102,7 +101,7 @@ def draw(part: Part) -> Plot:
         f"{part.title}: mean differences of n pairs that share all but the gate, with 95 % intervals. The "
         f"band is the margin, {part.margin:.6g} points either way. Verdicts are corrected over all comparisons of the "
         "model; an interval is of one difference, uncorrected, and may leave out 0 where the verdict is undecided. One "
-        "that ends at the edge goes on beyond it."
+        "that ends at the edge goes on beyond it; there is none where all pairs differ by the same."
     )
     title = f"Paired differences, {part.title}{part.place}"
     return drawing.finished(figure, ["forest", part.model], title, caption)
@@ -112,14 +111,13 @@ def _row(comparison: Comparison) -> Row:
     task, effect = comparison.task, comparison.effect
     mean, interval = effect.summary.mean, effect.interval
     assert mean is not None
-    assert interval is not None
     change = settings.gate(comparison.gate)
     label = f"{change}: {task.title} {task.described(comparison.measure)}, n = {effect.summary.n}"
     return Row(
         change,
         f"{label} (primary)" if comparison.is_declared else label,
         100 * mean,
-        (100 * interval[0], 100 * interval[1]),
+        (100 * interval[0], 100 * interval[1]) if interval is not None else None,
         effect.verdict or Verdict.UNDECIDED,
         comparison.is_declared,
     )
@@ -133,7 +131,7 @@ def _counts(rows: Sequence[Row]) -> str:
 def _limits(rows: Sequence[Row], margin: float) -> tuple[float, float]:
     """All means, the margin and the intervals, but for the widest ones where there are many."""
     tail = 0.0 if len(rows) <= _FEW else 0.05
-    lows, highs = zip(*(row.interval for row in rows), strict=True)
+    lows, highs = zip(*(row.interval or (row.mean, row.mean) for row in rows), strict=True)
     means = [row.mean for row in rows]
     low = min(*means, -margin, float(np.quantile(lows, tail)))
     high = max(*means, margin, float(np.quantile(highs, 1 - tail)))
