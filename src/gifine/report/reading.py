@@ -9,7 +9,7 @@ import hashlib
 import json
 import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -110,9 +110,12 @@ class _ForeignError(Exception):
     """A file that is no record of ours."""
 
 
-def progress(things: Sequence[T], doing: str, unit: str) -> Iterator[T]:
-    """The things, with a bar on stderr where that is a terminal and it takes more than a moment."""
-    yield from tqdm(things, doing, unit=f" {unit}", leave=False, delay=0.5, disable=not sys.stderr.isatty())
+def progress(things: Iterable[T], doing: str, unit: str, total: int | None = None) -> Iterator[T]:
+    """The things, with a bar on stderr where that is a terminal and it takes more than a moment.
+
+    `total` says how many they are where they have no length.
+    """
+    yield from tqdm(things, doing, total, unit=f" {unit}", leave=False, delay=0.5, disable=not sys.stderr.isatty())
 
 
 def _run(path: Path, pool: Pool) -> Run | Problem:
