@@ -1,18 +1,19 @@
-"""Gated runs against their baseline: what is paired, what is not, and how often a verdict is wrong."""
+"""Gated runs against their baseline: what is paired, what is not, what is judged together, and the verdicts."""
 
 from __future__ import annotations
 
-import math
+import re
 
 import numpy as np
 import pytest
 
-from gifine.report.analysis import cells, comparison, pairing, power, statistics
-from gifine.report.analysis.comparison import Effect, Verdict
+from gifine.errors import ArgumentError
+from gifine.report.analysis import comparison, families, pairing, power, statistics
+from gifine.report.analysis.comparison import Basis, Comparison, Verdict
+from gifine.report.analysis.families import Rules
+from gifine.report.settings import Settings, Task
 from gifine.runs.records import Status
 from support.synthetic import BOTH, KEY, PLAIN, config, given, measures, read, record, sweep, write
-
-DEV_ROWS = (1043, 872, 408, 1500, 40430, 9815, 5463, 277, 71)  # of the nine tasks
 
 
 def helpful(config) -> list[float]:
@@ -22,9 +23,11 @@ def helpful(config) -> list[float]:
     return [base + 0.02 * (config.gi.side.value == "both") + noise.normal(0, 0.002) for _ in measures(config)]
 
 
-def compared(root, **options) -> list[comparison.Comparison]:
+def compared(root, rules: Rules | None = None) -> list[Comparison]:
     pairs, _ = pairing.pair(read(root))
-    return comparison.compare(pairs, **options)
+    found = comparison.compare(pairs)
+    families.judge(found, rules or Rules())
+    return found
 
 
 def test_each_gate_and_task_is_compared_over_its_seeds(tmp_path):
@@ -34,20 +37,64 @@ def test_each_gate_and_task_is_compared_over_its_seeds(tmp_path):
         for side in ("key", "both")
         for measure in ("mrpc/validation/accuracy", "mrpc/validation/f1", "rte/validation/accuracy")
     ]
-    assert [each.effect.verdict for each in found if each.is_primary] == [Verdict.UNDECIDED] * 2 + [Verdict.HELPS] * 2
+    assert [each.effect.verdict for each in found if each.is_primary] == [Verdict.SAME] * 2 + [Verdict.HELPS] * 2
     assert [each.effect.verdict for each in found if not each.is_primary] == [None, None]
     last = found[-1]
     baseline, gated = (np.asarray(side) for side in last.scores)
-    expected = given(statistics.paired_t(gated - baseline))
-    assert (last.effect.p, *given(last.effect.interval)) == pytest.approx(expected)
+    assert last.effect.estimate == statistics.paired_t(gated - baseline)
     assert last.effect.summary.mean == pytest.approx(np.mean(gated - baseline))
-    family = [each.effect for each in found[3:] if each.is_primary]
-    assert [each.p_holm for each in family] == statistics.holm([each.p for each in family])
-    primary = [each for each in found if each.is_primary]
-    assert [each.p_holm_all for each in primary] == statistics.holm([each.effect.p for each in primary])
     assert [each.gated.seed for each in last.pairs] == [1, 2, 3, 4, 5]
     assert last.effect.p_sign_flip == 2 / 2**5
-    assert given(last.predictions).reason == "no predictions were kept"
+    assert (last.effect.basis, last.effect.reason) == (Basis.RUNS, "no predictions were kept")
+
+
+def test_all_changes_and_tasks_of_a_model_are_one_family(tmp_path):
+    sweep(tmp_path, helpful, tasks=("rte", "mrpc"), gates=(PLAIN, BOTH, KEY))
+    sweep(tmp_path, helpful, overrides=["train.epochs=3"])
+    sweep(tmp_path, helpful, model="bert")
+    found = [each for each in compared(tmp_path) if each.is_primary]
+    sizes = {"deberta-v3-large": 5, "bert-large-uncased": 1}
+    for model, size in sizes.items():
+        family = [each.effect for each in found if each.model == model]
+        assert [each.family for each in found if each.model == model] == [size] * size
+        assert [each.p_holm for each in family] == statistics.holm([each.p for each in family])
+        assert [each.p_equivalent_holm for each in family] == statistics.holm([each.p_equivalent for each in family])
+        for each in family:
+            estimate, shift = given(each.estimate), power.detectable_shift(4, 0.05 / size)
+            assert each.p_equivalent == estimate.p_equivalent(0.005)
+            assert each.detectable == pytest.approx(shift * estimate.error)
+            assert each.detectable_interval == pytest.approx([shift * end for end in estimate.error_interval()])
+    assert len(found) == sum(sizes.values())
+
+
+def test_declared_comparisons_are_a_family_of_their_own(tmp_path):
+    sweep(tmp_path, helpful, tasks=("rte", "mrpc"), gates=(PLAIN, BOTH, KEY))
+    rules = Rules(primary=((("gi.side", "both"), ("gi.level", "0.3"), ("task", "rte")),))
+    found = [each for each in compared(tmp_path, rules) if each.is_primary]
+    whole = statistics.holm([each.effect.p for each in found])
+    assert [each.is_declared for each in found] == [False, False, False, True]
+    assert [each.family for each in found] == [4, 4, 4, 1]
+    assert [each.effect.p_holm for each in found] == [*whole[:3], found[3].effect.p]
+
+
+@pytest.mark.parametrize(
+    ("selection", "said"),
+    [
+        (
+            (("gi.side", "bith"),),
+            "--primary gi.side=bith: no comparison has it (did you mean 'both'?); there are key, both",
+        ),
+        ((("gi.sides", "both"),), "gi.sides: no run has such a config key"),
+        (
+            (("gi.side", "both"), ("gi.level", "0.1")),
+            "--primary gi.side=both,gi.level=0.1: no comparison has all of it",
+        ),
+    ],
+)
+def test_primary_comparisons_that_there_are_not(tmp_path, selection, said):
+    sweep(tmp_path, helpful, gates=(PLAIN, BOTH, KEY))
+    with pytest.raises(ArgumentError, match=re.escape(said)):
+        compared(tmp_path, Rules(primary=(selection,)))
 
 
 def test_level_zero_is_a_gate(tmp_path):
@@ -112,15 +159,26 @@ def test_a_run_that_failed_early_is_a_partner_without_a_score(tmp_path):
     assert (found.effect.summary.n, found.effect.verdict, found.effect.p) == (0, Verdict.UNDECIDED, None)
 
 
-def test_with_and_without_degenerate_runs(tmp_path):
+def test_survivors_are_shown_and_not_judged(tmp_path):
     sweep(tmp_path, helpful)
     collapsed = config("task=rte", "model=debertav3", seed=6, **BOTH)
     write(tmp_path, record(collapsed, [0.53], Status.DEGENERATE))
     write(tmp_path, record(config("task=rte", "model=debertav3", seed=6), [0.8]))
     (found,) = compared(tmp_path)
     assert (found.effect.summary.n, found.effect.verdict) == (6, Verdict.UNDECIDED)
-    assert (given(found.regular).summary.n, given(found.regular).verdict) == (5, Verdict.HELPS)
+    regular = given(found.regular)
+    assert (regular.summary.n, regular.verdict, regular.p_holm) == (5, None, None)
     assert found.failures["gated"] == {Status.DEGENERATE: 1}
+
+
+def test_a_doubt_is_no_verdict_and_says_why(tmp_path):
+    sweep(tmp_path, helpful)
+    pairs, _ = pairing.pair(read(tmp_path))
+    (found,) = comparison.compare(pairs)
+    found.doubt = "four of ten runs diverged"
+    families.judge([found], Rules())
+    assert given(found.effect.p_holm) < 0.05
+    assert (found.effect.verdict, found.effect.why) == (Verdict.UNDECIDED, "four of ten runs diverged")
 
 
 def test_an_undefined_correlation_has_no_pair(tmp_path):
@@ -140,7 +198,6 @@ def test_other_settings_are_compared_on_their_own(tmp_path):
         ({"train.epochs": 3.0}, 5),
         ({"train.epochs": 6.0}, 5),
     ]
-    assert len({each.family for each in found}) == 2
 
 
 @pytest.mark.parametrize(("seeds", "verdict"), [(2, Verdict.UNDECIDED), (3, Verdict.HELPS)])
@@ -153,76 +210,46 @@ def test_a_verdict_takes_three_pairs(tmp_path, seeds, verdict):
     assert given(found.effect.p) < 0.05
 
 
-def test_how_many_more_seeds(tmp_path):
-    differences = np.asarray([0.01, 0.02, -0.01, 0.02, 0.01])
-    effect = comparison.effect_of(np.zeros(5), differences)
-    others = [comparison.effect_of(np.zeros(5), np.asarray([0.01, -0.01, 0.02, -0.02, 0.001])) for _ in range(3)]
-    comparison.judge([effect, *others])
-    needed = power.pairs_needed(0.01, float(np.std(differences, ddof=1)), 0.05 / 4)
-    assert effect.verdict is Verdict.UNDECIDED
-    assert effect.more_seeds == given(needed) - 5
-    assert others[0].more_seeds is None, "beyond reach"
-    assert effect.detectable == pytest.approx(given(power.detectable_effect(5)) * given(effect.summary.sd))
+def judged(differences: np.ndarray, margin: float = 0.005) -> Comparison:
+    """One comparison of these differences of scores."""
+    made = Comparison(
+        model="m",
+        extra={},
+        gate=Settings({}),
+        task=Task("t", "T", ("t/validation/accuracy",), "t/validation/accuracy", True, False),
+        measure="t/validation/accuracy",
+        tried=[],
+        pairs=[],
+        effect=comparison.effect_of(differences),
+        regular=None,
+        failures={},
+    )
+    families.judge([made], Rules(margin))
+    return made
 
 
-def simulated(rng, rows: int, seeds: int, effect: float = 0.0, collapse: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
-    """Accuracies of baseline and gated on a task with so many examples; pairs share what the seed does."""
-    shared = rng.normal(0, 0.01, size=seeds)
-    sides = []
-    for helped in (0.0, effect):
-        true = np.clip(0.85 + helped + shared + rng.normal(0, 0.01, size=seeds), 0, 1)
-        collapsed = rng.random(seeds) < collapse
-        sides.append(np.where(collapsed, 0.53, rng.binomial(rows, true) / rows))
-    return sides[0], sides[1]
+def test_equal_differences_prove_no_more_than_a_permutation():
+    """0.25 points five times over is one step of 400 examples: no interval, and p is that of the signs."""
+    five, eight, none = (judged(np.full(n, size)).effect for n, size in ((5, 0.0025), (8, 0.0025), (8, 0.0)))
+    assert (five.interval, five.p, five.verdict) == (None, 2 / 2**5, Verdict.UNDECIDED)
+    assert (eight.interval, eight.p, eight.verdict) == (None, 2 / 2**8, Verdict.HELPS)
+    assert (none.p, none.p_equivalent, none.verdict) == (1, None, Verdict.UNDECIDED)
 
 
-def effects(rng, seeds: int = 5, **options: float) -> list[Effect]:
-    """A sweep of the nine tasks, judged; only with what a verdict rests on, since the rest takes time."""
-    found = []
-    for rows in DEV_ROWS:
-        baseline, gated = simulated(rng, rows, seeds, **options)
-        differences = gated - baseline
-        found.append(Effect(cells.summarise(list(differences)), p=given(statistics.paired_t(differences))[0]))
-    comparison.judge(found)
-    return found
-
-
-def within(share: float, of: float, times: int) -> bool:
-    """Three and a half standard deviations of a binomial share: 1 of 2,000 right simulations is outside."""
-    return abs(share - of) < 3.5 * math.sqrt(of * (1 - of) / times)
-
-
-def test_no_effect_is_claimed_in_about_one_of_twenty_sweeps():
-    """1,000 sweeps of nine tasks and five seeds in which the gates do nothing."""
-    rng = np.random.default_rng(2208)
-    claimed = [any(each.verdict is not Verdict.UNDECIDED for each in effects(rng)) for _ in range(1000)]
-    assert within(float(np.mean(claimed)), 0.05, 1000), np.mean(claimed)
-
-
-@pytest.mark.parametrize("seeds", [3, 10])
-def test_so_with_other_numbers_of_seeds(seeds):
-    rng = np.random.default_rng(seeds)
-    claimed = [any(each.verdict is not Verdict.UNDECIDED for each in effects(rng, seeds)) for _ in range(500)]
-    assert within(float(np.mean(claimed)), 0.05, 500), np.mean(claimed)
-
-
-def test_runs_that_collapse_make_no_false_claims():
-    """Where one run of twenty predicts one class only, differences are far from normal: the test becomes cautious."""
-    rng = np.random.default_rng(1)
-    claimed = [any(each.verdict is not Verdict.UNDECIDED for each in effects(rng, collapse=0.05)) for _ in range(500)]
-    assert np.mean(claimed) < 0.05 + 3.5 * math.sqrt(0.05 * 0.95 / 500)
-
-
-def test_an_effect_is_found_as_often_as_the_power_says():
-    """One task; the true effect is what five seeds show with 80 % power."""
-    rng, times, rows, seeds = np.random.default_rng(5), 1000, 40430, 5
-    sd = math.sqrt(2 * (0.01**2 + 0.85 * 0.15 / rows))
-    effect = given(power.detectable_effect(seeds)) * sd
-    found = []
-    for _ in range(times):
-        baseline, gated = simulated(rng, rows, seeds, effect)
-        made = Effect(cells.summarise(list(gated - baseline)), p=given(statistics.paired_t(gated - baseline))[0])
-        comparison.judge([made])
-        found.append(made.verdict)
-    assert within(float(np.mean([each is Verdict.HELPS for each in found])), 0.8, times)
-    assert Verdict.HURTS not in found
+@pytest.mark.parametrize(
+    ("mean", "spread", "margin", "verdict"),
+    [
+        (0.0, 0.001, 0.005, Verdict.SAME),
+        (0.0, 0.001, 0.0005, Verdict.UNDECIDED),
+        (0.02, 0.001, 0.005, Verdict.HELPS),
+        (-0.02, 0.001, 0.005, Verdict.HURTS),
+        (0.003, 0.0001, 0.005, Verdict.HELPS),  # by less than the margin
+        (0.0, 0.02, 0.005, Verdict.UNDECIDED),
+    ],
+)
+def test_the_four_verdicts(mean, spread, margin, verdict):
+    differences = mean + spread * np.asarray([-1.0, 1.0, -0.5, 0.5, 0.1])
+    found = judged(differences, margin).effect
+    assert found.verdict is verdict
+    low, high = given(found.estimate).interval(0.9)
+    assert (given(found.p_equivalent) < 0.05) == (-margin < low and high < margin)

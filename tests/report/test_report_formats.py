@@ -78,7 +78,8 @@ def test_markdown_is_what_a_pipe_gets(capsys, root):
     assert re.search(r"\| \*\*8\d\.\d ± \d\.\d\*\* / \*\*8\d\.\d ± \d\.\d\*\* \(6\)", out)
     assert re.search(r"79\.\d ± \d+\.\d \(6\); 1 degenerate, 1 diverged; 8\d\.\d ± 0\.\d \(5\) without", out)
     assert "**helps**" in out
-    assert "cannot be below 0.05 with fewer than 6 pairs (at least 0.0625 at n = 5)" in out
+    assert "comparisons are of runs alone, given this dev set: no predictions were kept." in out
+    assert "corrected over all comparisons of a model's main metrics (deberta-v3-large: 4)" in out
     assert "no baseline of the same seed; there are seeds 1, 2, 3, 4, 5" in out
     rows = [line for line in out.splitlines() if line.startswith("|")]
     assert all(len(re.findall(r"(?<!\\)\|", row)) >= 3 for row in rows)
@@ -178,24 +179,19 @@ def test_json_has_every_number(capsys, root):
     _, out, _ = run(capsys, root, "--format", "json")
     entries = json.loads(out)
     assert entries["runs"] == {"done": 33, "degenerate": 1, "diverged": 1}
-    assert set(entries) == {"runs", *sheets.NAMES, "notes"}
+    assert entries["rules"] == {"margin": 0.005, "primary": []}
+    assert set(entries) == {"runs", "rules", *sheets.NAMES, "notes"}
     assert [(each["status"], each["error"]) for each in entries["failures"]] == [("diverged", "the loss is nan")]
     rte = next(each for each in entries["comparison"] if (each["gi.side"], each["task"]) == ("both", "rte"))
     assert (rte["n"], rte["verdict"], rte["failures"]["gated"]) == (6, "undecided", {"degenerate": 1, "diverged": 1})
-    assert rte["without_degenerate"]["verdict"] == "helps"
+    assert (rte["without_degenerate"]["n"], rte["without_degenerate"]["verdict"]) == (5, None)
     assert rte["difference"] == pytest.approx(np.mean(rte["gated"]) - np.mean(rte["baseline"]))
     assert len(rte["runs"]["gated"]) == 6
-    assert {
-        "t_low",
-        "t_high",
-        "bootstrap_low",
-        "p",
-        "p_holm",
-        "p_sign_flip",
-        "p_sign",
-        "epsilon_min",
-        "detectable",
-    } <= set(rte)
+    assert rte["random"] == "runs, given this dev set"
+    assert rte["low"] < rte["difference"] < rte["high"]
+    assert rte["detectable_low"] < rte["detectable"] < rte["detectable_high"]
+    assert rte["p"] <= rte["p_holm"]
+    assert rte["p_equivalent"] <= rte["p_equivalent_holm"]
 
 
 def test_a_terminal_gets_a_table(capsys, found):
@@ -294,6 +290,15 @@ def test_a_folder_that_cannot_be_written_is_told(capsys, root, tmp_path):
         (["ROOT", "--show", "tables"], "did you mean 'table'?"),
         (["ROOT", "--format", "csv", "--show", "table,comparison"], "--format csv is one table"),
         (["ROOT", "--rows", "gi.sides"], "did you mean 'gi.side'?"),
+        (["ROOT", "--margin", "0"], "0 is no margin: points of percent above 0 and below 100, such as 0.5"),
+        (["ROOT", "--margin", "100"], "100 is no margin"),
+        (["ROOT", "--margin", "half"], "half is no margin"),
+        (["ROOT", "--margin", "nan"], "nan is no margin"),
+        (["ROOT", "--margin", "0.005"], "0.005 is in points of percent: 0.005 of 100. Write 0.5 for a fraction"),
+        (["ROOT", "--primary", "gi.side"], "gi.side: not KEY=VALUE,KEY=VALUE"),
+        (["ROOT", "--primary", "gi.side=key,gi.side=both"], "a key more than once; give --primary again"),
+        (["ROOT", "--primary", "gi.side=bith"], "did you mean 'both'?"),
+        (["ROOT", "--primary", "gi.sides=both"], "did you mean 'gi.side'?"),
         (["ROOT", "--watch", "0"], "0 is no number of seconds above 0"),
         (["ROOT", "--watch", "soon"], "soon is no number of seconds above 0"),
     ],

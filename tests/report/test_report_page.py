@@ -142,9 +142,14 @@ def test_it_has_all_sheets_and_figures(found, parsed):
             -0.05,
             GATES[:3],
             5,
-            "it hurts in 2 (RTE with both 0; RTE with both 0 last6) and 0 are undecided. Corr",
+            "it hurts in 2 (RTE with both 0; RTE with both 0 last6), makes no difference above 0.5 points in 0 and",
         ),
-        (-0.05, GATES, 5, "undecided. Corrected for all that was tried, 4 of the 4 that it helps or hurts are left."),
+        (
+            0.0,
+            [PLAIN, BOTH],
+            10,
+            "it helps in 0, it hurts in 0, makes no difference above 0.5 points in 1 and 0 are undecided.",
+        ),
     ],
 )
 def test_it_answers_its_question_first(tmp_path, gap, gates, seeds, expected):

@@ -167,8 +167,8 @@ def test_the_forest_has_the_numbers_of_the_comparison(found, drawn):
     assert "both 0.3: RTE accuracy, n = 6" in labels
     assert "both 0.3: RTE accuracy, without degenerate, n = 5" in labels
     verdicts = [each.get_text() for each in axes.child_axes[0].get_yticklabels()]
-    assert verdicts == [str(effect.verdict) for effect in effects]
-    assert {"helps", "undecided"} == set(verdicts)
+    assert verdicts == [str(effect.verdict or "") for effect in effects]
+    assert {"helps", "undecided", ""} == set(verdicts)
 
 
 def test_a_long_forest_is_several_figures(tmp_path):

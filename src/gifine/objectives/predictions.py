@@ -28,18 +28,23 @@ def write(path: Path, idx: np.ndarray, labels: np.ndarray, logits: np.ndarray) -
     temporary.replace(path)
 
 
-def read(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Labels (N,) and logits (N, C), by the examples' place in their file.
+def parse(content: bytes) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rows in their file (N,), labels (N,) and logits (N, C), as the file has them.
 
     Raises:
-        ValueError: if the file is damaged, or not such a one.
+        ValueError: if it is damaged, or not such a file.
     """
     import pyarrow.parquet
 
     try:
-        table = pyarrow.parquet.read_table(path, columns=[LABEL, LOGITS])
-        labels = table[LABEL].to_numpy()
+        file = pyarrow.parquet.ParquetFile(pyarrow.BufferReader(content))
+        table = file.read(
+            columns=[IDX, LABEL, LOGITS], use_threads=False
+        )  # of small files threads are most of the time
+        idx, labels = (table[name].to_numpy() for name in (IDX, LABEL))
         flat = table[LOGITS].combine_chunks().flatten().to_numpy(zero_copy_only=False)
-        return labels, flat.reshape(len(labels), -1)
+        if not len(idx) or idx.dtype.kind not in "iu" or labels.dtype.kind not in "iuf" or np.isnan(labels).any():
+            raise ValueError("there are no examples with labels")
+        return idx, labels, flat.reshape(len(labels), -1)
     except (OSError, KeyError, AttributeError, TypeError, pyarrow.ArrowException) as error:
         raise ValueError(error) from error

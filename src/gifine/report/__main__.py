@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import sys
 import time
 from argparse import ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
@@ -18,7 +19,8 @@ from pathlib import Path
 from gifine import commands
 from gifine.errors import ArgumentError, ExitCode, OutputError, RunError, did_you_mean
 from gifine.report import contents
-from gifine.report.analysis import table
+from gifine.report.analysis import families, table
+from gifine.report.analysis.families import Rules, Selection
 from gifine.report.contents import Contents
 from gifine.report.formats import flat, latex, markdown, output, page, sheets
 from gifine.report.formats.output import Output
@@ -27,6 +29,7 @@ from gifine.report.reading import Reader, Reading
 
 log = logging.getLogger(__name__)
 
+_SMALLEST_MARGIN = 0.05  # points: what is below is a fraction that somebody took for percent
 FORMATS = ("terminal", "markdown", "csv", "latex", "json")
 
 
@@ -42,7 +45,16 @@ def parser() -> commands.Parser:
     add("--columns", type=_words, default=table.COLUMNS, metavar="KEY,…", help=f"({','.join(table.COLUMNS)})")
     add("--format", choices=FORMATS, help="terminal on a terminal, else markdown")
     add("--show", type=_sheets, metavar="NAME,…", help=f"only these: {','.join(sheets.NAMES)}; of csv one (table)")
-    add("--no-predictions", action="store_true", help="leave out the tests that read predictions: quicker")
+    add("--no-predictions", action="store_true", help="do not read predictions: quicker, but given this dev set only")
+    add("--margin", type=_margin, default=families.MARGIN, metavar="POINTS", help="a smaller difference is none (0.5)")
+    add(
+        "--primary",
+        type=_selection,
+        action="append",
+        default=[],
+        metavar="KEY=VALUE,…",
+        help="comparisons named before the runs, which are corrected among themselves; may be given several times",
+    )
     add(
         "--out",
         type=_path,
@@ -78,7 +90,8 @@ def _report(args: Namespace) -> ExitCode:
 
 
 def _tell(reading: Reading, args: Namespace, style: str) -> None:
-    found = contents.gather(reading, args.rows, args.columns, with_predictions=not args.no_predictions)
+    rules = Rules(args.margin, tuple(args.primary))
+    found = contents.gather(reading, args.rows, args.columns, with_predictions=not args.no_predictions, rules=rules)
     _show(found, style, args.show, clear=args.watch is not None)
     if args.out is not None:
         _write(found, args.out)
@@ -137,6 +150,28 @@ def _path(word: str) -> Path:
 
 def _words(word: str) -> tuple[str, ...]:
     return tuple(each.strip() for each in word.split(",") if each.strip())
+
+
+def _margin(word: str) -> float:
+    """Points of percent, as a fraction."""
+    try:
+        points = float(word)
+    except ValueError:
+        points = math.nan
+    if not 0 < points < 100:
+        raise ArgumentTypeError(f"{word} is no margin: points of percent above 0 and below 100, such as 0.5")
+    if points < _SMALLEST_MARGIN:
+        raise ArgumentTypeError(f"{word} is in points of percent: {word} of 100. Write {100 * points:g} for a fraction")
+    return points / 100
+
+
+def _selection(word: str) -> Selection:
+    pairs = [each.partition("=") for each in _words(word)]
+    if not pairs or any(not (key and sign and value) for key, sign, value in pairs):
+        raise ArgumentTypeError(f"{word}: not KEY=VALUE,KEY=VALUE, such as gi.side=both,gi.level=0.3")
+    if len({key for key, _, _ in pairs}) < len(pairs):
+        raise ArgumentTypeError(f"{word}: a key more than once; give --primary again for other comparisons")
+    return tuple((key, value) for key, _, value in pairs)
 
 
 def _sheets(word: str) -> tuple[str, ...]:

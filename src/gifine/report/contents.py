@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gifine.report.analysis import comparison, pairing, published, table
+from gifine.report.analysis import comparison, families, pairing, published, table
 from gifine.report.analysis.comparison import Comparison
+from gifine.report.analysis.families import Rules
 from gifine.report.analysis.pairing import Unpaired
 from gifine.report.analysis.published import Entry
 from gifine.report.analysis.table import Table
@@ -22,6 +23,7 @@ class Contents:
     changed: list[tuple[Run, list[str]]]  # runs, and what they were made of and is another file now
     table: Table
     comparisons: list[Comparison]
+    rules: Rules  # by which they were judged
     unpaired: list[Unpaired]  # if there are gated runs and baselines at all
     published: list[Entry]
 
@@ -44,14 +46,17 @@ def gather(
     columns: Sequence[str] = table.COLUMNS,
     *,
     with_predictions: bool = True,
+    rules: Rules | None = None,
 ) -> Contents:
     """Everything about these runs; reads predictions, where there are any, if it may.
 
     Raises:
-        ArgumentError: for rows and columns that are no keys of these runs.
+        ArgumentError: for rows and columns that are no keys of these runs, and for rules that fit no comparison.
     """
+    rules = rules or Rules()
     results = table.build(reading.runs, rows, columns)
     pairs, unpaired = pairing.pair(reading.runs)
     comparisons = comparison.compare(pairs, with_predictions=with_predictions)
+    families.judge(comparisons, rules)
     beside = published.set_beside(reading.runs)
-    return Contents(reading.runs, reading.problems, reading.changed, results, comparisons, unpaired, beside)
+    return Contents(reading.runs, reading.problems, reading.changed, results, comparisons, rules, unpaired, beside)

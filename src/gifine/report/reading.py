@@ -45,6 +45,7 @@ class Run:
     started: str | None  # UTC, ISO 8601; of this attempt
     finished: str | None
     files: dict[str, str]  # that it has read: by path the sha256; runs of a sweep share the object
+    predictions: dict[str, str]  # that it has written: by split the sha256, where the record has it
 
     def score(self, measure: str) -> float | None:
         return self.scores[self.task.measures.index(measure)]
@@ -157,6 +158,7 @@ def _from_entries(folder: Path, entries: dict[str, Any], pool: Pool) -> Run:
         started=entries.get("started"),
         finished=entries.get("finished"),
         files=pool.shared(provenance.get("files") or {}),
+        predictions=dict(provenance.get("predictions") or {}),
     )
 
 

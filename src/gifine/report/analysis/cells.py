@@ -41,7 +41,7 @@ class Score:
     values: dict[int, float]  # by seed, of all runs that ended with a number
     summary: Summary
     regular: Summary  # without degenerate runs
-    is_best: bool = False  # significantly better than every other cell of its column
+    is_best: bool = False  # significantly better than every other cell of its column, corrected over the table
 
 
 @dataclass(slots=True)

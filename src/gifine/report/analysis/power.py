@@ -15,18 +15,23 @@ from scipy import special
 from gifine.report.analysis.statistics import ALPHA
 
 POWER = 0.8
+_EXACT = 1e-9
 MOST_PAIRS = 200  # beyond, the number of seeds that an effect takes is not worth telling: nobody runs them
 
 
 def power(effect: float, n: int, alpha: float = ALPHA) -> float:
-    """The probability that n pairs give p < α, two-sided, where the mean difference is `effect` standard deviations.
+    """The probability that n pairs give p < α, two-sided, where the mean difference is `effect` standard deviations."""
+    return power_of(abs(effect) * math.sqrt(n), n - 1, alpha)
 
-    α from 10⁻⁵ on: below, scipy has no number for two pairs.
+
+def power_of(shift: float, freedom: float, alpha: float = ALPHA) -> float:
+    """The probability of p < α, two-sided, of a mean that is `shift` of its standard errors away from 0.
+
+    α from 10⁻⁵ on where there is one degree of freedom: below, scipy has no number.
     """
-    assert alpha >= 1e-5, alpha
-    limit, shift = special.stdtrit(n - 1, 1 - alpha / 2), abs(effect) * math.sqrt(n)
+    limit = special.stdtrit(freedom, 1 - alpha / 2)
     # NaN is what scipy gives where a tail is far below what a float can add to 1
-    below, opposite = np.nan_to_num(special.nctdtr(n - 1, shift, [limit, -limit]), nan=0.0)
+    below, opposite = np.nan_to_num(special.nctdtr(freedom, shift, [limit, -limit]), nan=0.0)
     return float(1 - below + opposite)
 
 
@@ -34,16 +39,22 @@ def power(effect: float, n: int, alpha: float = ALPHA) -> float:
 def detectable_effect(n: int, alpha: float = ALPHA) -> float | None:
     """The mean difference, in standard deviations of the differences, that n pairs show with 80 % power.
 
-    None below two pairs. Found by bisection: scipy's own inverse, `nctdtrinc`, does not return where α is tiny.
+    None below two pairs.
     """
-    if n < 2:
-        return None
+    return detectable_shift(n - 1, alpha) / math.sqrt(n) if n > 1 else None
+
+
+def detectable_shift(freedom: float, alpha: float = ALPHA) -> float:
+    """The mean, in standard errors, that gives p < α with 80 % power.
+
+    Found by bisection: scipy's own inverse, `nctdtrinc`, does not return where α is tiny.
+    """
     low, high = 0.0, 1.0
-    while power(high, n, alpha) < POWER:
+    while power_of(high, freedom, alpha) < POWER:
         low, high = high, 2 * high
-    while high - low > 1e-12 * high:
+    while high - low > _EXACT * high:
         middle = (low + high) / 2
-        low, high = (middle, high) if power(middle, n, alpha) < POWER else (low, middle)
+        low, high = (middle, high) if power_of(middle, freedom, alpha) < POWER else (low, middle)
     return high
 
 

@@ -35,7 +35,13 @@ def tables(contents: Contents) -> dict[str, Rows]:
 def json_text(contents: Contents, names: Sequence[str]) -> str:
     """One object: runs by status, and the named tables."""
     found = tables(contents)
-    entries = {"runs": contents.counts, **{name: found[name] for name in names}, "notes": contents.table.notes}
+    rules = {"margin": contents.rules.margin, "primary": [dict(each) for each in contents.rules.primary]}
+    entries = {
+        "runs": contents.counts,
+        "rules": rules,
+        **{name: found[name] for name in names},
+        "notes": contents.table.notes,
+    }
     return json.dumps(entries, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
@@ -87,7 +93,6 @@ def _summary(summary: Summary, suffix: str = "") -> dict[str, Any]:
 
 def _comparison(comparison: Comparison) -> dict[str, Any]:
     baseline, gated = comparison.scores
-    test = comparison.predictions
     return {
         "model": comparison.model,
         **comparison.extra,
@@ -95,13 +100,12 @@ def _comparison(comparison: Comparison) -> dict[str, Any]:
         "task": comparison.task.name,
         "measure": comparison.measure,
         "primary": comparison.is_primary,
+        "declared": comparison.is_declared,
+        "family": comparison.family,
         "seeds": [each.gated.seed for each in comparison.pairs],
         "baseline": baseline,
         "gated": gated,
         **_effect(comparison.effect),
-        "p_holm_all": comparison.p_holm_all,
-        "p_examples": test.p if test is not None else None,
-        "examples": asdict(test) if test is not None else None,
         "without_degenerate": _effect(comparison.regular) if comparison.regular is not None else None,
         "failures": comparison.failures,
         "cautions": comparison.cautions,
@@ -113,11 +117,28 @@ def _comparison(comparison: Comparison) -> dict[str, Any]:
 
 
 def _effect(effect: Effect) -> dict[str, Any]:
-    entries: dict[str, Any] = asdict(effect)
-    summary = entries.pop("summary")
-    for key, name in (("interval", "t"), ("bootstrap", "bootstrap")):
-        entries[f"{name}_low"], entries[f"{name}_high"] = entries.pop(key) or (None, None)
-    return {"n": summary["n"], "difference": summary["mean"], "sd": summary["sd"], **entries}
+    estimate, interval, detectable = effect.estimate, effect.interval, effect.detectable_interval
+    return {
+        "n": effect.summary.n,
+        "difference": effect.summary.mean,
+        "sd": effect.summary.sd,
+        "error": estimate.error if estimate is not None else None,
+        "freedom": estimate.freedom if estimate is not None else None,
+        "low": interval[0] if interval is not None else None,
+        "high": interval[1] if interval is not None else None,
+        "random": str(effect.basis),
+        "reason": effect.reason,
+        "p": effect.p,
+        "p_holm": effect.p_holm,
+        "p_equivalent": effect.p_equivalent,
+        "p_equivalent_holm": effect.p_equivalent_holm,
+        "p_sign_flip": effect.p_sign_flip,
+        "verdict": effect.verdict,
+        "why": effect.why,
+        "detectable": effect.detectable,
+        "detectable_low": detectable[0] if detectable is not None else None,
+        "detectable_high": detectable[1] if detectable is not None else None,
+    }
 
 
 def _unpaired(contents: Contents) -> Rows:

@@ -2,72 +2,83 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from gifine.report import settings
-from gifine.report.analysis import power, statistics
-from gifine.report.analysis.comparison import FEWEST_PAIRS, Comparison, Effect, Verdict
+from gifine.report.analysis import statistics
+from gifine.report.analysis.comparison import Basis, Comparison, Effect, Verdict
+from gifine.report.analysis.families import FEWEST_PAIRS, Rules
+from gifine.report.analysis.pairing import Pair
 from gifine.report.contents import Contents
 from gifine.report.formats.words import Item, Piece, Sheet, counts, linked, p_value, plain
+from gifine.report.reading import Run
 from gifine.runs.records import Status
 
 _NAMED = 4  # comparisons in the answer
+_REASONS = 8  # in the notes
 
 
 def sheet(contents: Contents) -> Sheet:
-    shown = [each for each in contents.comparisons if each.is_primary]
+    shown, rules = contents.comparisons, contents.rules
     extra = list(shown[0].extra) if shown else []
-    heads = ["model", *extra, "gate", "task", "n", "difference", "95 % interval", "verdict", "p", "p Holm"]
-    heads += ["p sign-flip", "p sign", "p examples", "ε_min", "detectable"]
+    heads = ["model", *extra, "gate", "task", "n", "difference", "95 % interval", "verdict"]
+    heads += ["p", "p Holm", "p margin", "detectable", "random"]
     rows = []
     for each in shown:
         start = [each.model, *map(settings.shown, each.extra.values()), settings.gate(each.gate)]
         task = f"{each.task.title} ({each.task.described(each.measure)})"
-        test = each.predictions
-        examples = p_value(test.p) if test is not None else ""
-        runs = [run for pair in each.pairs for run in (pair.baseline, pair.gated)]
-        numbers = [linked(item, runs) for item in _effect(each.effect, examples)]
-        rows.append([*map(plain, start), plain(task), *numbers[:3], _verdict(each), *numbers[3:]])
+        numbers = [linked(item, _runs(each.pairs)) for item in _numbers(each.effect)]
+        rows.append([*map(plain, start), plain(task), *numbers[:3], _verdict(each, rules), *numbers[3:]])
         if each.regular is not None:
-            without = [*start[:-1], f"{start[-1]}, without degenerate"]
-            verdict = plain(_conclusion(each.regular))
-            pairs = [pair for pair in each.pairs if Status.DEGENERATE not in (pair.baseline.status, pair.gated.status)]
-            runs = [run for pair in pairs for run in (pair.baseline, pair.gated)]
-            numbers = [linked(item, runs) for item in _effect(each.regular, "")]
-            rows.append([*map(plain, without), plain(task), *numbers[:3], verdict, *numbers[3:]])
-    return Sheet("comparison", "Gated runs against their baseline", heads, rows, _comparison_notes(contents, shown))
+            start[-1] += ", without degenerate"
+            kept = [pair for pair in each.pairs if Status.DEGENERATE not in (pair.baseline.status, pair.gated.status)]
+            numbers = [linked(item, _runs(kept)) for item in _numbers(each.regular)]
+            rows.append([*map(plain, start), plain(task), *numbers[:3], plain("survivors: none"), *numbers[3:]])
+    return Sheet("comparison", "Gated runs against their baseline", heads, rows, _notes(contents))
 
 
 def answer(contents: Contents) -> str:
-    """Whether the gates help, in a sentence: what `comparison.judge` found, and no more."""
+    """Whether the gates help, in a sentence: what `families.judge` found, and no more."""
     judged = [each for each in contents.comparisons if each.is_primary]
     if not judged:
         return "Nobody can say: no gated run has a baseline that differs from it in the gate alone."
     if all(each.effect.summary.n < FEWEST_PAIRS for each in judged):
         return f"Nobody can say yet: no comparison has the {FEWEST_PAIRS} pairs of runs that a verdict needs."
-    found = {
-        verdict: [each for each in judged if each.effect.verdict is verdict]
-        for verdict in (Verdict.HELPS, Verdict.HURTS)
-    }
-    decided = sum(map(len, found.values()))
+    found = {verdict: [each for each in judged if each.effect.verdict is verdict] for verdict in Verdict}
     whole = f"{len(judged)} comparison{'s' * (len(judged) != 1)} of gated runs with their baseline"
-    if not decided:
+    if len(found[Verdict.UNDECIDED]) == len(judged):
         return f"Undecided: none of {whole} shows a difference. That is not to say that there is none."
     several_models = len({each.model for each in judged}) > 1
     words = []
-    for verdict, those in found.items():
+    for verdict in (Verdict.HELPS, Verdict.HURTS):
+        those = found[verdict]
         names = [_named(each, with_model=several_models) for each in those[:_NAMED]]
         names += [f"{len(those) - _NAMED} more"] if len(those) > _NAMED else []
         words.append(f"it {verdict} in {len(those)}" + (f" ({'; '.join(names)})" if names else ""))
-    said = f"Of {whole}, {', '.join(words)} and {len(judged) - decided} are undecided."
-    if len({each.family for each in judged}) > 1:
-        left = _still_decided(judged)
-        said += f" Corrected for all that was tried, {left} of the {decided} that it helps or hurts {_is(left)} left."
-    return said
+    words.append(f"makes no difference above {margin(contents.rules)} points in {len(found[Verdict.SAME])}")
+    return f"Of {whole}, {', '.join(words)} and {len(found[Verdict.UNDECIDED])} are undecided."
 
 
-def _is(number: int) -> str:
-    return "is" if number == 1 else "are"
+def margin(rules: Rules) -> str:
+    """In points of percent."""
+    return f"{100 * rules.margin:.6g}"
+
+
+def conclusion(effect: Effect, rules: Rules) -> str:
+    """The verdict in words; empty where there can be none."""
+    if effect.verdict is Verdict.SAME:
+        return f"no difference above {margin(rules)}"
+    words = str(effect.verdict or "")
+    if effect.why is not None:
+        words += f": {effect.why}"
+    if effect.verdict in (Verdict.HELPS, Verdict.HURTS) and (effect.p_equivalent_holm or 1) < statistics.ALPHA:
+        words += f", by less than {margin(rules)}"
+    return words
+
+
+def _runs(pairs: Sequence[Pair]) -> list[Run]:
+    return [run for pair in pairs for run in (pair.baseline, pair.gated)]
 
 
 def _named(comparison: Comparison, *, with_model: bool) -> str:
@@ -75,31 +86,28 @@ def _named(comparison: Comparison, *, with_model: bool) -> str:
     return f"{model}{comparison.task.title} with {settings.gate(comparison.gate)}"
 
 
-def _still_decided(shown: Sequence[Comparison]) -> int:
-    """How many verdicts are left after a correction over all comparisons."""
-    decided = [each for each in shown if each.effect.verdict in (Verdict.HELPS, Verdict.HURTS)]
-    return sum(each.p_holm_all is not None and each.p_holm_all < statistics.ALPHA for each in decided)
-
-
-def _effect(effect: Effect, examples: str) -> list[Item]:
-    interval, summary = effect.interval, effect.summary
+def _numbers(effect: Effect) -> list[Item]:
+    interval, mean, detectable = effect.interval, effect.summary.mean, effect.detectable_interval
+    is_judged = effect.verdict is not None  # p of what is not judged would be read as a verdict
     words = [
-        str(summary.n),
-        f"{100 * summary.mean:+.2f}" if summary.mean is not None else "–",
+        str(effect.summary.n),
+        f"{100 * mean:+.2f}" if mean is not None else "–",
         f"{100 * interval[0]:+.2f} … {100 * interval[1]:+.2f}" if interval is not None else "",
-        p_value(effect.p),
+        p_value(effect.p) if is_judged else "",
         p_value(effect.p_holm),
-        p_value(effect.p_sign_flip),
-        p_value(effect.p_sign),
-        examples,
-        f"{effect.epsilon_min:.2f}" if effect.epsilon_min is not None else "",
-        f"{100 * effect.detectable:.2f}" if effect.detectable is not None else "",
+        p_value(effect.p_equivalent_holm),
+        f"{100 * effect.detectable:.2f} ({100 * detectable[0]:.2f} – {100 * detectable[1]:.2f})"
+        if effect.detectable is not None and detectable is not None
+        else "",
+        "" if effect.p is None else "runs, examples" if effect.basis is Basis.CROSSED else "runs",
     ]
     return [plain(word) for word in words]
 
 
-def _verdict(comparison: Comparison) -> Item:
-    words = _conclusion(comparison.effect)
+def _verdict(comparison: Comparison, rules: Rules) -> Item:
+    words = conclusion(comparison.effect, rules) if comparison.is_primary else "descriptive"
+    if rules.primary and comparison.is_primary:
+        words += " (primary)" if comparison.is_declared else " (exploratory)"
     for side, failures in comparison.failures.items():
         if failures:
             words += f"; {side}: {counts(failures)}"
@@ -108,39 +116,33 @@ def _verdict(comparison: Comparison) -> Item:
     return (Piece(words, decided),)
 
 
-def _conclusion(effect: Effect) -> str:
-    if effect.verdict is not Verdict.UNDECIDED:
-        return str(effect.verdict or "")
-    if effect.summary.n < FEWEST_PAIRS:
-        return f"undecided: needs {FEWEST_PAIRS} pairs"
-    if effect.more_seeds is None:
-        return f"undecided; over {power.MOST_PAIRS} seeds to settle it" if effect.summary.sd else "undecided"
-    return f"undecided; about {effect.more_seeds} more seeds would settle it"
-
-
-def _comparison_notes(contents: Contents, shown: Sequence[Comparison]) -> list[str]:
+def _notes(contents: Contents) -> list[str]:
+    shown, rules = contents.comparisons, contents.rules
     if not shown:
         return ["No gated run has a baseline that differs from it in the gate alone."] if contents.unpaired else []
+    sizes = {each.model: each.family for each in shown if each.is_primary and not each.is_declared}
+    families = "; ".join(f"{model}: {size}" for model, size in sizes.items() if size)
+    of = f" ({families})" if families else ""
     notes = [
-        "Differences in points of percent, gated minus baseline, of n pairs that share all but the gate. "
-        "Verdict: the paired t-test's p, after Holm's correction over the tasks of a row's gate, is below "
-        f"{statistics.ALPHA}, of at least {FEWEST_PAIRS} pairs; the interval is Student's t, since a bootstrap of few "
-        "seeds is too narrow. p sign-flip (exact permutation) and p sign assume less; p examples asks whether the same "
-        "models would differ on other examples (McNemar's mid-p, or a paired bootstrap). ε_min (almost stochastic "
-        "order): below 0.5 the gates dominate. Detectable: the difference that n pairs show with 80 % power. Undecided "
-        'is not "no effect"; the number of seeds takes the observed difference for the true one.'
+        "Differences in points of percent, gated minus baseline, of n pairs that share all but the gate. Random: what "
+        "else might have been drawn, and so what the interval and p are about: runs (seeds) and dev examples, or runs "
+        "alone, given this dev set. p Holm: of no difference, corrected over all comparisons of a model's main "
+        f"metrics{of}; helps and hurts need p Holm < {statistics.ALPHA} and {FEWEST_PAIRS} pairs. p margin: of a "
+        f"difference of {margin(rules)} points or more, corrected in the same way; below {statistics.ALPHA} there is "
+        'no difference above that. Undecided is neither, and not "no effect". Detectable: the difference that 80 % of '
+        "such sweeps would find at Holm's first step, and how far few seeds leave that open (95 %). Other metrics and "
+        "rows of survivors are descriptive and have no verdict."
     ]
-    fewest = {each.effect.summary.n for each in shown if each.effect.p is not None}
-    small = sorted(n for n in fewest if statistics.sign_flip_floor(n) > statistics.ALPHA)
-    if small:
-        floors = ", ".join(f"{statistics.sign_flip_floor(n):.4g} at n = {n}" for n in small)
-        notes.append(f"p sign-flip cannot be below 0.05 with fewer than 6 pairs (at least {floors}).")
-    decided = [each for each in shown if each.effect.verdict in (Verdict.HELPS, Verdict.HURTS)]
-    families = len({each.family for each in shown})
-    if families > 1:
+    if rules.primary:
         notes.append(
-            f"{families} gated settings were tried: of {len(decided)} that help or hurt, {_still_decided(shown)} still "
-            f"do after Holm's correction over all {len(shown)} comparisons."
+            "The primary comparisons were named on the command line, and are corrected among themselves; all others "
+            "are exploratory, and corrected over all. Nobody can see here whether they were named before the runs."
         )
-    reasons = {each.predictions.reason for each in shown if each.predictions is not None and each.predictions.reason}
-    return [*notes, *(f"p examples is missing, or of fewer pairs, where {reason}." for reason in sorted(reasons))]
+    reasons = Counter(each.effect.reason for each in shown if each.effect.reason is not None)
+    for reason, count in reasons.most_common(_REASONS):
+        notes.append(
+            f"{count} comparison{'s are' if count > 1 else ' is'} of runs alone, given this dev set: {reason}."
+        )
+    if len(reasons) > _REASONS:
+        notes.append(f"And {len(reasons) - _REASONS} more reasons, which --format json has.")
+    return notes

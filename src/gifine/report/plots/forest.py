@@ -15,6 +15,7 @@ _MOST_ROWS = 45  # a figure: about a page
 _LOOKS: dict[Verdict, dict[str, Any]] = {
     Verdict.HELPS: {"color": drawing.BLUE, "marker": "^"},
     Verdict.HURTS: {"color": drawing.VERMILION, "marker": "v"},
+    Verdict.SAME: {"color": drawing.GREEN, "marker": "s"},
     Verdict.UNDECIDED: {"color": "0.35", "marker": "o", "markerfacecolor": "white"},
 }
 
@@ -29,13 +30,14 @@ class Part:
 
 
 def parts(comparisons: Sequence[Comparison]) -> list[Part]:
-    """Those with an interval. Tasks that were corrected together stay together, unless they alone are too many."""
+    """Those of two pairs or more. Tasks of one gate stay together, unless they alone are too many."""
     found: list[Part] = []
-    families: dict[object, list[Comparison]] = {}
+    settings_tried: dict[object, list[Comparison]] = {}
     for each in comparisons:
-        if each.is_primary and each.effect.interval is not None:
-            families.setdefault(each.family, []).append(each)
-    for family in families.values():
+        if each.is_primary and each.effect.p is not None:
+            key = each.model, tuple(each.extra.values()), each.gate
+            settings_tried.setdefault(key, []).append(each)
+    for family in settings_tried.values():
         first = family[0]
         title = ", ".join([first.model, *(f"{key}={settings.shown(value)}" for key, value in first.extra.items())])
         rows = [row for each in family for row in _rows(each)]
@@ -49,25 +51,24 @@ def draw(part: Part) -> Plot:
     labels = [drawing.shortened(f"{label}, n = {effect.summary.n}") for label, effect in part.rows]
     figure, [[axes]] = drawing.grid(1, 1, (3.6 + 0.075 * max(map(len, labels)), 0.3 * len(part.rows) + 0.6))
     for row, (_, effect) in enumerate(part.rows):
-        mean, interval = effect.summary.mean, effect.interval
+        mean = effect.summary.mean
         assert mean is not None
-        assert interval is not None
-        assert effect.verdict is not None
+        interval = effect.interval or (mean, mean)  # where nothing varies there is none
         errors = [[100 * (mean - interval[0])], [100 * (interval[1] - mean)]]
-        looks = _LOOKS[effect.verdict]
+        looks = _LOOKS[effect.verdict or Verdict.UNDECIDED]
         axes.errorbar([100 * mean], [row], xerr=errors, capsize=3, linestyle="none", linewidth=1.2, **looks)
     axes.axvline(0, color="black", linewidth=1)
     ends = (len(part.rows) - 0.5, -0.5)
     axes.set_yticks(range(len(part.rows)), labels)
     axes.set(xlabel="gated − baseline, points of percent of the measure", ylim=ends)
     verdicts = axes.secondary_yaxis("right")
-    verdicts.set_yticks(range(len(part.rows)), [str(effect.verdict) for _, effect in part.rows])
+    verdicts.set_yticks(range(len(part.rows)), [str(effect.verdict or "") for _, effect in part.rows])
     verdicts.tick_params(length=0)
     verdicts.spines["right"].set_visible(False)
     caption = (
-        f"{part.title}: mean differences of n pairs that share all but the gate, with 95 % intervals (Student's t). "
-        "Verdicts are those of the paired t-test after Holm's correction over the tasks of a gate, of at least three "
-        "pairs; an interval is of one difference, uncorrected, and may leave out 0 where the verdict is undecided."
+        f"{part.title}: mean differences of n pairs that share all but the gate, with 95 % intervals. Verdicts "
+        "are corrected over all comparisons of the model; an interval is of one difference, uncorrected, and may leave "
+        "out 0 where the verdict is undecided."
     )
     return drawing.finished(figure, ["forest", part.model], f"Paired differences, {part.title}", caption)
 
@@ -76,6 +77,6 @@ def _rows(comparison: Comparison) -> list[tuple[str, Effect]]:
     task = comparison.task
     label = f"{settings.gate(comparison.gate)}: {task.title} {task.described(comparison.measure)}"
     rows = [(label, comparison.effect)]
-    if comparison.regular is not None and comparison.regular.interval is not None:
+    if comparison.regular is not None and comparison.regular.p is not None:
         rows.append((f"{label}, without degenerate", comparison.regular))
     return rows

@@ -1,0 +1,114 @@
+"""Which comparisons are judged together, and what may be concluded of each.
+
+All that was tried is one family: every change and task of a model, whatever other keys differ. Of many comparisons one
+in twenty would show an effect where there is none; Holm's correction keeps the chance of any such claim in a family at
+5 %, and the chance of any false "no difference" as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from gifine.errors import ArgumentError, did_you_mean
+from gifine.report import settings
+from gifine.report.analysis import cells, power, statistics
+from gifine.report.analysis.comparison import Comparison, Effect, Verdict
+
+FEWEST_PAIRS = 3  # for a verdict: of two, the deviation is hardly known
+MARGIN = 0.005  # half a point of percent
+
+Selection = tuple[tuple[str, str], ...]  # config keys, with values as on the command line
+
+
+@dataclass(slots=True, frozen=True)
+class Rules:
+    """What is decided before the numbers are seen."""
+
+    margin: float = MARGIN  # as a fraction: a smaller difference makes none
+    primary: tuple[Selection, ...] = ()  # comparisons that answer the question; none: all do
+
+
+def judge(comparisons: Sequence[Comparison], rules: Rules) -> None:
+    """Corrected p and verdict of all comparisons of primary measures; others stay descriptive.
+
+    `helps` or `hurts`: p of no difference is below 0.05 after Holm's correction over the family. `no difference`: p of
+    a difference of the margin or more is, after Holm's correction over the same family; of one comparison alone, that
+    is the 90 % interval within the margin either way. `undecided`: all else, with fewer than three pairs, or where
+    the comparison's `doubt` says that its numbers allow none. Undecided is not "no difference".
+
+    Comparisons that were declared primary are a family of their own. All others are corrected over all.
+
+    Raises:
+        ArgumentError: where `rules.primary` names a key that is none, or no comparison.
+    """
+    judged = [each for each in comparisons if each.is_primary]
+    if judged:
+        _declare(judged, rules.primary)
+    for model in dict.fromkeys(each.model for each in judged):
+        family = [each for each in judged if each.model == model]
+        for each in family:
+            estimate = each.effect.estimate
+            each.effect.p_equivalent = estimate.p_equivalent(rules.margin) if estimate is not None else None
+        _correct(family, [each for each in family if not each.is_declared])
+        declared = [each for each in family if each.is_declared]
+        _correct(declared, declared)
+
+
+def _declare(judged: Sequence[Comparison], primary: Sequence[Selection]) -> None:
+    for selection in primary:
+        cells.check_keys([each.tried[0].gated for each in judged], [key for key, _ in selection])
+        found = [each for each in judged if all(_shown(each, key) == value for key, value in selection)]
+        if not found:
+            raise ArgumentError(_missing(judged, selection))
+        for each in found:
+            each.is_declared = True
+
+
+def _shown(comparison: Comparison, key: str) -> str:
+    return settings.shown(cells.value(comparison.tried[0].gated, key))
+
+
+def _missing(judged: Sequence[Comparison], selection: Selection) -> str:
+    for key, value in selection:
+        there = list(dict.fromkeys(_shown(each, key) for each in judged))
+        if value not in there:
+            said = f"--primary {key}={value}: no comparison has it{did_you_mean(value, there)}"
+            return f"{said}; there are {', '.join(there)}"
+    return f"--primary {','.join(f'{key}={value}' for key, value in selection)}: no comparison has all of it"
+
+
+def _correct(family: Sequence[Comparison], those: Sequence[Comparison]) -> None:
+    """Judge `those` of a family, by p corrected over the whole of it."""
+    size = sum(each.effect.p is not None for each in family)
+    different = statistics.holm([each.effect.p for each in family])
+    alike = statistics.holm([each.effect.p_equivalent for each in family])
+    chosen = {id(each) for each in those}
+    for each, p_holm, p_equivalent in zip(family, different, alike, strict=True):
+        if id(each) in chosen:
+            each.family = size
+            each.effect.p_holm, each.effect.p_equivalent_holm = p_holm, p_equivalent
+            each.effect.verdict, each.effect.why = _verdict(each.effect, each.doubt)
+            _tell_detectable(each.effect, statistics.ALPHA / max(size, 1))
+
+
+def _verdict(effect: Effect, doubt: str | None) -> tuple[Verdict, str | None]:
+    mean, p, p_equivalent = effect.summary.mean, effect.p_holm, effect.p_equivalent_holm
+    if effect.summary.n < FEWEST_PAIRS or mean is None:
+        return Verdict.UNDECIDED, f"needs {FEWEST_PAIRS} pairs"
+    if doubt is not None:
+        return Verdict.UNDECIDED, doubt
+    if p is not None and p < statistics.ALPHA and mean != 0:
+        return (Verdict.HELPS if mean > 0 else Verdict.HURTS), None
+    if p_equivalent is not None and p_equivalent < statistics.ALPHA:
+        return Verdict.SAME, None
+    return Verdict.UNDECIDED, None
+
+
+def _tell_detectable(effect: Effect, level: float) -> None:
+    """The difference that would have been found in 80 % of such sweeps, at the first step of Holm's correction."""
+    if effect.estimate is None or effect.summary.n < FEWEST_PAIRS:
+        return
+    shift = power.detectable_shift(effect.estimate.freedom, level)
+    low, high = effect.estimate.error_interval()
+    effect.detectable, effect.detectable_interval = shift * effect.estimate.error, (shift * low, shift * high)
