@@ -75,7 +75,7 @@ def main() -> int:
 def _run(cfg: DictConfig, wants_traceback: bool) -> ExitCode:
     try:
         _check_single()
-        config = config_from(cfg)
+        config = config_from(cfg, map(str, HydraConfig.get().overrides.task))
         runs = [config] if config.first.task is None else _with_parent()
     except UserError as error:
         if wants_traceback:

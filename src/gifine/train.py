@@ -28,14 +28,14 @@ from gifine.inputs.run_folder import MODEL
 from gifine.machine import disk, out_of_memory
 from gifine.models.speedups import embedding_rows as rows
 from gifine.objectives.contract import Outcome
-from gifine.runs import identity, lifecycle, origin, parent, records, verification
+from gifine.runs import identity, lifecycle, origin, parent, preregistration, records, verification
 from gifine.runs.curves import CURVE
 from gifine.runs.records import Record, Status
 from gifine.runs.tree import CHECKPOINTS
 from gifine.tracking import wandb_run
-from gifine.training import checkpointing, numerics
+from gifine.training import checkpointing, circumstances, numerics
 from gifine.training.arguments import training_arguments
-from gifine.training.callbacks import Bar, Curve, GateStatistics, Plan, StopWhenDiverged, logged_key
+from gifine.training.callbacks import Bar, Curve, GateStatistics, Plan, StopWhenDiverged, last_evaluation, logged_key
 from gifine.training.sampler import EpochSampler
 from gifine.training.trainer import Interruption, Patience, Trainer
 
@@ -73,9 +73,14 @@ def _run(config: RunConfig, folder: Path) -> Record:
                 verification.tell_others(config, folder)
             else:
                 verification.remember(folder / CHECKPOINTS, record)
+        earlier = record
         record = Record(identity.run_id(config), identity.slug(config), identity.to_dict(config), attempts=attempts)
         record.contents = sources.contents(config)
-        with wandb_run.tracked(config, folder, record, writes=_is_main_process()) as track:
+        deviation = preregistration.note(record, earlier, config.plan)
+        if deviation is not None and _is_main_process():
+            log.warning("this run deviates from the plan: %s", deviation)
+        tracked = wandb_run.tracked(config, folder, record, writes=_is_main_process())
+        with numerics.threads(config.threads), tracked as track:
             lifecycle.keep(record, folder, lambda: _fit(config, folder, record, track), writes=_is_main_process())
     else:
         verification.check_served(config, folder, record)
@@ -122,6 +127,7 @@ def _fit(config: RunConfig, folder: Path, record: Record, track: wandb_run.Log) 
         record.provenance["init_from"] = origin.trace(places.model.init_from)
     record.provenance["checkpoint_commit"] = models.commit(places.model)
     record.provenance["weights"] = sources.checkpoint(places.model)
+    record.provenance["package"] = origin.package(places.model)
     record.provenance["tokenizer"] = dataset.tokenizer_fingerprint(tokenizer)
     record.provenance["files"] = sources.files(places)
     if sources.contents(config) != record.contents:
@@ -133,6 +139,7 @@ def _fit(config: RunConfig, folder: Path, record: Record, track: wandb_run.Log) 
         rows.keep(model, dataset.tokens(splits))
     layer = type(model.get_submodule(f"{model.base_model_prefix}.encoder.layer.0")).__name__
     arguments = training_arguments(train, task, next(iter(evaluated)), config.seed, folder / CHECKPOINTS, layer)
+    record.provenance |= circumstances.describe(arguments, model)
     batch = arguments.train_batch_size * arguments.world_size * train.gradient_accumulation  # all that make a step
 
     def planned(steps: int) -> None:
@@ -169,9 +176,10 @@ def _fit(config: RunConfig, folder: Path, record: Record, track: wandb_run.Log) 
     record.seconds["train"] = round(time.monotonic() - clock, 3)
     state = trainer.state
     record.steps = {"done": state.global_step, "planned": state.max_steps}
-    record.provenance |= {"device": str(arguments.device), "processes": arguments.world_size}
     if state.best_global_step is not None and train.select_best:
         record.best = {"step": state.best_global_step, task.select_by: state.best_metric}
+    reported = list(evaluated)[1 if config.evaluate.split_dev else 0]  # of two halves, the one that chooses nothing
+    record.last, record.evaluations = last_evaluation(state, logged_key(reported, task.select_by), task.select_by)
     if alarm.reason is not None:
         record.status, record.error = Status.DIVERGED, alarm.reason
         return
@@ -188,6 +196,7 @@ def _fit(config: RunConfig, folder: Path, record: Record, track: wandb_run.Log) 
     with out_of_memory.explain("evaluating", out_of_memory.evaluation(train.eval_batch_size)):
         outcome = objective.score(trainer, evaluated, config, folder)
     record.metrics, record.invariance = outcome.metrics, outcome.invariance
+    record.provenance["predictions"] = outcome.predictions
     record.status, record.error = _judge(outcome)
     if record.best and record.metrics:
         _check_best(record, f"{task.name}/{next(iter(evaluated))}/{task.select_by}", record.best[task.select_by])

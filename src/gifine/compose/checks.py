@@ -9,15 +9,17 @@ from pathlib import Path
 
 from gifine.choices import DataSource, Evaluate, GateSide, Tracker
 from gifine.config import BALANCED, DEMO, DataConfig, GiConfig, ModelConfig, RunConfig, TaskConfig, TrainConfig
-from gifine.errors import ConfigError, ModelError, PrefetchError, did_you_mean
+from gifine.errors import ConfigError, ModelError, PlanError, PrefetchError, did_you_mean
 from gifine.inputs import offline
 from gifine.inputs.architecture import SETTLED, architecture, longest_input
 from gifine.inputs.families import FAMILIES
 from gifine.inputs.model_files import locate, saved_model, weight_files
 from gifine.inputs.rows import as_number
 from gifine.objectives.metrics import METRICS, REGRESSION_METRICS
+from gifine.runs import preregistration
 from gifine.tracking import wandb_server
 
+MOST_THREADS = 1024  # of a process: far above any use, far below what a system refuses to start
 SMALLEST_MAX_LENGTH = 8  # [CLS] a [SEP] b [SEP] and a few word pieces
 
 
@@ -42,8 +44,17 @@ def check(config: RunConfig) -> None:
         offline.open_folder(config)
     except PrefetchError as error:
         problems.append(str(error))
+    if config.plan is not None:
+        try:
+            preregistration.read(config.plan)
+        except PlanError as error:
+            problems.append(f"plan={error}")
     if not 0 <= config.seed < 2**32:
         problems.append(f"seed={config.seed}: must be in 0 … 2^32 − 1")
+    if config.threads is not None and not 1 <= config.threads <= MOST_THREADS:
+        problems.append(
+            f"threads={config.threads}: must be in 1 … {MOST_THREADS}, or null for one for each core that is granted"
+        )
     if problems:
         raise ConfigError(*problems)
 

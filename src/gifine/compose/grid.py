@@ -18,13 +18,13 @@ from typing import Any
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException, OverrideParseException
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
-from gifine.compose import checks, recipes, renamed
+from gifine.compose import checks, recipes, renamed, search
 from gifine.compose.composition import compose, opened, spelled_out, typed, unwrap
 from gifine.compose.mistakes import explain
-from gifine.compose.overrides import assignment, parsed
+from gifine.compose.overrides import assignment, key_given, overlaps
 from gifine.compose.parents import Parents
 from gifine.compose.quoting import check_spelling
 from gifine.config import RunConfig
@@ -106,7 +106,7 @@ def _cells(runs: Iterable[list[str]], config_dir: str | None) -> list[Cell]:
     parents = Parents(grid.config, config_dir)
     for overrides in runs:
         try:
-            config = grid.config(overrides)
+            config = search.apply(grid.config(overrides), overrides)
             checks.check(config)
             config, parent, words = parents.settle(config, overrides)
             if parent is not None:
@@ -138,7 +138,7 @@ class _Grid:
             cfg = self._compose(overrides)
             self.reads[shape] = _reads(cfg)
         reads = self.reads[shape]
-        read = [f"{key}={value!r}" for key, value in values.items() if reads is None or _overlaps(key, reads)]
+        read = [f"{key}={value!r}" for key, value in values.items() if reads is None or overlaps(key, reads)]
         shape = (*shape, *read)
         if shape not in self.resolved:
             try:
@@ -169,25 +169,11 @@ def _shape(overrides: list[str], config_dir: str | None) -> tuple[Shape, dict[st
         found = {}  # groups from elsewhere, which may have the names of keys
     if config_dir is not None:
         found = {word: each for word, each in found.items() if not (Path(config_dir) / each.key).is_dir()}
-    touched = {_key(word) for word in words if word not in found}
-    found = {word: each for word, each in found.items() if not _overlaps(each.key, touched)}
+    touched = {key_given(word) for word in words if word not in found}
+    found = {word: each for word, each in found.items() if not overlaps(each.key, touched)}
     shape = [f"{found[word].key}=" if word in found else word for word in words]
     values = {found[word].key: found[word].value for word in words if word in found}
     return tuple(shape), values
-
-
-def _key(word: str) -> str:
-    """The key that a word other than an assignment sets; empty for the choice of a group, which is made before."""
-    try:
-        override = parsed(word)
-    except OverrideParseException:
-        return ""
-    is_group = "." not in override.key_or_group and isinstance(override.value(), (str, type(None)))
-    return "" if is_group else override.key_or_group
-
-
-def _overlaps(key: str, others: set[str]) -> bool:
-    return any(key == other or key.startswith(f"{other}.") or other.startswith(f"{key}.") for other in others)
 
 
 def _reads(cfg: DictConfig | ConfigError) -> set[str] | None:

@@ -17,7 +17,7 @@ from gifine.compose import checks
 from gifine.compose.composition import unwrap
 from gifine.compose.conf_dir import conf_dir
 from gifine.compose.overrides import parsed
-from gifine.config import FirstConfig, RunConfig, TrainConfig
+from gifine.config import FirstConfig, RunConfig, SearchConfig, TrainConfig
 from gifine.errors import ConfigError, DataError, PrefetchError, did_you_mean
 from gifine.inputs import needs, offline, sources
 from gifine.runs import identity
@@ -82,7 +82,7 @@ def _checked(config: RunConfig) -> RunConfig:
         train = from_entries(TrainConfig, entries)
     except OmegaConfBaseException as error:
         raise ConfigError(f"first.train: {unwrap(error)}") from error
-    parent = replace(config, train=train, first=FirstConfig(), output_dir=None, overwrite=False)
+    parent = replace(config, train=train, first=FirstConfig(), search=SearchConfig(), output_dir=None, overwrite=False)
     checks.check(parent)
     if missing := list(_missing(parent)):
         raise ConfigError(*missing)

@@ -9,7 +9,7 @@ import hashlib
 import json
 import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -39,6 +39,8 @@ class Run:
     first_seed: int | None  # of the run that it starts from; None: not known, or there is none
     task: Task
     scores: tuple[float | None, ...]  # of task.measures; None: undefined, or it did not come so far
+    last: float | None  # the primary measure at the last evaluation while it trained; None: not recorded, or none
+    evaluations: int | None  # while it trained; None: not recorded
     data: str | None  # fingerprint of what was read; None: it did not come so far
     processes: int | None  # that made a step together
     device: str | None
@@ -47,6 +49,8 @@ class Run:
     finished: str | None
     files: dict[str, str]  # that it has read: by path the sha256; runs of a sweep share the object
     predictions: dict[str, str]  # that it has written: by split the sha256, where the record has it
+    begun: str | None  # as `started`, of the first attempt
+    plan: tuple[str, str] | None  # that it has named: path and sha256
 
     def score(self, measure: str) -> float | None:
         return self.scores[self.task.measures.index(measure)]
@@ -107,9 +111,12 @@ class _ForeignError(Exception):
     """A file that is no record of ours."""
 
 
-def progress(things: Sequence[T], doing: str, unit: str) -> Iterator[T]:
-    """The things, with a bar on stderr where that is a terminal and it takes more than a moment."""
-    yield from tqdm(things, doing, unit=f" {unit}", leave=False, delay=0.5, disable=not sys.stderr.isatty())
+def progress(things: Iterable[T], doing: str, unit: str, total: int | None = None) -> Iterator[T]:
+    """The things, with a bar on stderr where that is a terminal and it takes more than a moment.
+
+    `total` says how many they are where they have no length.
+    """
+    yield from tqdm(things, doing, total, unit=f" {unit}", leave=False, delay=0.5, disable=not sys.stderr.isatty())
 
 
 def _run(path: Path, pool: Pool) -> Run | Problem:
@@ -153,6 +160,8 @@ def _from_entries(folder: Path, entries: dict[str, Any], pool: Pool) -> Run:
         first_seed=start.seed,
         task=task,
         scores=tuple(_number(metrics.get(measure)) for measure in task.measures),
+        last=_number((entries.get("last") or {}).get(task.metric(task.primary))),
+        evaluations=_count(entries.get("evaluations")),
         data=_fingerprint(provenance.get("data")),
         processes=provenance.get("processes"),
         device=sys.intern(provenance["device"]) if isinstance(provenance.get("device"), str) else None,
@@ -161,6 +170,8 @@ def _from_entries(folder: Path, entries: dict[str, Any], pool: Pool) -> Run:
         finished=entries.get("finished"),
         files=pool.shared(provenance.get("files") or {}),
         predictions=dict(provenance.get("predictions") or {}),
+        begun=provenance.get("begun") or entries.get("started"),
+        plan=_plan(provenance.get("plan")),
     )
 
 
@@ -170,6 +181,18 @@ def _number(value: object) -> float | None:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
         raise ValueError(f"a metric is {value!r}")
     return float(value)
+
+
+def _count(value: object) -> int | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise ValueError(f"its evaluations are {value!r}")
+    return value
+
+
+def _plan(noted: dict[str, Any] | None) -> tuple[str, str] | None:
+    return (sys.intern(str(noted["path"])), sys.intern(str(noted["sha256"]))) if noted else None
 
 
 def _fingerprint(data: dict[str, str] | None) -> str | None:

@@ -4,11 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import json
+from importlib.metadata import packages_distributions, version
 from pathlib import Path
 from typing import Any
 
+from gifine.config import ModelConfig
 from gifine.inputs import model_files
 from gifine.runs import identity, records
+
+
+def package(model: ModelConfig) -> dict[str, str] | None:
+    """Name and version of the installed package whose weights a run reads; None where it reads none of a package."""
+    source = model_files.source(model)
+    if model.random_init or not source.startswith(model_files.PACKAGE):
+        return None
+    module = source.removeprefix(model_files.PACKAGE).partition("/")[0]
+    names = packages_distributions().get(module, [])
+    return {"name": names[0], "version": version(names[0])} if names else None
 
 
 def trace(init_from: str) -> dict[str, Any]:

@@ -19,10 +19,12 @@ from typing import Any
 from gifine.compose.launchers import LauncherConfig, LocalConfig, SlurmConfig
 from gifine.config import RunConfig
 from gifine.errors import ClusterError, OutputError
-from gifine.runs import identity, records
+from gifine.runs import identity, preregistration, records
 from gifine.sweep import ledger, pool, script, sharing, slurm, snapshot
 from gifine.sweep.job import CONFIGS, JOB, STARTED, config_file
 from gifine.sweep.ledger import Batch, Entry, Ledger, Place
+
+PLANS = "plans"  # below the sweep's own folder: the preregistered plans that its runs name
 
 
 @dataclass(frozen=True)
@@ -203,16 +205,19 @@ def _describe(sweep: Path, batch: Batch, tasks: list[list[Request]], waits: list
         (folder / CONFIGS).mkdir(parents=True)
         for task in tasks:
             for request in task:
-                entries = json.dumps(identity.to_dict(_placed(request)), ensure_ascii=False)
+                entries = json.dumps(identity.to_dict(_placed(sweep, request)), ensure_ascii=False)
                 config_file(folder, request.entry.run_id).write_text(entries, encoding="utf-8")
         (folder / JOB).write_text(json.dumps(job), encoding="utf-8")
     except OSError as error:
         raise OutputError(f"cannot write to {folder}: {error.strerror}") from error
 
 
-def _placed(request: Request) -> RunConfig:
-    """The config with the run's folder as an absolute path: the ledger's, which may have been moved."""
+def _placed(sweep: Path, request: Request) -> RunConfig:
+    """The config with the run's folder as an absolute path: the ledger's, which may have been moved; the plan kept."""
     folder, config = Path(request.entry.folder), request.config
+    if config.plan is not None:
+        plan = Path(request.cwd) / Path(config.plan).expanduser()
+        config = replace(config, plan=str(preregistration.keep(plan, sweep / ledger.FOLDER / PLANS)))
     if config.output_dir is None and folder.name == f"{request.entry.slug}-{request.entry.run_id}":
         return replace(config, output_root=str(folder.parent))
     return replace(config, output_dir=str(folder))

@@ -7,13 +7,13 @@ from collections.abc import Iterable, Sequence
 from gifine.report import settings
 from gifine.report.analysis.cells import Cell
 from gifine.report.contents import Contents
-from gifine.report.formats import verdicts
+from gifine.report.formats import plan, verdicts
 from gifine.report.formats.words import Item, Piece, Sheet, counts, linked, number, plain
 from gifine.report.reading import Run
 from gifine.report.settings import Task, Value
 from gifine.runs.records import Status
 
-NAMES = ("table", "comparison", "unpaired", "published", "failures", "changed", "problems")
+NAMES = ("table", "comparison", "plan", "unpaired", "published", "failures", "changed", "problems")
 
 
 def make(contents: Contents, names: Sequence[str] = NAMES) -> list[Sheet]:
@@ -29,6 +29,7 @@ def summary(contents: Contents) -> str:
         f"{sum(by_status.values()):,} runs: {counts(by_status)}"
         + (f"; {changed:,} of data or weights that are not those on disk any more" if changed else "")
         + (f"; {problems:,} record{'s' * (problems != 1)} left out" if problems else "")
+        + plan.summary(contents)
     )
 
 
@@ -153,6 +154,7 @@ def _problems(contents: Contents) -> Sheet:
 _MAKERS = {
     "table": _table,
     "comparison": verdicts.sheet,
+    "plan": plan.sheet,
     "unpaired": _unpaired,
     "published": _published,
     "failures": _failures,

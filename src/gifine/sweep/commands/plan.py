@@ -2,12 +2,15 @@
 
     gifine sweep plan experiment=paper_grid model=debertav3
 
-takes the overrides of `gifine --multirun`, and submits nothing.
+takes the overrides of `gifine --multirun`, and submits nothing. With --preregister FILE it writes down, before they are
+run, what these runs will compare and by which margin.
 """
 
 from __future__ import annotations
 
 import json
+import logging
+import shlex
 from argparse import ArgumentParser, Namespace
 from collections import Counter
 from collections.abc import Iterable
@@ -15,17 +18,22 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from gifine import commands
 from gifine.choices import Precision
 from gifine.compose import grid
 from gifine.compose.grid import Cell
 from gifine.config import RunConfig, TrainConfig
-from gifine.errors import DataError, ExitCode, ModelError
+from gifine.errors import ArgumentError, DataError, ExitCode, ModelError, PlanError
 from gifine.inputs import architecture
 from gifine.machine.footprint import Footprint
-from gifine.runs import identity, parent, records, staleness
+from gifine.runs import identity, parent, preregistration, records, staleness
 from gifine.runs.records import FINISHED, RECORD
 from gifine.sweep import estimate
 from gifine.sweep.estimate import FLOPS, Basis
+
+log = logging.getLogger(__name__)
+
+_NAMED = 3  # runs in a sentence
 
 
 @dataclass
@@ -46,6 +54,7 @@ class Plan:
     weightless: list[str] = field(default_factory=list)  # what to do about runs to start from that have no weights
     changed: dict[str, list[str]] = field(default_factory=dict)  # by folder what a run was made of and is not there now
     outdated: dict[str, str] = field(default_factory=dict)  # of these the finished runs of the plan, and what differs
+    deviating: list[str] = field(default_factory=list)  # slugs of runs that the preregistered plan does not have
 
 
 def make(cells: Iterable[Cell]) -> Plan:
@@ -69,6 +78,11 @@ def make(cells: Iterable[Cell]) -> Plan:
     lacking = (parent.without_weights(places[run_id]) for run_id in finished if run_id in wanted)
     plan.weightless = [reason for reason in lacking if reason is not None]
     plan.changed = _changed({identity.slug(cell.config) for cell in chosen.values()}, known)
+    plan.deviating = [
+        identity.slug(cell.config)
+        for run_id, cell in chosen.items()
+        if cell.config.plan is not None and preregistration.read(cell.config.plan).deviation(run_id) is not None
+    ]
     for run_id, record in finished.items():
         config, name = chosen[run_id].config, places[run_id].name
         then, now = _noted(record, "data"), staleness.fingerprints(config)
@@ -110,7 +124,7 @@ def check(plan: Plan) -> None:
 
 def describe(plan: Plan) -> str:
     """The plan as a short paragraph."""
-    return " ".join(filter(None, [_describe_runs(plan), _describe_changed(plan)]))
+    return " ".join(filter(None, [_describe_runs(plan), _describe_deviating(plan), _describe_changed(plan)]))
 
 
 def _describe_runs(plan: Plan) -> str:
@@ -131,6 +145,14 @@ def _describe_runs(plan: Plan) -> str:
     return text
 
 
+def _describe_deviating(plan: Plan) -> str:
+    if not plan.deviating:
+        return ""
+    count = len(plan.deviating)
+    names = ", ".join(plan.deviating[:_NAMED]) + (", …" if count > _NAMED else "")
+    return f"{count:,} deviate{'s' * (count == 1)} from the preregistered plan, which does not have {names}."
+
+
 def _describe_changed(plan: Plan) -> str:
     if not plan.changed:
         return ""
@@ -140,14 +162,30 @@ def _describe_changed(plan: Plan) -> str:
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="those of `gifine --multirun`")
-    parser.add_argument("--config-dir", metavar="FOLDER", help="a folder of configs of your own")
-    parser.add_argument("--json", action="store_true", help="one object, for programs")
+    add = parser.add_argument
+    add("overrides", nargs="*", metavar="OVERRIDE", help="those of `gifine --multirun`")
+    add("--config-dir", metavar="FOLDER", help="a folder of configs of your own")
+    add("--json", action="store_true", help="one object, for programs")
+    add("--preregister", type=Path, metavar="FILE", help="write the plan down, for plan=FILE and report --plan FILE")
+    add("--margin", type=commands.margin, metavar="POINTS", help="a smaller difference is none (0.5)")
+    add(
+        "--primary",
+        type=commands.selection,
+        action="append",
+        default=[],
+        metavar="KEY=VALUE,…",
+        help="the comparisons that the plan is about, as gi.side=both,gi.level=0.3; the others explore",
+    )
+    add("--late", action="store_true", help="preregister although runs are finished; the plan then says so")
 
 
 def run(args: Namespace) -> ExitCode:
     """Print the plan, and a line for each model."""
-    plan = make(grid.expand(args.overrides, args.config_dir))
+    _check_options(args)
+    cells = grid.expand(args.overrides, args.config_dir)
+    plan = make(cells)
+    if args.preregister is not None:
+        _preregister(args, grid.distinct(cells))
     if args.json:
         print(json.dumps(asdict(plan), indent=2))
         return ExitCode.DONE
@@ -155,6 +193,45 @@ def run(args: Namespace) -> ExitCode:
     for name, each in plan.models.items():
         print(f"  {name:<40} {each['runs']:>8,.0f} runs {_number(each['device_hours']):>10} device hours")
     return ExitCode.DONE
+
+
+def _check_options(args: Namespace) -> None:
+    """Raise an ArgumentError for options that do not go together."""
+    for name in ("margin", "primary", "late"):
+        if getattr(args, name) and args.preregister is None:
+            raise ArgumentError(f"--{name}: goes with --preregister FILE")
+    given = [word for word in args.overrides if word.lstrip("+").startswith("plan=")]
+    if given and args.preregister is not None:
+        raise ArgumentError(f"{given[0]}: these runs name a plan already; leave it out to preregister another one")
+
+
+def _preregister(args: Namespace, cells: dict[str, Cell]) -> None:
+    """Write the file, and say how to go on.
+
+    Raises:
+        PlanError: if runs are finished.
+    """
+    from gifine.report.analysis import families  # scipy, which the other plans need not wait for
+    from gifine.sweep import preregister
+
+    found = preregister.compared((cell.config for cell in cells.values()), args.primary)
+    known = _read(cell.config for cell in cells.values())
+    finished = [run_id for run_id, cell in cells.items() if known and _is_finished(run_id, known.get(cell.folder))]
+    if finished and not args.late:
+        is_are = "is" if len(finished) == 1 else "are"
+        names = ", ".join(identity.slug(cells[run_id].config) for run_id in finished[:_NAMED])
+        raise PlanError(
+            f"{len(finished):,} of these runs {is_are} finished already ({names}{', …' * (len(finished) > _NAMED)}): "
+            "a plan is written before its runs; take other seeds, or --late, and the plan says which they are"
+        )
+    words = [*(["--config-dir", args.config_dir] if args.config_dir else []), *args.overrides]
+    command = ["gifine", "--multirun", *words]
+    margin = args.margin or families.MARGIN
+    plan = preregister.plan(found, cells, command=command, margin=margin, primary=args.primary, finished=finished)
+    sha256 = preregistration.write(plan, args.preregister)
+    several = "comparison" if len(found) == 1 else "comparisons"
+    log.info("%s: %s %s on %s runs; sha256 %s", args.preregister, f"{len(found):,}", several, f"{len(cells):,}", sha256)
+    log.info("go on with: %s", shlex.join([*command, f"plan={args.preregister}"]))
 
 
 def _read(configs: Iterable[RunConfig]) -> dict[Path, dict[str, Any]]:
