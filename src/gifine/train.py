@@ -93,6 +93,9 @@ def _run(config: RunConfig, folder: Path) -> Record:
 def _fit(config: RunConfig, folder: Path, record: Record, track: wandb_run.Log) -> None:
     task, train = config.task, config.train
     numerics.check_precision(train)
+    source = config.model.init_from or parent.folder_of(config)
+    if source is not None:  # however this one ends, it is known whose twin it is
+        record.provenance["init_from"] = origin.made_by(str(source))
 
     transformers_logging.disable_progress_bar()  # of loading weights; Bar shows the steps
     objective, reader = objectives.choose(task), dataset.open_reader(config)

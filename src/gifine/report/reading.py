@@ -36,6 +36,7 @@ class Run:
     setup: Settings  # all that decides the result but gate and seed
     gate: Settings
     seed: int
+    first_seed: int | None  # of the run that it starts from; None: not known, or there is none
     task: Task
     scores: tuple[float | None, ...]  # of task.measures; None: undefined, or it did not come so far
     last: float | None  # the primary measure at the last evaluation while it trained; None: not recorded, or none
@@ -145,8 +146,8 @@ def _parsed(path: Path, pool: Pool) -> Run:
 def _from_entries(folder: Path, entries: dict[str, Any], pool: Pool) -> Run:
     status = Status(entries["status"])
     provenance = entries.get("provenance") or {}
-    init_from = (provenance.get("init_from") or {}).get("run_id")
-    setup, gate, seed, task = pool.take(entries["config"], init_from, entries.get("contents") or {})
+    start = pool.starts.find(folder, entries)
+    setup, gate, seed, task = pool.take(entries["config"], start, entries.get("contents") or {})
     metrics = (entries.get("metrics") or {}) if status in FINISHED else {}
     return Run(
         folder=folder,
@@ -156,6 +157,7 @@ def _from_entries(folder: Path, entries: dict[str, Any], pool: Pool) -> Run:
         setup=setup,
         gate=gate,
         seed=seed,
+        first_seed=start.seed,
         task=task,
         scores=tuple(_number(metrics.get(measure)) for measure in task.measures),
         last=_number((entries.get("last") or {}).get(task.metric(task.primary))),

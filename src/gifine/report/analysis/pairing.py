@@ -76,6 +76,7 @@ def _other_circumstances(baseline: Run, gated: Run) -> str | None:
         for what, theirs, ours in (
             ("the data's fingerprint", baseline.data, gated.data),
             ("the number of processes", baseline.processes, gated.processes),
+            ("the seed of the run that it starts from", baseline.first_seed, gated.first_seed),
         )
         if None not in (ours, theirs) and ours != theirs
     ]
