@@ -55,6 +55,7 @@ def parser() -> commands.Parser:
         metavar="KEY=VALUE,…",
         help="comparisons named before the runs, which are corrected among themselves; may be given several times",
     )
+    add("--strict", action="store_true", help="no pairs of runs that were not computed alike: threads, code, GPU, …")
     add(
         "--out",
         type=_path,
@@ -91,7 +92,14 @@ def _report(args: Namespace) -> ExitCode:
 
 def _tell(reading: Reading, args: Namespace, style: str) -> None:
     rules = Rules(args.margin, tuple(args.primary))
-    found = contents.gather(reading, args.rows, args.columns, with_predictions=not args.no_predictions, rules=rules)
+    found = contents.gather(
+        reading,
+        args.rows,
+        args.columns,
+        with_predictions=not args.no_predictions,
+        rules=rules,
+        strict=args.strict,
+    )
     _show(found, style, args.show, clear=args.watch is not None)
     if args.out is not None:
         _write(found, args.out)

@@ -6,12 +6,13 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gifine.report.analysis import comparison, families, pairing, published, table
+from gifine.report.analysis import comparison, families, pairing, published, table, twins
 from gifine.report.analysis.comparison import Comparison
 from gifine.report.analysis.families import Rules
 from gifine.report.analysis.pairing import Unpaired
 from gifine.report.analysis.published import Entry
 from gifine.report.analysis.table import Table
+from gifine.report.analysis.twins import Difference
 from gifine.report.reading import Problem, Reading, Run
 from gifine.runs.records import Status
 
@@ -24,6 +25,7 @@ class Contents:
     table: Table
     comparisons: list[Comparison]
     rules: Rules  # by which they were judged
+    twins: list[Difference]  # pairs that were not computed alike
     unpaired: list[Unpaired]  # if there are gated runs and baselines at all
     published: list[Entry]
 
@@ -47,16 +49,29 @@ def gather(
     *,
     with_predictions: bool = True,
     rules: Rules | None = None,
+    strict: bool = False,
 ) -> Contents:
     """Everything about these runs; reads predictions, where there are any, if it may.
+
+    With `strict` there is no pair whose runs were not computed alike.
 
     Raises:
         ArgumentError: for rows and columns that are no keys of these runs, and for rules that fit no comparison.
     """
     rules = rules or Rules()
     results = table.build(reading.runs, rows, columns)
-    pairs, unpaired = pairing.pair(reading.runs)
+    pairs, unpaired = pairing.pair(reading.runs, strict=strict)
     comparisons = comparison.compare(pairs, with_predictions=with_predictions)
     families.judge(comparisons, rules)
     beside = published.set_beside(reading.runs)
-    return Contents(reading.runs, reading.problems, reading.changed, results, comparisons, rules, unpaired, beside)
+    return Contents(
+        reading.runs,
+        reading.problems,
+        reading.changed,
+        results,
+        comparisons,
+        rules,
+        twins.find(comparisons),
+        unpaired,
+        beside,
+    )

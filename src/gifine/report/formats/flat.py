@@ -24,6 +24,7 @@ def tables(contents: Contents) -> dict[str, Rows]:
     return {
         "table": _table(contents),
         "comparison": [_comparison(each) for each in contents.comparisons],
+        "twins": _twins(contents),
         "unpaired": _unpaired(contents),
         "published": _published(contents),
         "failures": [_failure(each) for each in contents.failures],
@@ -139,6 +140,23 @@ def _effect(effect: Effect) -> dict[str, Any]:
         "detectable_low": detectable[0] if detectable is not None else None,
         "detectable_high": detectable[1] if detectable is not None else None,
     }
+
+
+def _twins(contents: Contents) -> Rows:
+    return [
+        {
+            "model": each.comparison.model,
+            **each.comparison.extra,
+            "gate": settings.gate(each.comparison.gate),
+            "task": each.comparison.task.name,
+            "seeds": [pair.gated.seed for pair in each.pairs],
+            "what": each.what,
+            "baseline": each.baseline,
+            "gated": each.gated,
+            "runs": _ids([run for pair in each.pairs for run in (pair.baseline, pair.gated)]),
+        }
+        for each in contents.twins
+    ]
 
 
 def _unpaired(contents: Contents) -> Rows:
