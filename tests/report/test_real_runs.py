@@ -1,7 +1,7 @@
 """Real runs of one recipe, split in two at random: nothing differs but luck, and the verdict's test has to say so.
 
-Simulations draw from a model of runs; these are runs. All splits are of the same 20, so their rate is not binomial: each
-split is a permutation of the others, over which a test at 5 % rejects in about 5 %.
+Simulations draw from a model of runs; these are runs. All splits are of the same 20, so their rate is not binomial:
+each is a permutation of the others, over which a test at 5 % rejects in about 5 %.
 """
 
 from __future__ import annotations

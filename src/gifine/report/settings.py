@@ -98,7 +98,7 @@ class Pool:
     sections: dict[str, dict[str, Value]] = field(default_factory=dict)
     settings: dict[tuple[int, ...], Settings] = field(default_factory=dict)
     tasks: dict[str, Task] = field(default_factory=dict)
-    files: dict[str, dict[str, str]] = field(default_factory=dict)
+    texts: dict[str, dict[str, str]] = field(default_factory=dict)  # such as the files that a run has read
     names: dict[str, str] = field(default_factory=dict)  # of files and folders, by their sha256
     starts: Starts = field(default_factory=Starts)
 
@@ -124,9 +124,9 @@ class Pool:
             raise TypeError("its seed is no number")
         return self._settings(kept), self._settings({"gi": gi}), seed, self._task(config)
 
-    def shared(self, files: dict[str, str]) -> dict[str, str]:
-        """The same files, as one object for all that read them."""
-        return self.files.setdefault(json.dumps(files, sort_keys=True), dict(files))
+    def shared(self, texts: dict[str, str]) -> dict[str, str]:
+        """The same texts by name, as one object for all runs that have them."""
+        return self.texts.setdefault(json.dumps(texts, sort_keys=True), dict(texts))
 
     def _named(self, known_as: str, path: str | None) -> str:
         """Contents as a person knows them, `a.csv (0123456789ab)`: the first of their names goes for all."""
