@@ -21,9 +21,7 @@ GRID = ["model=bert", "gi.side=none,both", "gi.level=0.3", "seed=range(6,11)"]
 HOUR = {"rows": {"train": 2490}, "seconds": {"total": 3600.0}}
 
 
-def make(
-    root: Path, task: str = "rte", seeds=range(1, 6), *, flips: float = 0.1, with_predictions: bool = True
-) -> None:
+def make(root: Path, task: str = "rte", seeds=range(1, 6), *, flips: float = 0.1, are_kept: bool = True) -> None:
     """Runs of both arms, which are right on 80 % of 277 examples, but for some that each run draws."""
     labels = np.random.default_rng(1).integers(0, 2, 277)
     usual = np.random.default_rng(2).random(277) < 0.8

@@ -248,8 +248,8 @@ def notes(found: Needs, price: float | None) -> list[str]:
         f"Seeds for 80 % power at the level of Holm's first step ({level}): to show a difference of {margin} points, "
         f"or that there is none above {margin} points where there is none at all. sd: of a pair's difference, over "
         "seeds, with its 95 % interval (χ²); in brackets the seeds at its upper end. Dev set: half of the 95 % "
-        "interval that ever so many seeds leave. Power: to show the difference with the seeds of these runs. Hours: of devices, "
-        "all arms."
+        "interval that ever so many seeds leave. Power: to show the difference with the seeds of these "
+        "runs. Hours: of devices, all arms."
     ]
     for each, _ in found.by_task():
         if each.spread is None:
