@@ -41,6 +41,17 @@ def seconds(word: str) -> float:
     return found
 
 
+def positive(word: str) -> float:
+    """The type of an argument that is a number above 0."""
+    try:
+        found = float(word)
+    except ValueError:
+        found = math.nan
+    if not 0 < found < math.inf:
+        raise argparse.ArgumentTypeError(f"{word} is no number above 0")
+    return found
+
+
 def margin(word: str) -> float:
     """The type of an argument that is a difference of scores in points of percent; as a fraction."""
     try:

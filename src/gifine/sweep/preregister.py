@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import logging
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 
 from gifine import __version__
 from gifine.compose.grid import Cell
 from gifine.config import RunConfig
-from gifine.errors import ArgumentError, did_you_mean
+from gifine.errors import ArgumentError, PlanError, did_you_mean
 from gifine.inputs import sources
 from gifine.report import settings
 from gifine.report.analysis.families import Selection
 from gifine.report.analysis.statistics import ALPHA
 from gifine.report.settings import Pool, Settings, Task, Value
-from gifine.runs import identity
+from gifine.runs import identity, preregistration
 from gifine.runs.preregistration import Hypothesis, Preregistration
+
+log = logging.getLogger(__name__)
+
+_NAMED = 3  # runs in a message
 
 
 @dataclass(slots=True)
@@ -52,13 +59,17 @@ class Compared:
     baseline: Arm
 
 
-def compared(configs: Iterable[RunConfig], primary: Sequence[Selection] = ()) -> list[Compared]:
+def compared(
+    configs: Iterable[RunConfig], primary: Sequence[Selection] = (), pool: Pool | None = None
+) -> list[Compared]:
     """What a grid of runs compares: each arm with a change, where there is a baseline of the same settings and seeds.
+
+    With the pool that other runs were read with, settings of both are the same objects.
 
     Raises:
         ArgumentError: if that is nothing, or a selection fits none of it.
     """
-    arms = _arms(configs)
+    arms = _arms(configs, pool or Pool())
     plain = {arm.setup: arm for arm in arms if settings.is_baseline(arm.change)}
     changed = [arm for arm in arms if not settings.is_baseline(arm.change)]
     pairs = [(arm, plain[arm.setup]) for arm in changed if arm.setup in plain and arm.seeds & plain[arm.setup].seeds]
@@ -77,6 +88,38 @@ def compared(configs: Iterable[RunConfig], primary: Sequence[Selection] = ()) ->
     for selection in primary:
         _check(selection, [each.changed for each in found])
     return found
+
+
+def write(
+    path: Path,
+    cells: Mapping[str, Cell],
+    *,
+    command: list[str],
+    margin: float,
+    primary: Sequence[Selection],
+    finished: Sequence[str],
+    is_late: bool,
+) -> None:
+    """Write the plan of these runs down, and say how to go on.
+
+    Raises:
+        ArgumentError: as `compared` and `plan`.
+        OutputError: if the file cannot be written, or is there already.
+        PlanError: if runs are finished, unless that `is_late` is meant.
+    """
+    found = compared((cell.config for cell in cells.values()), primary)
+    if finished and not is_late:
+        names = ", ".join(identity.slug(cells[run_id].config) for run_id in finished[:_NAMED])
+        raise PlanError(
+            f"{len(finished):,} of these runs {'is' if len(finished) == 1 else 'are'} finished already "
+            f"({names}{', …' * (len(finished) > _NAMED)}): a plan is written before its runs; take other seeds, or "
+            "--late, and the plan says which they are"
+        )
+    made = plan(found, cells, command=command, margin=margin, primary=primary, finished=finished)
+    sha256 = preregistration.write(made, path)
+    several = "comparison" if len(found) == 1 else "comparisons"
+    log.info("%s: %s %s on %s runs; sha256 %s", path, f"{len(found):,}", several, f"{len(cells):,}", sha256)
+    log.info("go on with: %s", shlex.join([*command, f"plan={path}"]))
 
 
 def plan(
@@ -117,12 +160,13 @@ def plan(
 
 
 def families(found: Sequence[Compared]) -> Counter[tuple[str, bool]]:
-    """How many comparisons are corrected together: by the model and whether they are primary."""
-    return Counter((each.hypothesis.model, each.hypothesis.is_primary) for each in found)
+    """How many comparisons are corrected together, by model: of primary ones (True) these, of others all."""
+    everything = Counter((each.hypothesis.model, False) for each in found)
+    return everything + Counter((each.hypothesis.model, True) for each in found if each.hypothesis.is_primary)
 
 
-def _arms(configs: Iterable[RunConfig]) -> list[Arm]:
-    pool, found = Pool(), dict[tuple[Settings, Settings], Arm]()
+def _arms(configs: Iterable[RunConfig], pool: Pool) -> list[Arm]:
+    found: dict[tuple[Settings, Settings], Arm] = {}
     for config in configs:
         setup, change, _, task = pool.take(identity.to_dict(config), None, sources.contents(config))
         found.setdefault((setup, change), Arm(setup, change, task)).configs.append(config)

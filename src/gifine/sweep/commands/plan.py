@@ -9,29 +9,25 @@ run, what these runs will compare and by which margin.
 from __future__ import annotations
 
 import json
-import logging
-import shlex
 from argparse import ArgumentParser, Namespace
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gifine import commands
-from gifine.choices import Precision
 from gifine.compose import grid
 from gifine.compose.grid import Cell
-from gifine.config import RunConfig, TrainConfig
-from gifine.errors import ArgumentError, DataError, ExitCode, ModelError, PlanError
-from gifine.inputs import architecture
-from gifine.machine.footprint import Footprint
+from gifine.config import RunConfig
+from gifine.errors import ArgumentError, DataError, ExitCode, ModelError
 from gifine.runs import identity, parent, preregistration, records, staleness
 from gifine.runs.records import FINISHED, RECORD
-from gifine.sweep import estimate
-from gifine.sweep.estimate import FLOPS, Basis
+from gifine.sweep import estimate, listing, sizes
+from gifine.sweep.estimate import Basis
 
-log = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from gifine.sweep.pilot import Needs
 
 _NAMED = 3  # runs in a sentence
 
@@ -100,7 +96,9 @@ def make(cells: Iterable[Cell]) -> Plan:
         plan.device_hours += seconds / 3600
     plan.runs_by_basis = dict(bases)
     plan.measured_on = sorted(estimates.devices)
-    _add_sizes(plan, to_do)
+    taken = sizes.of(to_do)
+    if taken is not None:
+        plan.memory_gb, plan.disk_gb, plan.scratch_gb = taken.memory_gb, taken.disk_gb, taken.scratch_gb
     return plan
 
 
@@ -136,7 +134,8 @@ def _describe_runs(plan: Plan) -> str:
     if not plan.to_do:
         return text
     if plan.runs_by_basis.get(Basis.UNKNOWN) != plan.to_do:
-        text += f" About {_number(plan.device_hours)} device hours ({_known_by(plan)})."
+        known_by = estimate.known_by(plan.runs_by_basis, plan.measured_on)
+        text += f" About {_number(plan.device_hours)} device hours ({known_by})."
     else:
         text += " How long they take is not known: nor is their data or architecture."
     if plan.memory_gb is not None and plan.disk_gb is not None and plan.scratch_gb is not None:
@@ -177,61 +176,76 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="the comparisons that the plan is about, as gi.side=both,gi.level=0.3; the others explore",
     )
     add("--late", action="store_true", help="preregister although runs are finished; the plan then says so")
+    add("--power", action="store_true", help="how many seeds the margin takes, by the runs of --pilot")
+    add("--pilot", type=Path, action="append", metavar="RUNS", help="finished runs, which the test must not count")
+    add("--price", type=commands.positive, metavar="PER_HOUR", help="of a device, for the cost beside the hours")
 
 
 def run(args: Namespace) -> ExitCode:
     """Print the plan, and a line for each model."""
     _check_options(args)
     cells = grid.expand(args.overrides, args.config_dir)
-    plan = make(cells)
+    plan, chosen = make(cells), grid.distinct(cells)
+    needs = _needs(args, chosen) if args.power else None
     if args.preregister is not None:
-        _preregister(args, grid.distinct(cells))
+        _preregister(args, chosen)
     if args.json:
-        print(json.dumps(asdict(plan), indent=2))
+        print(json.dumps(asdict(plan) | ({"power": asdict(needs)} if needs is not None else {}), indent=2))
         return ExitCode.DONE
     print(describe(plan))
     for name, each in plan.models.items():
         print(f"  {name:<40} {each['runs']:>8,.0f} runs {_number(each['device_hours']):>10} device hours")
+    if needs is not None:
+        from gifine.sweep import pilot
+
+        listing.show(pilot.rows(needs, args.price), as_json=False)
+        print("\n".join(pilot.notes(needs, args.price)))
     return ExitCode.DONE
 
 
 def _check_options(args: Namespace) -> None:
     """Raise an ArgumentError for options that do not go together."""
-    for name in ("margin", "primary", "late"):
-        if getattr(args, name) and args.preregister is None:
-            raise ArgumentError(f"--{name}: goes with --preregister FILE")
+    for name, goes_with, is_there in (
+        ("late", "--preregister FILE", args.preregister is not None),
+        ("pilot", "--power", args.power),
+        ("price", "--power", args.power),
+        ("margin", "--preregister FILE or --power", args.power or args.preregister is not None),
+        ("primary", "--preregister FILE or --power", args.power or args.preregister is not None),
+    ):
+        if getattr(args, name) and not is_there:
+            raise ArgumentError(f"--{name}: goes with {goes_with}")
+    if args.power and not args.pilot:
+        raise ArgumentError("--power: needs --pilot RUNS, finished runs of these models and tasks with other seeds")
     given = [word for word in args.overrides if word.lstrip("+").startswith("plan=")]
     if given and args.preregister is not None:
         raise ArgumentError(f"{given[0]}: these runs name a plan already; leave it out to preregister another one")
 
 
-def _preregister(args: Namespace, cells: dict[str, Cell]) -> None:
-    """Write the file, and say how to go on.
-
-    Raises:
-        PlanError: if runs are finished.
-    """
+def _needs(args: Namespace, cells: dict[str, Cell]) -> Needs:
     from gifine.report.analysis import families  # scipy, which the other plans need not wait for
+    from gifine.sweep import pilot
+
+    configs = {run_id: cell.config for run_id, cell in cells.items()}
+    finished = _read(configs.values()).values()
+    return pilot.needs(configs, args.pilot, args.margin or families.MARGIN, args.primary, finished)
+
+
+def _preregister(args: Namespace, cells: dict[str, Cell]) -> None:
+    from gifine.report.analysis import families
     from gifine.sweep import preregister
 
-    found = preregister.compared((cell.config for cell in cells.values()), args.primary)
     known = _read(cell.config for cell in cells.values())
     finished = [run_id for run_id, cell in cells.items() if known and _is_finished(run_id, known.get(cell.folder))]
-    if finished and not args.late:
-        is_are = "is" if len(finished) == 1 else "are"
-        names = ", ".join(identity.slug(cells[run_id].config) for run_id in finished[:_NAMED])
-        raise PlanError(
-            f"{len(finished):,} of these runs {is_are} finished already ({names}{', …' * (len(finished) > _NAMED)}): "
-            "a plan is written before its runs; take other seeds, or --late, and the plan says which they are"
-        )
     words = [*(["--config-dir", args.config_dir] if args.config_dir else []), *args.overrides]
-    command = ["gifine", "--multirun", *words]
-    margin = args.margin or families.MARGIN
-    plan = preregister.plan(found, cells, command=command, margin=margin, primary=args.primary, finished=finished)
-    sha256 = preregistration.write(plan, args.preregister)
-    several = "comparison" if len(found) == 1 else "comparisons"
-    log.info("%s: %s %s on %s runs; sha256 %s", args.preregister, f"{len(found):,}", several, f"{len(cells):,}", sha256)
-    log.info("go on with: %s", shlex.join([*command, f"plan={args.preregister}"]))
+    preregister.write(
+        args.preregister,
+        cells,
+        command=["gifine", "--multirun", *words],
+        margin=args.margin or families.MARGIN,
+        primary=args.primary,
+        finished=finished,
+        is_late=args.late,
+    )
 
 
 def _read(configs: Iterable[RunConfig]) -> dict[Path, dict[str, Any]]:
@@ -266,43 +280,6 @@ def _noted(record: dict[str, Any], key: str) -> dict[str, str]:
     provenance = record.get("provenance")
     found = provenance.get(key) if isinstance(provenance, dict) else None
     return found if isinstance(found, dict) else {}
-
-
-def _add_sizes(plan: Plan, configs: list[RunConfig]) -> None:
-    counted: dict[str, tuple[int, int] | None] = {}
-    sizes = []
-    for config in configs:
-        key = repr((config.model, config.gi.side, config.gi.layers, len(config.task.labels)))
-        if key not in counted:
-            counted[key] = architecture.count(config.model, config.gi, max(1, len(config.task.labels)))
-        sizes.append((config, counted[key]))
-    footprints = [(config.train, Footprint(*size)) for config, size in sizes if size is not None]
-    if not footprints or len(footprints) < len(sizes):
-        return
-    plan.memory_gb = max(footprint.training for _, footprint in footprints) / 1e9
-    plan.scratch_gb = max(footprint.checkpoints for _, footprint in footprints) / 1e9
-    plan.disk_gb = sum(_left_behind(train, footprint) for train, footprint in footprints) / 1e9
-
-
-def _left_behind(train: TrainConfig, footprint: Footprint) -> int:
-    """Bytes on disk that a run leaves."""
-    weights = footprint.weights if train.save_model else 0
-    return weights + (footprint.kept_checkpoints if train.keep_checkpoints else 0)
-
-
-def _known_by(plan: Plan) -> str:
-    fast, slow = (f"{rate / 1e12:g}" for rate in (FLOPS[Precision.bf16], FLOPS[Precision.fp32]))
-    on = f", on {', '.join(plan.measured_on)}"
-    words = {
-        Basis.SAME_TASK: f"by finished ones of the same model and task{on}",
-        Basis.SAME_MODEL: f"by finished ones of the same model on other tasks{on}",
-        Basis.DEFAULT: f"by a default that nobody measured: {fast} TFLOP/s, in fp32 {slow}",
-        Basis.UNKNOWN: "not counted: their data or architecture is not known",
-    }
-    counts = {basis: count for basis in Basis if (count := plan.runs_by_basis.get(basis))}
-    return ", ".join(
-        words[basis] if len(counts) == 1 else f"{count:,} {words[basis]}" for basis, count in counts.items()
-    )
 
 
 def _number(value: float) -> str:
