@@ -24,6 +24,8 @@ def tables(contents: Contents) -> dict[str, Rows]:
     return {
         "table": _table(contents),
         "comparison": [_comparison(each) for each in contents.comparisons],
+        "plan": _plan(contents),
+        "twins": _twins(contents),
         "unpaired": _unpaired(contents),
         "published": _published(contents),
         "failures": [_failure(each) for each in contents.failures],
@@ -35,7 +37,12 @@ def tables(contents: Contents) -> dict[str, Rows]:
 def json_text(contents: Contents, names: Sequence[str]) -> str:
     """One object: runs by status, and the named tables."""
     found = tables(contents)
-    rules = {"margin": contents.rules.margin, "primary": [dict(each) for each in contents.rules.primary]}
+    rules: dict[str, Any] = {
+        "margin": contents.rules.margin,
+        "primary": [dict(each) for each in contents.rules.primary],
+    }
+    if (plan := contents.rules.plan) is not None:
+        rules["plan"] = {"path": plan.path, "sha256": plan.sha256, "written": plan.written.isoformat()}
     entries = {
         "runs": contents.counts,
         "rules": rules,
@@ -124,6 +131,7 @@ def _effect(effect: Effect) -> dict[str, Any]:
         "sd": effect.summary.sd,
         "error": estimate.error if estimate is not None else None,
         "freedom": estimate.freedom if estimate is not None else None,
+        "share_of_examples": estimate.share if estimate is not None else None,
         "low": interval[0] if interval is not None else None,
         "high": interval[1] if interval is not None else None,
         "random": str(effect.basis),
@@ -139,6 +147,32 @@ def _effect(effect: Effect) -> dict[str, Any]:
         "detectable_low": detectable[0] if detectable is not None else None,
         "detectable_high": detectable[1] if detectable is not None else None,
     }
+
+
+def _plan(contents: Contents) -> Rows:
+    """What deviates; `json_text` has the plan itself beside it."""
+    if contents.plan is None:
+        return []
+    return [
+        {"deviation": str(each.kind), "runs": each.run_ids, "names": each.names} for each in contents.plan.deviations
+    ]
+
+
+def _twins(contents: Contents) -> Rows:
+    return [
+        {
+            "model": each.comparison.model,
+            **each.comparison.extra,
+            "gate": settings.gate(each.comparison.gate),
+            "task": each.comparison.task.name,
+            "seeds": [pair.gated.seed for pair in each.pairs],
+            "what": each.what,
+            "baseline": each.baseline,
+            "gated": each.gated,
+            "runs": _ids([run for pair in each.pairs for run in (pair.baseline, pair.gated)]),
+        }
+        for each in contents.twins
+    ]
 
 
 def _unpaired(contents: Contents) -> Rows:
