@@ -69,6 +69,12 @@ class ClusterError(UserError):
     """SLURM that does not answer, or refuses what it is asked for."""
 
 
+class EarlierRunError(UserError):
+    """The run that this one starts from has not finished yet."""
+
+    code = ExitCode.INTERRUPTED
+
+
 class TrackingError(UserError):
     """Weights & Biases is not installed, has no key, or cannot be reached."""
 

@@ -7,6 +7,7 @@ import pytest
 from scipy import stats
 
 from gifine.report.analysis import crossed, planning, power
+from gifine.report.analysis.crossed import Estimate
 from gifine.report.analysis.planning import Spread
 
 ALPHA = 0.05
@@ -23,7 +24,7 @@ def layouts(
     dev: float,
     rest: float,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of sweeps with normal differences: means, errors and degrees of freedom (sweeps,), as `crossed` has them.
+    """Of sweeps with normal differences: means, errors and the examples' shares (sweeps,), as `crossed` has them.
 
     A pair's difference has the deviation `runs`, the dev set as a whole adds one of `dev`, an answer one of `rest`. The
     mean squares of such a layout are drawn as they are distributed: nobody needs the answers.
@@ -40,8 +41,13 @@ def layouts(
     both = squares(of_rest, (pairs - 1) * (examples - 1))
     beyond = np.maximum(squares(of_examples, examples - 1) - both, 0)
     bracket = of_pairs + beyond
-    freedom = bracket**2 / (of_pairs**2 / (pairs - 1) + beyond**2 / (examples - 1))
-    return means, np.sqrt(bracket / (pairs * examples)), freedom
+    return means, np.sqrt(bracket / (pairs * examples)), beyond / bracket
+
+
+def limits(share: np.ndarray, pairs: int, examples: int, tail: float) -> np.ndarray:
+    """`Estimate.limit` of many sweeps at once."""
+    runs, others = stats.t.isf(tail, [pairs - 1, examples - 1])
+    return np.sqrt((1 - share) * runs**2 + share * others**2)
 
 
 def test_the_layouts_are_those_of_crossed():
@@ -55,7 +61,7 @@ def test_the_layouts_are_those_of_crossed():
         answers = by_pair + rng.normal(0, dev * np.sqrt(examples), examples) + rng.normal(0, rest, (pairs, examples))
         estimate = crossed.crossed(answers)
         assert estimate is not None
-        found.append((estimate.mean, estimate.error, estimate.freedom))
+        found.append((estimate.mean, estimate.error, estimate.share))
     whole = np.asarray(found).T
     drawn = layouts(rng, sweeps, pairs, examples, mean=0, runs=runs, dev=dev, rest=rest)
     for ours, theirs in zip(drawn, whole, strict=True):
@@ -89,13 +95,13 @@ def test_power_is_that_of_simulated_sweeps(n, dev, alpha):
         if dev is None:
             scores = rng.normal(mean, 0.006, (sweeps, n))
             means, errors = scores.mean(axis=1), scores.std(axis=1, ddof=1) / np.sqrt(n)
-            freedom = np.full(sweeps, n - 1.0)
+            share = np.zeros(sweeps)
         else:
-            means, errors, freedom = layouts(rng, sweeps, n, examples, mean=mean, **drawn)
+            means, errors, share = layouts(rng, sweeps, n, examples, mean=mean, **drawn)
         if mean:
-            shown = 2 * stats.t.sf(np.abs(means) / errors, freedom) < alpha
+            shown = np.abs(means) > limits(share, n, examples, alpha / 2) * errors
         else:
-            shown = stats.t.cdf((np.abs(means) - margin) / errors, freedom) < alpha
+            shown = np.abs(means) < margin - limits(share, n, examples, alpha) * errors
         expected = promised(of, n, margin, alpha)
         assert abs(shown.mean() - expected) < 0.015, (mean, shown.mean(), expected)
 
@@ -104,7 +110,8 @@ def test_power_is_that_of_simulated_sweeps(n, dev, alpha):
 @pytest.mark.parametrize("alpha", [0.05, 0.001])
 def test_given_the_dev_set_power_is_that_of_the_noncentral_t(n, alpha):
     of = Spread(5, 0.006)
-    exact = power.power(0.005 / 0.006, n, alpha)
+    shift, limit = np.sqrt(n) * 0.005 / 0.006, stats.t.isf(alpha / 2, n - 1)
+    exact = stats.nct.sf(limit, n - 1, shift) + stats.nct.cdf(-limit, n - 1, shift)
     assert planning.shows_difference(of, n, 0.005, alpha) == pytest.approx(exact, abs=1e-3)
 
 
@@ -120,7 +127,7 @@ def test_seeds_are_the_fewest_that_do():
 
 def test_no_number_of_seeds_makes_a_dev_set_larger():
     of = Spread(5, 0.006, 0.002, 277)
-    assert of.floor(ALPHA) == pytest.approx(0.002 * power.detectable_shift(276, ALPHA))
+    assert of.floor(ALPHA) == pytest.approx(power.detectable(Estimate(0.0, 0.002, 276), ALPHA))
     assert of.floor(ALPHA) > 0.005
     assert planning.seeds(planning.shows_difference, of, 0.005, ALPHA) is None
     assert planning.seeds(planning.shows_difference, of, 1.01 * of.floor(ALPHA), ALPHA) is not None
@@ -145,11 +152,11 @@ def test_following_the_advice_costs_no_error(dev):
         planned.append(n)
         n = min(n, 50)
         for mean, said in ((0.0, wrong), (margin, alike)):
-            means, errors_n, freedom_n = layouts(rng, 50, n, examples, mean=mean, **truth)
+            means, errors_n, share = layouts(rng, 50, n, examples, mean=mean, **truth)
             if mean:
-                said.extend(stats.t.cdf((np.abs(means) - margin) / errors_n, freedom_n) < ALPHA)
+                said.extend(np.abs(means) < margin - limits(share, n, examples, ALPHA) * errors_n)
             else:
-                said.extend(2 * stats.t.sf(np.abs(means) / errors_n, freedom_n) < ALPHA)
+                said.extend(np.abs(means) > limits(share, n, examples, ALPHA / 2) * errors_n)
     assert len(set(planned)) > 5  # the advice differs from pilot to pilot
     assert np.mean(wrong) < 0.06
     assert np.mean(alike) < 0.06

@@ -147,6 +147,8 @@ def test_foreign_files_are_listed_and_stop_nothing(tmp_path, content, said):
     [
         (lambda entries: entries["metrics"].update({"rte/validation/accuracy": "high"}), "a metric is 'high'"),
         (lambda entries: entries["metrics"].update({"rte/validation/accuracy": float("nan")}), "a metric is nan"),
+        (lambda entries: entries.update(last={"accuracy": "high"}), "a metric is 'high'"),
+        (lambda entries: entries.update(evaluations="3"), "its evaluations are '3'"),
         (lambda entries: entries["config"].update(seed="one"), "its seed is no number"),
         (lambda entries: entries["config"]["task"].pop("metrics"), "its config has no metrics"),
         (lambda entries: entries["config"].update(gi=None), "not a record as"),

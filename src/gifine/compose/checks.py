@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 
 from gifine.choices import DataSource, Evaluate, GateSide, Tracker
@@ -18,6 +19,7 @@ from gifine.objectives.metrics import METRICS, REGRESSION_METRICS
 from gifine.runs import preregistration
 from gifine.tracking import wandb_server
 
+MOST_THREADS = 1024  # of a process: far above any use, far below what a system refuses to start
 SMALLEST_MAX_LENGTH = 8  # [CLS] a [SEP] b [SEP] and a few word pieces
 
 
@@ -37,6 +39,7 @@ def check(config: RunConfig) -> None:
         problems += wandb_server.wrong(config.tracking)
     if config.evaluate.split_dev and not config.train.select_best:
         problems.append("evaluate.split_dev=true: needs train.select_best=true; else nothing is chosen on either half")
+    problems += _first(config)
     try:
         offline.open_folder(config)
     except PrefetchError as error:
@@ -48,6 +51,10 @@ def check(config: RunConfig) -> None:
             problems.append(f"plan={error}")
     if not 0 <= config.seed < 2**32:
         problems.append(f"seed={config.seed}: must be in 0 … 2^32 − 1")
+    if config.threads is not None and not 1 <= config.threads <= MOST_THREADS:
+        problems.append(
+            f"threads={config.threads}: must be in 1 … {MOST_THREADS}, or null for one for each core that is granted"
+        )
     if problems:
         raise ConfigError(*problems)
 
@@ -98,6 +105,20 @@ def _model(model: ModelConfig) -> Iterator[str]:
     hidden_size, heads = known.get("hidden_size", 1), known.get("num_attention_heads", 1)
     if isinstance(hidden_size, int) and isinstance(heads, int) and heads > 0 and hidden_size % heads:
         yield f"the model's hidden_size {hidden_size} is no multiple of its num_attention_heads {heads}"
+
+
+def _first(config: RunConfig) -> Iterator[str]:
+    first = config.first
+    if first.run is not None:
+        yield f"first.run={first.run}: gifine writes it; first.task says what is trained first"
+    if first.task is None and first.train:
+        yield f"first.train={first.train}: needs first.task, the task that is trained first"
+    if first.task is not None and config.model.init_from is not None:
+        yield f"first.task={first.task}: excludes model.init_from={config.model.init_from}; the weights have one source"
+    valid = [key.name for key in fields(TrainConfig)]
+    for key in first.train:
+        if key not in valid:
+            yield f"first.train.{key}: no such key{did_you_mean(key, valid)}; valid: {', '.join(valid)}"
 
 
 def _gi(gi: GiConfig, model: ModelConfig) -> Iterator[str]:

@@ -5,6 +5,7 @@ Columns, by `idx`: idx (the example's row in its file), label, and logits (a lis
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,8 @@ def locate(folder: Path, split: str) -> Path:
     return folder / f"predictions-{split}.parquet"
 
 
-def write(path: Path, idx: np.ndarray, labels: np.ndarray, logits: np.ndarray) -> None:
-    """Of examples in any order, so that the file is whole or not there."""
+def write(path: Path, idx: np.ndarray, labels: np.ndarray, logits: np.ndarray) -> str:
+    """Of examples in any order, so that the file is whole or not there; its sha256."""
     import pyarrow as pa
     import pyarrow.parquet  # 0.2 s, which who reads no predictions need not wait
 
@@ -25,7 +26,10 @@ def write(path: Path, idx: np.ndarray, labels: np.ndarray, logits: np.ndarray) -
     columns = {IDX: idx[order], LABEL: labels[order], LOGITS: list(logits[order].reshape(len(idx), -1))}
     temporary = path.with_suffix(".tmp")
     pyarrow.parquet.write_table(pa.table(columns), temporary)
+    with temporary.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
     temporary.replace(path)
+    return digest
 
 
 def parse(content: bytes) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -152,11 +152,10 @@ def _draw(found: Contents, out: Output) -> list[Picture]:
     from gifine.report import plots  # matplotlib: a second
 
     pictures = []
-    for plot in plots.make(found):
-        files = {form: plots.written(plot, form) for form in plots.FORMATS}
-        for form, content in files.items():
+    for plot in plots.files(found):
+        for form, content in plot.by_format.items():
             out.write(f"figures/{plot.name}.{form}", content)
-        pictures.append(Picture(plot.title, plot.caption, files["svg"]))
+        pictures.append(Picture(plot.name, plot.title, plot.caption, plot.by_format["svg"]))
     return pictures
 
 

@@ -9,7 +9,7 @@ import hashlib
 import json
 import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -38,6 +38,8 @@ class Run:
     seed: int
     task: Task
     scores: tuple[float | None, ...]  # of task.measures; None: undefined, or it did not come so far
+    last: float | None  # the primary measure at the last evaluation while it trained; None: not recorded, or none
+    evaluations: int | None  # while it trained; None: not recorded
     data: str | None  # fingerprint of what was read; None: it did not come so far
     processes: int | None  # that made a step together
     device: str | None
@@ -108,9 +110,12 @@ class _ForeignError(Exception):
     """A file that is no record of ours."""
 
 
-def progress(things: Sequence[T], doing: str, unit: str) -> Iterator[T]:
-    """The things, with a bar on stderr where that is a terminal and it takes more than a moment."""
-    yield from tqdm(things, doing, unit=f" {unit}", leave=False, delay=0.5, disable=not sys.stderr.isatty())
+def progress(things: Iterable[T], doing: str, unit: str, total: int | None = None) -> Iterator[T]:
+    """The things, with a bar on stderr where that is a terminal and it takes more than a moment.
+
+    `total` says how many they are where they have no length.
+    """
+    yield from tqdm(things, doing, total, unit=f" {unit}", leave=False, delay=0.5, disable=not sys.stderr.isatty())
 
 
 def _run(path: Path, pool: Pool) -> Run | Problem:
@@ -153,6 +158,8 @@ def _from_entries(folder: Path, entries: dict[str, Any], pool: Pool) -> Run:
         seed=seed,
         task=task,
         scores=tuple(_number(metrics.get(measure)) for measure in task.measures),
+        last=_number((entries.get("last") or {}).get(task.metric(task.primary))),
+        evaluations=_count(entries.get("evaluations")),
         data=_fingerprint(provenance.get("data")),
         processes=provenance.get("processes"),
         device=sys.intern(provenance["device"]) if isinstance(provenance.get("device"), str) else None,
@@ -172,6 +179,14 @@ def _number(value: object) -> float | None:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
         raise ValueError(f"a metric is {value!r}")
     return float(value)
+
+
+def _count(value: object) -> int | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise ValueError(f"its evaluations are {value!r}")
+    return value
 
 
 def _plan(noted: dict[str, Any] | None) -> tuple[str, str] | None:

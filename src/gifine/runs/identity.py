@@ -107,6 +107,8 @@ def slug(config: RunConfig) -> str:
     name = f"{model.name}-{model.size}" if model.checkpoint is None else Path(model.checkpoint).name
     if model.random_init:
         name += "-random"
+    if config.first.task is not None:
+        name += f"-from-{config.first.task}"
     if model.init_from is not None:
         name += f"-from-{Path(model.init_from).name.partition('_')[0]}"  # of a run's folder: its task
     gate = "plain" if gi.side is GateSide.none else f"{gi.side.value}-{gi.level:g}"

@@ -3,15 +3,31 @@
 from __future__ import annotations
 
 import hashlib
+import json
+from importlib.metadata import packages_distributions, version
 from pathlib import Path
 from typing import Any
 
+from gifine.config import ModelConfig
 from gifine.inputs import model_files
-from gifine.runs import records
+from gifine.runs import identity, records
+
+
+def package(model: ModelConfig) -> dict[str, str] | None:
+    """Name and version of the installed package whose weights a run reads; None where it reads none of a package."""
+    source = model_files.source(model)
+    if model.random_init or not source.startswith(model_files.PACKAGE):
+        return None
+    module = source.removeprefix(model_files.PACKAGE).partition("/")[0]
+    names = packages_distributions().get(module, [])
+    return {"name": names[0], "version": version(names[0])} if names else None
 
 
 def trace(init_from: str) -> dict[str, Any]:
-    """What is known of them: the run, if one made them, and the hash of each file."""
+    """What is known of them: the run, if one made them, and the hash of each file.
+
+    Of a run its role, seed and gates as well: the twin of a run that starts here starts from the twin of that one.
+    """
     folder = model_files.saved_model(init_from)
     made_by = records.entries(Path(init_from).expanduser())
     hashes = {}
@@ -24,4 +40,24 @@ def trace(init_from: str) -> dict[str, Any]:
         "slug": made_by.get("slug"),
         "metrics": made_by.get("metrics"),
         "sha256": hashes,
+        **as_parent(made_by),
     }
+
+
+def as_parent(record: dict[str, Any]) -> dict[str, Any]:
+    """What tells how alike two runs start that start from different runs; empty for a record that does not say.
+
+    `role` is a hash of all that decides the run but its change and its seed. Runs of one role, of the same seed and
+    each with the change of the run that starts from it, are twins as their children are.
+    """
+    try:
+        contents, own = dict(record.get("contents") or {}), dict(record["provenance"].get("init_from") or {})
+        if "role" in own:
+            contents["model.init_from"] = own["role"]
+        kept = identity.deciding(record["config"], contents)
+        gi, seed = kept.pop("gi"), kept.pop("seed")
+        text = json.dumps(kept, sort_keys=True)
+        task = record["config"]["task"]["name"]
+    except (LookupError, TypeError, AttributeError, ValueError):
+        return {}
+    return {"role": hashlib.sha256(text.encode()).hexdigest()[:12], "task": task, "seed": seed, "gi": gi}

@@ -139,6 +139,6 @@ def _tell_detectable(effect: Effect, level: float) -> None:
     """The difference that would have been found in 80 % of such sweeps, at the first step of Holm's correction."""
     if effect.estimate is None or effect.summary.n < FEWEST_PAIRS:
         return
-    shift = power.detectable_shift(effect.estimate.freedom, level)
-    low, high = effect.estimate.error_interval()
-    effect.detectable, effect.detectable_interval = shift * effect.estimate.error, (shift * low, shift * high)
+    effect.detectable = power.detectable(effect.estimate, level)
+    low, high = (end / effect.estimate.error for end in effect.estimate.error_interval())
+    effect.detectable_interval = low * effect.detectable, high * effect.detectable

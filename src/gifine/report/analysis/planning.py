@@ -9,7 +9,6 @@ divided by n, and what the dev set is a sample of, which no number of runs makes
 from __future__ import annotations
 
 import bisect
-import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,11 +17,11 @@ import numpy as np
 from scipy import special
 
 from gifine.report.analysis import power
+from gifine.report.analysis.crossed import Estimate
 from gifine.report.analysis.families import FEWEST_PAIRS
 from gifine.report.analysis.power import POWER
 
 MOST_SEEDS = 1_000  # nobody runs more
-_QUANTILES = 1_000  # of χ², in the place of an integral
 
 
 @dataclass(slots=True, frozen=True)
@@ -48,11 +47,16 @@ class Spread:
         """The standard error of the mean over n pairs."""
         return math.hypot(self.runs / math.sqrt(n), self.dev or 0.0)
 
+    def expected(self, n: int) -> Estimate:
+        """What n pairs may be expected to give, of no difference."""
+        share = ((self.dev or 0.0) / self.error(n)) ** 2
+        return Estimate(0.0, self.error(n), n - 1, share, self.examples - 1 if self.examples else math.inf)
+
     def floor(self, alpha: float) -> float:
         """The smallest difference that ever so many seeds show with 80 % power at this level; 0 if nothing is known."""
         if not self.dev or self.examples is None:
             return 0.0
-        return power.detectable_shift(self.examples - 1, alpha) * self.dev
+        return power.detectable(Estimate(0.0, self.dev, self.examples - 1), alpha)
 
     def dev_half_width(self) -> float | None:
         """Half of the 95 % interval that ever so many seeds leave."""
@@ -71,41 +75,13 @@ def spread(pairs: int, deviation: float, error: float | None = None, examples: i
 
 
 def shows_difference(of: Spread, n: int, margin: float, alpha: float) -> float:
-    """The probability that n pairs give p < α, two-sided, where the true difference is `margin`.
-
-    Without the dev set's part it is the noncentral t distribution's.
-    """
-    errors, limits = _drawn(of, n, 1 - alpha / 2)
-    return float(
-        np.mean(
-            special.ndtr(margin / of.error(n) - limits * errors) + special.ndtr(-margin / of.error(n) - limits * errors)
-        )
-    )
+    """The probability that n pairs give p < α, two-sided, where the true difference is `margin`."""
+    return power.power_of(margin, of.expected(n), alpha)
 
 
 def shows_none(of: Spread, n: int, margin: float, alpha: float) -> float:
     """The probability that n pairs show a difference below `margin` where there is none: both one-sided p below α."""
-    errors, limits = _drawn(of, n, 1 - alpha)
-    room = margin / of.error(n) - limits * errors
-    return float(np.mean(np.where(room > 0, 2 * special.ndtr(room) - 1, 0.0)))
-
-
-def _drawn(of: Spread, n: int, quantile: float) -> tuple[np.ndarray, np.ndarray]:
-    """Standard errors that n pairs may observe, in true ones, equally likely each; and t's quantile for each of them.
-
-    The runs' part varies as χ² does; that of the dev set, of hundreds of examples, hardly does. Degrees of freedom are
-    those of what is observed, so they vary, too: with their expectation instead, as in a noncentral t distribution, the
-    power of 5 pairs would be 4 points off.
-    """
-    of_runs = of.runs**2 / n * special.chdtri(n - 1, _upper_tails()) / (n - 1)
-    of_dev = (of.dev or 0.0) ** 2
-    freedom = (of_runs + of_dev) ** 2 / (of_runs**2 / (n - 1) + of_dev**2 / ((of.examples or 2) - 1))
-    return np.sqrt(of_runs + of_dev) / of.error(n), special.stdtrit(freedom, quantile)
-
-
-@functools.cache
-def _upper_tails() -> np.ndarray:
-    return (np.arange(_QUANTILES) + 0.5) / _QUANTILES
+    return power.power_of_none(margin, of.expected(n), alpha)
 
 
 def seeds(shows: Callable[[Spread, int, float, float], float], of: Spread, margin: float, alpha: float) -> int | None:

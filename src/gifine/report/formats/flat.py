@@ -130,6 +130,7 @@ def _effect(effect: Effect) -> dict[str, Any]:
         "sd": effect.summary.sd,
         "error": estimate.error if estimate is not None else None,
         "freedom": estimate.freedom if estimate is not None else None,
+        "share_of_examples": estimate.share if estimate is not None else None,
         "low": interval[0] if interval is not None else None,
         "high": interval[1] if interval is not None else None,
         "random": str(effect.basis),
