@@ -6,12 +6,13 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gifine.report.analysis import comparison, families, pairing, published, table
+from gifine.report.analysis import comparison, families, pairing, published, table, tuning
 from gifine.report.analysis.comparison import Comparison
 from gifine.report.analysis.families import Rules
 from gifine.report.analysis.pairing import Unpaired
 from gifine.report.analysis.published import Entry
 from gifine.report.analysis.table import Table
+from gifine.report.analysis.tuning import Tuning
 from gifine.report.reading import Problem, Reading, Run
 from gifine.runs.records import Status
 
@@ -26,6 +27,7 @@ class Contents:
     rules: Rules  # by which they were judged
     unpaired: list[Unpaired]  # if there are gated runs and baselines at all
     published: list[Entry]
+    tunings: list[Tuning]  # sweeps over hyper-parameters
 
     @property
     def failures(self) -> list[Run]:
@@ -56,7 +58,11 @@ def gather(
     rules = rules or Rules()
     results = table.build(reading.runs, rows, columns)
     pairs, unpaired = pairing.pair(reading.runs)
+    tunings = tuning.compare(reading.runs, with_predictions=with_predictions)
+    pairs = tuning.without_trials(pairs, tunings)
     comparisons = comparison.compare(pairs, with_predictions=with_predictions)
-    families.judge(comparisons, rules)
+    families.judge([*comparisons, *tuning.comparisons(tunings)], rules)
     beside = published.set_beside(reading.runs)
-    return Contents(reading.runs, reading.problems, reading.changed, results, comparisons, rules, unpaired, beside)
+    return Contents(
+        reading.runs, reading.problems, reading.changed, results, comparisons, rules, unpaired, beside, tunings
+    )

@@ -38,6 +38,8 @@ class Run:
     seed: int
     task: Task
     scores: tuple[float | None, ...]  # of task.measures; None: undefined, or it did not come so far
+    selected: float | None  # of task.logged: where dev is split, the score of the half that chose the checkpoint
+    trial: tuple[str, int, int] | None  # of a random search: the space, search.seed and search.trial
     data: str | None  # fingerprint of what was read; None: it did not come so far
     processes: int | None  # that made a step together
     device: str | None
@@ -151,6 +153,8 @@ def _from_entries(folder: Path, entries: dict[str, Any], pool: Pool) -> Run:
         seed=seed,
         task=task,
         scores=tuple(_number(metrics.get(measure)) for measure in task.measures),
+        selected=_number(metrics.get(task.logged)),
+        trial=_trial(entries["config"].get("search") or {}),
         data=_fingerprint(provenance.get("data")),
         processes=provenance.get("processes"),
         device=sys.intern(provenance["device"]) if isinstance(provenance.get("device"), str) else None,
@@ -160,6 +164,12 @@ def _from_entries(folder: Path, entries: dict[str, Any], pool: Pool) -> Run:
         files=pool.shared(provenance.get("files") or {}),
         predictions=dict(provenance.get("predictions") or {}),
     )
+
+
+def _trial(search: dict[str, Any]) -> tuple[str, int, int] | None:
+    if search.get("trial") is None:
+        return None
+    return sys.intern(json.dumps(search["space"], sort_keys=True)), int(search["seed"]), int(search["trial"])
 
 
 def _number(value: object) -> float | None:

@@ -7,13 +7,13 @@ from collections.abc import Iterable, Sequence
 from gifine.report import settings
 from gifine.report.analysis.cells import Cell
 from gifine.report.contents import Contents
-from gifine.report.formats import verdicts
+from gifine.report.formats import tuned, verdicts
 from gifine.report.formats.words import Item, Piece, Sheet, counts, linked, number, plain
 from gifine.report.reading import Run
 from gifine.report.settings import Task, Value
 from gifine.runs.records import Status
 
-NAMES = ("table", "comparison", "unpaired", "published", "failures", "changed", "problems")
+NAMES = ("table", "comparison", "tuning", "unpaired", "published", "failures", "changed", "problems")
 
 
 def make(contents: Contents, names: Sequence[str] = NAMES) -> list[Sheet]:
@@ -153,6 +153,7 @@ def _problems(contents: Contents) -> Sheet:
 _MAKERS = {
     "table": _table,
     "comparison": verdicts.sheet,
+    "tuning": tuned.sheet,
     "unpaired": _unpaired,
     "published": _published,
     "failures": _failures,
