@@ -6,13 +6,14 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from gifine.report.analysis import comparison, families, pairing, planned, published, table, twins
+from gifine.report.analysis import comparison, families, pairing, planned, published, table, tuning, twins
 from gifine.report.analysis.comparison import Comparison
 from gifine.report.analysis.families import Rules
 from gifine.report.analysis.pairing import Unpaired
 from gifine.report.analysis.planned import Held
 from gifine.report.analysis.published import Entry
 from gifine.report.analysis.table import Table
+from gifine.report.analysis.tuning import Tuning
 from gifine.report.analysis.twins import Difference
 from gifine.report.reading import Problem, Reading, Run
 from gifine.runs.records import Status
@@ -29,6 +30,7 @@ class Contents:
     twins: list[Difference]  # pairs that were not computed alike
     unpaired: list[Unpaired]  # if there are gated runs and baselines at all
     published: list[Entry]
+    tunings: list[Tuning]  # sweeps over hyper-parameters
     plan: Held | None = None  # what was said before the runs, if a plan was given
 
     @property
@@ -69,8 +71,10 @@ def gather(
         reading = replace(reading, runs=held.kept, changed=changed)
     results = table.build(reading.runs, rows, columns)
     pairs, unpaired = pairing.pair(reading.runs, strict=strict)
+    tunings = tuning.compare(reading.runs, with_predictions=with_predictions)
+    pairs = tuning.without_trials(pairs, tunings)
     comparisons = comparison.compare(pairs, with_predictions=with_predictions)
-    families.judge(comparisons, rules)
+    families.judge([*comparisons, *tuning.comparisons(tunings)], rules)
     beside = published.set_beside(reading.runs)
     return Contents(
         reading.runs,
@@ -82,5 +86,6 @@ def gather(
         twins.find(comparisons),
         unpaired,
         beside,
+        tunings,
         held,
     )

@@ -8,13 +8,13 @@ from gifine.report import settings
 from gifine.report.analysis import twins
 from gifine.report.analysis.cells import Cell
 from gifine.report.contents import Contents
-from gifine.report.formats import plan, verdicts
+from gifine.report.formats import plan, tuned, verdicts
 from gifine.report.formats.words import Item, Piece, Sheet, counts, linked, number, plain
 from gifine.report.reading import Run
 from gifine.report.settings import Task, Value
 from gifine.runs.records import Status
 
-NAMES = ("table", "comparison", "plan", "twins", "unpaired", "published", "failures", "changed", "problems")
+NAMES = ("table", "comparison", "tuning", "plan", "twins", "unpaired", "published", "failures", "changed", "problems")
 
 
 def make(contents: Contents, names: Sequence[str] = NAMES) -> list[Sheet]:
@@ -179,6 +179,7 @@ _MAKERS = {
     "comparison": verdicts.sheet,
     "plan": plan.sheet,
     "twins": _twins,
+    "tuning": tuned.sheet,
     "unpaired": _unpaired,
     "published": _published,
     "failures": _failures,
