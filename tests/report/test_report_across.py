@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -31,7 +33,7 @@ _NUMBERS = st.lists(
 @given(_NUMBERS)
 def test_mean_spread_and_weights_are_those_of_statsmodels(numbers):
     means, errors = (np.asarray(each, dtype=float) for each in zip(*numbers, strict=True))
-    theirs = combine_effects(means, errors**2, method_re="iterated")
+    theirs: Any = combine_effects(means, errors**2, method_re="iterated")
     ours = sure(across_tasks.combine(estimates(means, errors)))
     assert ours.spread**2 == pytest.approx(theirs.tau2, rel=1e-4, abs=1e-5), "theirs is found to 1e-5"
     assert ours.estimate.mean == pytest.approx(theirs.mean_effect_re, rel=1e-4, abs=1e-4)
@@ -45,7 +47,7 @@ def test_the_error_is_that_of_hartung_and_knapp_unless_the_jackknifes_is_larger(
     theirs = combine_effects(means, errors**2, method_re="iterated").sd_eff_w_re_hksj
     left = []
     for task in range(len(means)):
-        others = [np.delete(each, task) for each in (means, errors)]
+        others = np.delete(means, task), np.delete(errors, task)
         if len(means) > 2:
             left.append(sure(across_tasks.combine(estimates(*others))).estimate.mean)
         else:

@@ -6,7 +6,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gifine.report.analysis import comparison, families, pairing, published, table
+from gifine.report.analysis import answers, attrition, comparison, families, pairing, published, selection, table
+from gifine.report.analysis.answers import Answer
+from gifine.report.analysis.attrition import Attrition
 from gifine.report.analysis.comparison import Comparison
 from gifine.report.analysis.families import Rules
 from gifine.report.analysis.pairing import Unpaired
@@ -24,6 +26,8 @@ class Contents:
     table: Table
     comparisons: list[Comparison]
     rules: Rules  # by which they were judged
+    answers: list[Answer]  # of each change, over its tasks
+    losses: list[Attrition]  # of each change
     unpaired: list[Unpaired]  # if there are gated runs and baselines at all
     published: list[Entry]
 
@@ -57,6 +61,20 @@ def gather(
     results = table.build(reading.runs, rows, columns)
     pairs, unpaired = pairing.pair(reading.runs)
     comparisons = comparison.compare(pairs, with_predictions=with_predictions)
+    losses = attrition.examine(comparisons, rules.margin)
+    selection.examine(comparisons)
     families.judge(comparisons, rules)
+    given = answers.give(comparisons, losses, rules.margin)
     beside = published.set_beside(reading.runs)
-    return Contents(reading.runs, reading.problems, reading.changed, results, comparisons, rules, unpaired, beside)
+    return Contents(
+        runs=reading.runs,
+        problems=reading.problems,
+        changed=reading.changed,
+        table=results,
+        comparisons=comparisons,
+        rules=rules,
+        answers=given,
+        losses=losses,
+        unpaired=unpaired,
+        published=beside,
+    )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from gifine.errors import ArgumentError, did_you_mean
 from gifine.report import settings
@@ -45,11 +46,26 @@ def judge(comparisons: Sequence[Comparison], rules: Rules) -> None:
     judged = [each for each in comparisons if each.is_primary]
     if judged:
         _declare(judged, rules.primary)
+    judge_by_model(judged, rules.margin)
+
+
+class Judged(Protocol):
+    """A comparison, or an answer over tasks."""
+
+    model: str
+    effect: Effect
+    doubt: str | None
+    is_declared: bool
+    family: int
+
+
+def judge_by_model(judged: Sequence[Judged], margin: float) -> None:
+    """Judge each model's as `judge` says, the margin as a fraction."""
     for model in dict.fromkeys(each.model for each in judged):
         family = [each for each in judged if each.model == model]
         for each in family:
             estimate = each.effect.estimate
-            each.effect.p_equivalent = estimate.p_equivalent(rules.margin) if estimate is not None else None
+            each.effect.p_equivalent = estimate.p_equivalent(margin) if estimate is not None else None
         _correct(family, [each for each in family if not each.is_declared])
         declared = [each for each in family if each.is_declared]
         _correct(declared, declared)
@@ -78,7 +94,7 @@ def _missing(judged: Sequence[Comparison], selection: Selection) -> str:
     return f"--primary {','.join(f'{key}={value}' for key, value in selection)}: no comparison has all of it"
 
 
-def _correct(family: Sequence[Comparison], those: Sequence[Comparison]) -> None:
+def _correct(family: Sequence[Judged], those: Sequence[Judged]) -> None:
     """Judge `those` of a family, by p corrected over the whole of it."""
     size = sum(each.effect.p is not None for each in family)
     different = statistics.holm([each.effect.p for each in family])

@@ -12,7 +12,7 @@ from typing import Any
 
 from gifine.report import settings
 from gifine.report.contents import Contents
-from gifine.report.formats import sheets, verdicts
+from gifine.report.formats import answer, sheets
 from gifine.report.reading import Run, progress
 from gifine.report.settings import Settings
 from gifine.runs import curves, records
@@ -60,7 +60,7 @@ def make(contents: Contents, pictures: Sequence[Picture]) -> Iterator[str]:
     )
     environment.policies["json.dumps_kwargs"] = {"separators": (",", ":")}
     stream = environment.get_template("page.html.j2").stream(
-        answer=verdicts.answer(contents),
+        said=answer.answer(contents),
         summary=sheets.summary(contents),
         sheets=sheets.make(contents),
         # Safe: `_inline` lets through elements of a drawing only, with their text escaped, and `_STYLE` no markup.
