@@ -41,6 +41,9 @@ AXES = {  # each with values that are fine, that only Hydra can place, and that 
     "evaluate": ["{split_dev: true}"],
     "evaluate.split_dev": ["true", "false"],
     "deterministic": ["true", "null"],
+    "search.trial": ["0", "3", "-1", "null"],
+    "search.seed": ["1"],
+    "search.space.train": ["{warmup: {low: 0, high: 0.2}, epochs: {values: [1, 2]}}", "{warmup: 3}"],
     "hydra.job.name": ["x"],
 }
 WORDS = st.sampled_from(sorted(AXES)).flatmap(
@@ -55,7 +58,7 @@ def one_by_one(runs: list[list[str]]) -> list[str] | set[str]:
     found, problems = [], set()
     for words in runs:
         try:
-            found.append(repr(composition.config_from(composition.compose(words))))
+            found.append(repr(composition.config_from(composition.compose(words), words)))
         except ConfigError as error:
             problems.update(error.problems)
         except Exception as error:  # Hydra lets through whatever its parts raise

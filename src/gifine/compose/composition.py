@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from hydra.core.override_parser.types import Glob
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from gifine.compose import checks, recipes
+from gifine.compose import checks, recipes, search
 from gifine.compose.conf_dir import conf_dir
 from gifine.config import RunConfig, TaskConfig
 from gifine.errors import ConfigError
@@ -26,6 +26,8 @@ ConfigStore.instance().store(name="schema", node=RunConfig)
 _QUOTE_IT = (
     'no text; quote it, as "no" or "1.0": YAML takes yes, no, on and off for truth values, and digits for numbers'
 )
+
+_OPEN = ("model.config_overrides", "first.train", "search.space", "hydra.launcher.additional_parameters")
 
 recipes.register(conf_dir())
 
@@ -70,13 +72,13 @@ def _searchpath(config_dir: str | None) -> list[str]:
     return [f"hydra.searchpath=[file://{Path(config_dir).resolve()}]"] if config_dir else []
 
 
-def config_from(cfg: DictConfig) -> RunConfig:
-    """The composed config as dataclasses, checked.
+def config_from(cfg: DictConfig, words: Iterable[str] = ()) -> RunConfig:
+    """The composed config as dataclasses, with what a search draws, checked. `words`: as in `search.apply`.
 
     Raises:
         ConfigError: with every problem found.
     """
-    config = typed(cfg)
+    config = search.apply(typed(cfg), words)
     checks.check(config)
     return config
 
@@ -137,7 +139,7 @@ def _as_yaml(value: object) -> str:
 
 def opened(word: str) -> str:
     """Keys below which any key may be given: Hydra asks for a leading `++` there."""
-    return f"++{word}" if word.startswith(("model.config_overrides", "hydra.launcher.additional_parameters")) else word
+    return f"++{word}" if word.startswith(_OPEN) else word
 
 
 def unwrap(error: BaseException) -> str:

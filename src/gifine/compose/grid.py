@@ -18,13 +18,14 @@ from typing import Any
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException, OverrideParseException
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
-from gifine.compose import checks, recipes, renamed
+from gifine.compose import checks, recipes, renamed, search
 from gifine.compose.composition import compose, opened, spelled_out, typed, unwrap
 from gifine.compose.mistakes import explain
-from gifine.compose.overrides import assignment, parsed
+from gifine.compose.overrides import assignment, key_given, overlaps
+from gifine.compose.parents import Parents
 from gifine.compose.quoting import check_spelling
 from gifine.config import RunConfig
 from gifine.errors import ConfigError
@@ -44,6 +45,7 @@ class Cell:
 
     overrides: list[str]
     config: RunConfig
+    is_parent: bool = False  # not asked for, but trained first since others start from it
 
     @cached_property
     def run_id(self) -> str:
@@ -57,7 +59,7 @@ class Cell:
 
 
 def expand(overrides: list[str], config_dir: str | None = None) -> list[Cell]:
-    """The runs that a command line with `--multirun` describes, checked.
+    """The runs that a command line with `--multirun` describes, checked; before a run the one that it starts from.
 
     Raises:
         ConfigError: with every problem of any of them.
@@ -69,7 +71,7 @@ def expand(overrides: list[str], config_dir: str | None = None) -> list[Cell]:
     try:
         grids = _grids([spelled_out(word, config_dir) for word in overrides], config_dir)
         runs = [run for words in grids for run in _split([spelled_out(word, config_dir) for word in words])]
-        return [Cell(words, config) for words, config in zip(runs, configs(runs, config_dir), strict=True)]
+        return _cells(runs, config_dir)
     except (ConfigError, HydraException) as error:
         said = error.problems if isinstance(error, ConfigError) else [unwrap(error)]
         problems = [problem for words in grids for problem in explain(words, config_dir, multirun=True)]
@@ -78,10 +80,15 @@ def expand(overrides: list[str], config_dir: str | None = None) -> list[Cell]:
 
 
 def distinct(cells: Iterable[Cell]) -> dict[str, Cell]:
-    """By run_id the first of the cells that ask for the same result, as baselines at several gi.level do."""
+    """By run_id the first of the cells that ask for the same result, as baselines at several gi.level do.
+
+    What is asked for itself goes before what others start from: it says whether it is to be made anew, and where.
+    """
     chosen: dict[str, Cell] = {}
     for cell in cells:
-        chosen.setdefault(cell.run_id, cell)
+        known = chosen.setdefault(cell.run_id, cell)
+        if known.is_parent and not cell.is_parent:
+            chosen[cell.run_id] = cell
     return chosen
 
 
@@ -91,12 +98,20 @@ def configs(runs: Iterable[list[str]], config_dir: str | None = None) -> list[Ru
     Raises:
         ConfigError: with every problem of any of them.
     """
-    grid, found, problems = _Grid(config_dir), [], {}
+    return [cell.config for cell in _cells(runs, config_dir) if not cell.is_parent]
+
+
+def _cells(runs: Iterable[list[str]], config_dir: str | None) -> list[Cell]:
+    grid, found, problems = _Grid(config_dir), list[Cell](), {}
+    parents = Parents(grid.config, config_dir)
     for overrides in runs:
         try:
-            config = grid.config(overrides)
+            config = search.apply(grid.config(overrides), overrides)
             checks.check(config)
-            found.append(config)
+            config, parent, words = parents.settle(config, overrides)
+            if parent is not None:
+                found.append(Cell(words, parent, is_parent=True))
+            found.append(Cell(overrides, config))
         except ConfigError as error:
             problems.update(dict.fromkeys(error.problems))
     if problems:
@@ -123,7 +138,7 @@ class _Grid:
             cfg = self._compose(overrides)
             self.reads[shape] = _reads(cfg)
         reads = self.reads[shape]
-        read = [f"{key}={value!r}" for key, value in values.items() if reads is None or _overlaps(key, reads)]
+        read = [f"{key}={value!r}" for key, value in values.items() if reads is None or overlaps(key, reads)]
         shape = (*shape, *read)
         if shape not in self.resolved:
             try:
@@ -154,25 +169,11 @@ def _shape(overrides: list[str], config_dir: str | None) -> tuple[Shape, dict[st
         found = {}  # groups from elsewhere, which may have the names of keys
     if config_dir is not None:
         found = {word: each for word, each in found.items() if not (Path(config_dir) / each.key).is_dir()}
-    touched = {_key(word) for word in words if word not in found}
-    found = {word: each for word, each in found.items() if not _overlaps(each.key, touched)}
+    touched = {key_given(word) for word in words if word not in found}
+    found = {word: each for word, each in found.items() if not overlaps(each.key, touched)}
     shape = [f"{found[word].key}=" if word in found else word for word in words]
     values = {found[word].key: found[word].value for word in words if word in found}
     return tuple(shape), values
-
-
-def _key(word: str) -> str:
-    """The key that a word other than an assignment sets; empty for the choice of a group, which is made before."""
-    try:
-        override = parsed(word)
-    except OverrideParseException:
-        return ""
-    is_group = "." not in override.key_or_group and isinstance(override.value(), (str, type(None)))
-    return "" if is_group else override.key_or_group
-
-
-def _overlaps(key: str, others: set[str]) -> bool:
-    return any(key == other or key.startswith(f"{other}.") or other.startswith(f"{key}.") for other in others)
 
 
 def _reads(cfg: DictConfig | ConfigError) -> set[str] | None:

@@ -49,14 +49,34 @@ def assignment(word: str) -> Assignment | None:
     if isinstance(given, str) and (given == "???" or "${" in given):
         return None
     try:
-        value = _convert(key, given)
+        value = converted(key, given)
     except (OmegaConfBaseException, AttributeError):  # no such key, or another type
         return None
     return Assignment(key, value) if isinstance(value, (bool, int, float, str, Enum, type(None))) else None
 
 
-def _convert(key: str, value: Any) -> Any:
-    """The value as the schema's type."""
+def key_given(word: str) -> str:
+    """The key that a word sets; empty for the choice of a group, which is made before, and for what is no override."""
+    try:
+        override = parsed(word)
+    except OverrideParseException:
+        return ""
+    is_group = "." not in override.key_or_group and isinstance(override.value(), (str, type(None)))
+    return "" if is_group else override.key_or_group
+
+
+def overlaps(key: str, others: set[str]) -> bool:
+    """Is the dotted key among the others, above one of them or below one?"""
+    return any(key == other or key.startswith(f"{other}.") or other.startswith(f"{key}.") for other in others)
+
+
+def converted(key: str, value: Any) -> Any:
+    """The value as the schema's type.
+
+    Raises:
+        AttributeError: for no key of the schema.
+        OmegaConfBaseException: for a value of another type.
+    """
     schema, (*parents, leaf) = _schema(), key.split(".")
     parent = OmegaConf.select(schema, ".".join(parents)) if parents else schema
     if not isinstance(parent, DictConfig) or not is_dataclass(OmegaConf.get_type(parent)):

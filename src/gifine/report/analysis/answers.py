@@ -13,7 +13,7 @@ from gifine.report.analysis.attrition import Attrition
 from gifine.report.analysis.cells import Summary
 from gifine.report.analysis.comparison import Basis, Comparison, Effect, Verdict
 from gifine.report.analysis.crossed import Estimate
-from gifine.report.analysis.families import FEWEST_PAIRS
+from gifine.report.analysis.families import FEWEST_PAIRS, Rules
 from gifine.report.settings import Settings, Value
 
 
@@ -51,13 +51,15 @@ class Answer:
         return [each for each in self.comparisons if each.effect.verdict is verdict]
 
 
-def give(comparisons: Sequence[Comparison], losses: Sequence[Attrition], margin: float) -> list[Answer]:
+def give(comparisons: Sequence[Comparison], losses: Sequence[Attrition], rules: Rules) -> list[Answer]:
     """An answer for each change, judged as comparisons are: the answers of a model are one family."""
     by_change = {(each.model, each.gate): each for each in losses}
     made = [
-        _answer(group, extra, by_change[group[0].model, group[0].gate], margin) for group, extra in _groups(comparisons)
+        _answer(group, extra, by_change[group[0].model, group[0].gate], rules.margin)
+        for group, extra in _groups(comparisons)
     ]
-    families.judge_by_model([each for each in made if each.mean is not None], margin)
+    several = [each for each in made if each.mean is not None]
+    families.judge_by_model(several, rules.margin, families.planned_changes(rules.plan))
     return made
 
 

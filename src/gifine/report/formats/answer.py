@@ -73,7 +73,7 @@ def change(gate: Settings) -> str:
     """`GI on both sides at level 0.3 in the last six layers`."""
     layers = gate.get("gi.layers")
     words = f"GI on {_SIDES.get(str(gate.get('gi.side')), settings.shown(gate.get('gi.side')))}"
-    words += f" at level {settings.shown(gate.get('gi.level'))}"
+    words += f" at level {settings.shown(gate.get('gi.level'))}" if gate.get("gi.level") is not None else ""
     if isinstance(layers, int):
         words += f" in the last {_count(layers, 'layer')}" if layers > 1 else " in the last layer"
     others = settings.unusual(gate)
@@ -93,10 +93,12 @@ def _extra(answer: Answer) -> str:
 
 def _tried(answer: Answer, contents: Contents) -> str:
     """That it is one of several is a caveat, though the verdict is corrected for it."""
+    those = [each for each in contents.answers if each.model == answer.model]
     if answer.is_declared:
-        return ", declared as primary,"
-    tried = sum(each.model == answer.model for each in contents.answers)
-    return f", one of {_count(tried, 'change')} that were tried," if tried > 1 else ""
+        those = [each for each in those if each.is_declared]
+        which = "planned before the runs" if contents.rules.plan is not None else "declared as primary"
+        return f", one of {_count(len(those), 'change')} {which}," if len(those) > 1 else f", {which},"
+    return f", one of {_count(len(those), 'change')} that were tried," if len(those) > 1 else ""
 
 
 def _where(answer: Answer) -> str:

@@ -11,11 +11,10 @@ from typing import Any
 
 from gifine.report import settings
 from gifine.report.analysis.answers import Answer
-from gifine.report.analysis.attrition import Attrition, around
 from gifine.report.analysis.cells import Cell, Summary
 from gifine.report.analysis.comparison import Choice, Comparison, Effect, Verdict
-from gifine.report.analysis.crossed import Estimate
 from gifine.report.contents import Contents
+from gifine.report.formats import losses
 from gifine.report.formats.answer import sentence
 from gifine.report.reading import Run
 from gifine.runs.records import Status
@@ -29,7 +28,9 @@ def tables(contents: Contents) -> dict[str, Rows]:
         "answer": [_answer(each, contents) for each in contents.answers],
         "table": _table(contents),
         "comparison": [_comparison(each) for each in contents.comparisons],
-        "attrition": [_losses(each) for each in contents.losses],
+        "attrition": [losses.entries(each) for each in contents.losses],
+        "plan": _plan(contents),
+        "twins": _twins(contents),
         "unpaired": _unpaired(contents),
         "published": _published(contents),
         "failures": [_failure(each) for each in contents.failures],
@@ -41,7 +42,12 @@ def tables(contents: Contents) -> dict[str, Rows]:
 def json_text(contents: Contents, names: Sequence[str]) -> str:
     """One object: runs by status, and the named tables."""
     found = tables(contents)
-    rules = {"margin": contents.rules.margin, "primary": [dict(each) for each in contents.rules.primary]}
+    rules: dict[str, Any] = {
+        "margin": contents.rules.margin,
+        "primary": [dict(each) for each in contents.rules.primary],
+    }
+    if (plan := contents.rules.plan) is not None:
+        rules["plan"] = {"path": plan.path, "sha256": plan.sha256, "written": plan.written.isoformat()}
     entries = {
         "runs": contents.counts,
         "rules": rules,
@@ -127,18 +133,6 @@ def _answer(answer: Answer, contents: Contents) -> dict[str, Any]:
     }
 
 
-def _losses(losses: Attrition) -> dict[str, Any]:
-    return {
-        "model": losses.model,
-        "gate": settings.gate(losses.gate),
-        "pairs": losses.pairs,
-        **losses.counts,
-        "baseline_alone": losses.only[0],
-        "gated_alone": losses.only[1],
-        "p": losses.p,
-    }
-
-
 def _last(choice: Choice | None) -> dict[str, Any]:
     """Nulls where no run chose its best evaluation."""
     if choice is None:
@@ -149,11 +143,6 @@ def _last(choice: Choice | None) -> dict[str, Any]:
         "last_epoch_pairs": choice.pairs,
         "evaluations": {"baseline": baseline, "gated": gated},
     }
-
-
-def _ends(worst: tuple[Estimate, Estimate] | None) -> dict[str, Any]:
-    low, high = around(worst) if worst is not None else (None, None)
-    return {"worst_low": low, "worst_high": high}
 
 
 def _comparison(comparison: Comparison) -> dict[str, Any]:
@@ -172,7 +161,7 @@ def _comparison(comparison: Comparison) -> dict[str, Any]:
         "gated": gated,
         **_effect(comparison.effect),
         **_last(comparison.choice),
-        **_ends(comparison.worst),
+        **losses.worst(comparison),
         "without_degenerate": _effect(comparison.regular) if comparison.regular is not None else None,
         "failures": comparison.failures,
         "cautions": comparison.cautions,
@@ -191,6 +180,7 @@ def _effect(effect: Effect) -> dict[str, Any]:
         "sd": effect.summary.sd,
         "error": estimate.error if estimate is not None else None,
         "freedom": estimate.freedom if estimate is not None else None,
+        "share_of_examples": estimate.share if estimate is not None else None,
         "low": interval[0] if interval is not None else None,
         "high": interval[1] if interval is not None else None,
         "random": str(effect.basis),
@@ -206,6 +196,32 @@ def _effect(effect: Effect) -> dict[str, Any]:
         "detectable_low": detectable[0] if detectable is not None else None,
         "detectable_high": detectable[1] if detectable is not None else None,
     }
+
+
+def _plan(contents: Contents) -> Rows:
+    """What deviates; `json_text` has the plan itself beside it."""
+    if contents.plan is None:
+        return []
+    return [
+        {"deviation": str(each.kind), "runs": each.run_ids, "names": each.names} for each in contents.plan.deviations
+    ]
+
+
+def _twins(contents: Contents) -> Rows:
+    return [
+        {
+            "model": each.comparison.model,
+            **each.comparison.extra,
+            "gate": settings.gate(each.comparison.gate),
+            "task": each.comparison.task.name,
+            "seeds": [pair.gated.seed for pair in each.pairs],
+            "what": each.what,
+            "baseline": each.baseline,
+            "gated": each.gated,
+            "runs": _ids([run for pair in each.pairs for run in (pair.baseline, pair.gated)]),
+        }
+        for each in contents.twins
+    ]
 
 
 def _unpaired(contents: Contents) -> Rows:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from gifine.report import settings
-from gifine.report.analysis.attrition import around
+from gifine.report.analysis.attrition import Attrition, around
+from gifine.report.analysis.comparison import Comparison
 from gifine.report.contents import Contents
 from gifine.report.formats.words import Item, Sheet, counts, linked, p_value, plain
 
@@ -35,3 +38,22 @@ def sheet(contents: Contents) -> Sheet:
         "comparison has such runs, nor where pairs are lost and the worst case has 0 in it and leaves the margin."
     ]
     return Sheet("attrition", "Runs that are lost or degenerate, by arm", heads, rows, notes if rows else [])
+
+
+def entries(losses: Attrition) -> dict[str, Any]:
+    """A row of plain values."""
+    return {
+        "model": losses.model,
+        "gate": settings.gate(losses.gate),
+        "pairs": losses.pairs,
+        **losses.counts,
+        "baseline_alone": losses.only[0],
+        "gated_alone": losses.only[1],
+        "p": losses.p,
+    }
+
+
+def worst(comparison: Comparison) -> dict[str, float | None]:
+    """The ends of the worst case's interval, as fractions; nulls where no pair is lost."""
+    low, high = around(comparison.worst) if comparison.worst is not None else (None, None)
+    return {"worst_low": low, "worst_high": high}

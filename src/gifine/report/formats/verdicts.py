@@ -81,8 +81,8 @@ def _numbers(effect: Effect) -> list[Item]:
 
 def _verdict(comparison: Comparison, rules: Rules) -> Item:
     words = conclusion(comparison.effect, rules) if comparison.is_primary else "descriptive"
-    if rules.primary and comparison.is_primary:
-        words += " (primary)" if comparison.is_declared else " (exploratory)"
+    if (rules.primary or rules.plan is not None) and comparison.is_primary:
+        words += (" (primary)" if rules.primary else " (planned)") if comparison.is_declared else " (exploratory)"
     for side, failures in comparison.failures.items():
         if failures:
             words += f"; {side}: {counts(failures)}"
@@ -120,7 +120,13 @@ def _notes(contents: Contents) -> list[str]:
         "rows of survivors are descriptive and have no verdict."
     ]
     notes += _choices(shown)
-    if rules.primary:
+    if rules.plan is not None:
+        which = "primary" if rules.primary else "planned"
+        notes.append(
+            f"The {which} comparisons are those of the plan {rules.plan}, and are corrected among themselves, run or "
+            "not; all others are exploratory, and corrected over all."
+        )
+    elif rules.primary:
         notes.append(
             "The primary comparisons were named on the command line, and are corrected among themselves; all others "
             "are exploratory, and corrected over all. Nobody can see here whether they were named before the runs."
