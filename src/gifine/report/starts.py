@@ -18,7 +18,7 @@ from gifine.runs import origin, records
 class Start:
     label: str | None = None  # in the place of `model.init_from`; None: not known to be another run's
     gi: dict[str, Any] | None = None  # the gates of the run that made the weights; None: not known, here and below
-    seed: int | None = None
+    seed: str | None = None  # `3`, or `3 order=4` where a stream of its random numbers has a seed of its own
 
 
 @dataclass(slots=True)
@@ -38,7 +38,8 @@ class Starts:
                     self.known[place] = origin.as_parent(record) if record.get("run_id") == run_id else {}
                 noted |= self.known[place]
         if "role" in noted:
-            return Start(f"{noted['task']} ({noted['role']})", noted["gi"], noted["seed"])
+            streams = [f"{stream}={seed}" for stream, seed in (noted.get("seeds") or {}).items()]
+            return Start(f"{noted['task']} ({noted['role']})", noted["gi"], " ".join([f"{noted['seed']}", *streams]))
         return Start(run_id)
 
 
