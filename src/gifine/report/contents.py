@@ -6,7 +6,21 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from gifine.report.analysis import comparison, families, pairing, planned, published, table, tuning, twins
+from gifine.report.analysis import (
+    answers,
+    attrition,
+    comparison,
+    families,
+    pairing,
+    planned,
+    published,
+    selection,
+    table,
+    tuning,
+    twins,
+)
+from gifine.report.analysis.answers import Answer
+from gifine.report.analysis.attrition import Attrition
 from gifine.report.analysis.comparison import Comparison
 from gifine.report.analysis.families import Rules
 from gifine.report.analysis.pairing import Unpaired
@@ -27,6 +41,8 @@ class Contents:
     table: Table
     comparisons: list[Comparison]
     rules: Rules  # by which they were judged
+    answers: list[Answer]  # of each change, over its tasks
+    losses: list[Attrition]  # of each change
     twins: list[Difference]  # pairs that were not computed alike
     unpaired: list[Unpaired]  # if there are gated runs and baselines at all
     published: list[Entry]
@@ -74,18 +90,23 @@ def gather(
     tunings = tuning.compare(reading.runs, with_predictions=with_predictions)
     pairs = tuning.without_trials(pairs, tunings)
     comparisons = comparison.compare(pairs, with_predictions=with_predictions)
+    losses = attrition.examine(comparisons, rules.margin)
+    selection.examine(comparisons)
     families.judge([*comparisons, *tuning.comparisons(tunings)], rules)
+    given = answers.give(comparisons, losses, rules)
     beside = published.set_beside(reading.runs)
     return Contents(
-        reading.runs,
-        reading.problems,
-        reading.changed,
-        results,
-        comparisons,
-        rules,
-        twins.find(comparisons),
-        unpaired,
-        beside,
-        tunings,
-        held,
+        runs=reading.runs,
+        problems=reading.problems,
+        changed=reading.changed,
+        table=results,
+        comparisons=comparisons,
+        rules=rules,
+        answers=given,
+        losses=losses,
+        twins=twins.find(comparisons),
+        unpaired=unpaired,
+        published=beside,
+        tunings=tunings,
+        plan=held,
     )
