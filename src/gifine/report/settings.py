@@ -169,10 +169,12 @@ class Pool:
 
 
 def _path(config: dict[str, Any], key: str) -> str | None:
-    """The path that a key of `Record.contents` stands for, if the config has it."""
+    """The path that a key of `Record.contents` stands for, if the config has it; of a size of a model, its name."""
     place: Any = config
     for part in key.split("."):
         place = place.get(part) if isinstance(place, dict) else None
+    if place is None and key == "model.checkpoint":
+        return f"{config['model']['name']}-{config['model']['size']}"
     return place if isinstance(place, str) else None
 
 
