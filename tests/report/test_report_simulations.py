@@ -68,7 +68,7 @@ def test_so_with_any_number_of_seeds_and_examples(name, pairs, examples):
 @pytest.mark.parametrize("name", ["runs", "examples", "both"])
 @pytest.mark.parametrize("times", [300, pytest.param(3000, marks=pytest.mark.long)])
 def test_other_metrics_are_wrong_as_rarely(metric, name, times):
-    rng, wrong, examples = np.random.default_rng(len(metric)), 0, 100 if metric == "spearman" else 277
+    rng, wrong, examples = np.random.default_rng(len(metric)), 0, 100 if metric == "spearman" and times < 1000 else 277
     for _ in range(times):
         labels, arms = null_sweeps.predictions(rng, KINDS[name], metric, 5, examples)
         baseline, changed = (crossed.pseudovalues(metric, each, labels) for each in arms)

@@ -34,7 +34,9 @@ def sheet(contents: Contents) -> Sheet:
             start[-1] += ", without degenerate"
             kept = [pair for pair in each.pairs if Status.DEGENERATE not in (pair.baseline.status, pair.gated.status)]
             numbers = [linked(item, _runs(kept)) for item in _numbers(each.regular)]
-            rows.append([*map(plain, start), plain(task), *numbers[:3], plain("survivors: none"), *numbers[3:]])
+            rows.append(
+                [*map(plain, start), plain(task), *numbers[:3], plain("no verdict: survivors alone"), *numbers[3:]]
+            )
     return Sheet("comparison", "Gated runs against their baseline", heads, rows, _notes(contents))
 
 
