@@ -160,7 +160,9 @@ def test_unequal_tasks_are_worth_fewer_pairs():
     assert found.low < sure(across_tasks.better([np.asarray([1.0] * 77 + [-1.0] * 25)])).low
 
 
-@pytest.mark.parametrize(("wins", "pairs", "meaningful"), [(45, 45, True), (30, 45, True), (24, 45, False), (600, 1000, False)])
+@pytest.mark.parametrize(
+    ("wins", "pairs", "meaningful"), [(45, 45, True), (30, 45, True), (24, 45, False), (600, 1000, False)]
+)
 def test_better_is_meaningful_as_bouthillier_advises(wins, pairs, meaningful):
     found = sure(across_tasks.better([np.repeat([1.0, -1.0], [wins, pairs - wins])]))
     assert found.is_meaningful is meaningful
