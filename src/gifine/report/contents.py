@@ -16,6 +16,7 @@ from gifine.report.analysis import (
     published,
     selection,
     table,
+    tuning,
     twins,
 )
 from gifine.report.analysis.answers import Answer
@@ -26,6 +27,7 @@ from gifine.report.analysis.pairing import Unpaired
 from gifine.report.analysis.planned import Held
 from gifine.report.analysis.published import Entry
 from gifine.report.analysis.table import Table
+from gifine.report.analysis.tuning import Tuning
 from gifine.report.analysis.twins import Difference
 from gifine.report.reading import Problem, Reading, Run
 from gifine.runs.records import Status
@@ -44,6 +46,7 @@ class Contents:
     twins: list[Difference]  # pairs that were not computed alike
     unpaired: list[Unpaired]  # if there are gated runs and baselines at all
     published: list[Entry]
+    tunings: list[Tuning]  # sweeps over hyper-parameters
     plan: Held | None = None  # what was said before the runs, if a plan was given
 
     @property
@@ -84,10 +87,12 @@ def gather(
         reading = replace(reading, runs=held.kept, changed=changed)
     results = table.build(reading.runs, rows, columns)
     pairs, unpaired = pairing.pair(reading.runs, strict=strict)
+    tunings = tuning.compare(reading.runs, with_predictions=with_predictions)
+    pairs = tuning.without_trials(pairs, tunings)
     comparisons = comparison.compare(pairs, with_predictions=with_predictions)
     losses = attrition.examine(comparisons, rules.margin)
     selection.examine(comparisons)
-    families.judge(comparisons, rules)
+    families.judge([*comparisons, *tuning.comparisons(tunings)], rules)
     given = answers.give(comparisons, losses, rules)
     beside = published.set_beside(reading.runs)
     return Contents(
@@ -102,5 +107,6 @@ def gather(
         twins=twins.find(comparisons),
         unpaired=unpaired,
         published=beside,
+        tunings=tunings,
         plan=held,
     )

@@ -37,10 +37,13 @@ class Starts:
                     record = records.entries(place)
                     self.known[place] = origin.as_parent(record) if record.get("run_id") == run_id else {}
                 noted |= self.known[place]
-        if "role" in noted:
-            streams = [f"{stream}={seed}" for stream, seed in (noted.get("seeds") or {}).items()]
-            return Start(f"{noted['task']} ({noted['role']})", noted["gi"], " ".join([f"{noted['seed']}", *streams]))
-        return Start(run_id)
+        return start(noted) if "role" in noted else Start(run_id)
+
+
+def start(noted: dict[str, Any]) -> Start:
+    """By what `origin.as_parent` says of the run that made the weights."""
+    streams = [f"{stream}={seed}" for stream, seed in (noted.get("seeds") or {}).items()]
+    return Start(f"{noted['task']} ({noted['role']})", noted["gi"], " ".join([f"{noted['seed']}", *streams]))
 
 
 def _places(folder: Path, noted: dict[str, Any], run_id: str) -> Iterator[Path]:

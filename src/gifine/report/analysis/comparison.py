@@ -6,7 +6,7 @@ What may be concluded depends on all comparisons together: `families.judge`.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -152,7 +152,7 @@ def _comparison(
         measure=measure,
         tried=both,
         pairs=scored,
-        effect=_crossed(scored, measure, kept),
+        effect=effect_over(scored, measure, kept),
         regular=effect_of(_differences(regular, measure)) if len(regular) < len(scored) else None,
         failures={
             side: dict(Counter(run.status for run in runs if run.status is not Status.DONE))
@@ -183,24 +183,35 @@ def effect_of(differences: np.ndarray) -> Effect:
     return Effect(summary, estimate=estimate, p=p, p_sign_flip=p_sign_flip)
 
 
-def _crossed(pairs: Sequence[Pair], measure: str, kept: Predictions | None) -> Effect:
+def effect_over(pairs: Sequence[Pair], measure: str, kept: Predictions | None) -> Effect:
     """The same of the runs and the examples, if the predictions of all these pairs can be used.
 
     With those of some pairs alone the others' scores would count for nothing: then it is of the runs, and says why.
     """
-    effect = effect_of(_differences(pairs, measure))
+    return crossed_effect(_differences(pairs, measure), lambda: _estimate(pairs, measure, kept))
+
+
+def _estimate(pairs: Sequence[Pair], measure: str, kept: Predictions | None) -> Estimate | None:
+    if kept is None:
+        raise predictions.UnusableError("predictions were not to be read")
+    return kept.estimate(pairs, measure)
+
+
+def crossed_effect(differences: np.ndarray, estimate: Callable[[], Estimate | None]) -> Effect:
+    """What differences of scores (S,) say, with the estimate of runs and examples, if it can be had.
+
+    `estimate` may raise an `UnusableError`, which becomes the effect's `reason`; it is not called below two pairs.
+    """
+    effect = effect_of(differences)
     if effect.p is None:
         return effect
-    if kept is None:
-        effect.reason = "predictions were not to be read"
-        return effect
     try:
-        estimate = kept.estimate(pairs, measure)
+        found = estimate()
     except predictions.UnusableError as error:
         effect.reason = str(error)
         return effect
-    if estimate is None or effect.estimate is None:
+    if found is None or effect.estimate is None:
         effect.reason = "nothing varies"
         return effect
-    effect.basis, effect.estimate, effect.p = Basis.CROSSED, estimate, estimate.p()
+    effect.basis, effect.estimate, effect.p = Basis.CROSSED, found, found.p()
     return effect

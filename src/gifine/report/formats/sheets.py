@@ -8,7 +8,7 @@ from gifine.report import settings
 from gifine.report.analysis import twins
 from gifine.report.analysis.cells import Cell
 from gifine.report.contents import Contents
-from gifine.report.formats import answer, losses, plan, verdicts
+from gifine.report.formats import answer, losses, plan, tuned, verdicts
 from gifine.report.formats.words import Item, Piece, Sheet, counts, linked, number, plain
 from gifine.report.reading import Run
 from gifine.report.settings import Task, Value
@@ -19,6 +19,7 @@ NAMES = (
     "table",
     "comparison",
     "attrition",
+    "tuning",
     "plan",
     "twins",
     "unpaired",
@@ -194,6 +195,7 @@ _MAKERS = {
     "comparison": verdicts.sheet,
     "plan": plan.sheet,
     "twins": _twins,
+    "tuning": tuned.sheet,
     "unpaired": _unpaired,
     "published": _published,
     "failures": _failures,
