@@ -236,6 +236,18 @@ class FirstConfig:
 
 
 @dataclass
+class SeedsConfig:
+    """What single streams of random numbers start from; null: from `seed`, and the run is the one without the key."""
+
+    head: int | None = deciding_if_set(
+        None
+    )  # first weights that no checkpoint has; with random_init all but the gates'
+    order: int | None = deciding_if_set(None)  # the order of the training examples
+    dropout: int | None = deciding_if_set(None)  # what is left out in each step of training
+    change: int | None = deciding_if_set(None)  # first weights of the gates; without gates there is nothing to draw
+
+
+@dataclass
 class RunConfig:
     model: ModelConfig = field(default_factory=ModelConfig)
     gi: GiConfig = field(default_factory=GiConfig)
@@ -248,6 +260,7 @@ class RunConfig:
     first: FirstConfig = not_deciding(factory=FirstConfig)  # but its run: `sources.contents`
     tracking: TrackingConfig = not_deciding(factory=TrackingConfig)
     seed: int = 42  # of weights, data order and dropout; the gates draw from a stream of their own
+    seeds: SeedsConfig = field(default_factory=SeedsConfig)
     # of each process, on the CPU: their number moves results by rounding; null: one for each core granted
     threads: int | None = deciding_if_set(None)
     # the same bits again; null: on a CPU, where it is free; a GPU gets slower

@@ -28,7 +28,7 @@ from gifine.inputs.run_folder import MODEL
 from gifine.machine import disk, out_of_memory
 from gifine.models.speedups import embedding_rows as rows
 from gifine.objectives.contract import Outcome
-from gifine.runs import identity, lifecycle, origin, parent, preregistration, records, verification
+from gifine.runs import identity, lifecycle, origin, parent, preregistration, records, replicate, verification
 from gifine.runs.curves import CURVE
 from gifine.runs.records import Record, Status
 from gifine.runs.tree import CHECKPOINTS
@@ -93,6 +93,9 @@ def _run(config: RunConfig, folder: Path) -> Record:
 def _fit(config: RunConfig, folder: Path, record: Record, track: wandb_run.Log) -> None:
     task, train = config.task, config.train
     numerics.check_precision(train)
+    source = config.model.init_from or parent.folder_of(config)
+    if source is not None:  # however this one ends, it is known whose twin it is
+        record.provenance["init_from"] = origin.made_by(str(source))
 
     transformers_logging.disable_progress_bar()  # of loading weights; Bar shows the steps
     objective, reader = objectives.choose(task), dataset.open_reader(config)
@@ -112,9 +115,11 @@ def _fit(config: RunConfig, folder: Path, record: Record, track: wandb_run.Log) 
     loss = objective.choose_loss(config, examples)
     record.class_weights = {} if loss is None else loss.class_weights
 
-    set_seed(config.seed)
+    seeds = replicate.of(config)
+    set_seed(seeds.head)
     numerics.choose_algorithms(config)
-    model = objective.build(places, tokenizer, record.provenance)
+    with models.drawn_from(seeds.change):
+        model = objective.build(places, tokenizer, record.provenance)
     numerics.check_attention(model.config.model_type, config)
     longest = architecture.longest_input(model.config.to_dict())
     if longest is not None and train.max_length > longest:
@@ -135,7 +140,7 @@ def _fit(config: RunConfig, folder: Path, record: Record, track: wandb_run.Log) 
     if train.embedding_rows is EmbeddingRows.occurring and not train.fsdp:
         rows.keep(model, dataset.tokens(splits))
     layer = type(model.get_submodule(f"{model.base_model_prefix}.encoder.layer.0")).__name__
-    arguments = training_arguments(train, task, next(iter(evaluated)), config.seed, folder / CHECKPOINTS, layer)
+    arguments = training_arguments(train, task, next(iter(evaluated)), seeds.dropout, folder / CHECKPOINTS, layer)
     record.provenance |= circumstances.describe(arguments, model)
     batch = arguments.train_batch_size * arguments.world_size * train.gradient_accumulation  # all that make a step
 
@@ -150,7 +155,7 @@ def _fit(config: RunConfig, folder: Path, record: Record, track: wandb_run.Log) 
         model=model,
         args=arguments,
         train_dataset=examples,
-        sampler=EpochSampler(examples["length"][:], batch, config.seed, group_by_length=train.group_by_length),
+        sampler=EpochSampler(examples["length"][:], batch, seeds.order, group_by_length=train.group_by_length),
         loss=loss,
         patience=patience,
         eval_dataset=cast("Any", evaluated),  # its type leaves datasets' own out, here and in predict

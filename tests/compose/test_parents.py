@@ -7,6 +7,7 @@ import pytest
 from gifine.compose import grid
 from gifine.compose.grid import Cell
 from gifine.errors import ConfigError
+from gifine.inputs import needs, offline
 from gifine.runs import identity
 from gifine.sweep.commands import plan
 
@@ -114,3 +115,18 @@ def test_a_problem_of_all_runs_is_told_once():
     with pytest.raises(ConfigError) as raised:
         grid.expand(["experiment=mnli_first", "first.train.epochs=-1"])
     assert raised.value.problems == ("first.task=mnli: train.epochs=-1: must be above 0",)
+
+
+def test_what_is_trained_first_is_prefetched_too():
+    wanted = needs.collect(cell.config for cell in grid.expand(["experiment=mnli_first", "model=bert", "seed=1"]))
+    assert {split.name for split in wanted.splits} >= {"mnli", "rte", "mrpc", "stsb"}
+    assert {config.task.name for config in wanted.configs} == {"mnli", "rte", "mrpc", "stsb"}
+
+
+def test_data_of_what_is_trained_first_are_missed_before_anything_starts(tmp_path):
+    """Of a prefetched folder, too."""
+    offline.write(tmp_path, offline.Manifest())
+    with pytest.raises(
+        ConfigError, match=r"^first.task=mnli: .* lacks the data of task=mnli, train; on a machine with"
+    ):
+        grid.expand([*RTE, f"prefetch={tmp_path}"])

@@ -17,6 +17,7 @@ from gifine.inputs.model_files import locate, saved_model, weight_files
 from gifine.inputs.rows import as_number
 from gifine.objectives.metrics import METRICS, REGRESSION_METRICS
 from gifine.runs import preregistration
+from gifine.runs.replicate import STREAMS
 from gifine.tracking import wandb_server
 
 MOST_THREADS = 1024  # of a process: far above any use, far below what a system refuses to start
@@ -49,8 +50,10 @@ def check(config: RunConfig) -> None:
             preregistration.read(config.plan)
         except PlanError as error:
             problems.append(f"plan={error}")
-    if not 0 <= config.seed < 2**32:
-        problems.append(f"seed={config.seed}: must be in 0 … 2^32 − 1")
+    seeds = {"seed": config.seed, **{f"seeds.{name}": getattr(config.seeds, name) for name in STREAMS}}
+    for key, seed in seeds.items():
+        if seed is not None and not 0 <= seed < 2**32:
+            problems.append(f"{key}={seed}: must be in 0 … 2^32 − 1")
     if config.threads is not None and not 1 <= config.threads <= MOST_THREADS:
         problems.append(
             f"threads={config.threads}: must be in 1 … {MOST_THREADS}, or null for one for each core that is granted"

@@ -7,6 +7,7 @@ Importing this package makes `AutoConfig`, `AutoModel` and `AutoModelForSequence
 """
 
 from gifine.models.families import family_classes, register
+from gifine.models.gated import drawn_from
 from gifine.models.gi_config import LayerCountWarning
 from gifine.models.pretrained import attention_path, build, commit, count_parameters, from_pretrained, with_attention
 
@@ -18,6 +19,7 @@ __all__ = [
     "build",
     "commit",
     "count_parameters",
+    "drawn_from",
     "family_classes",
     "from_pretrained",
     "with_attention",

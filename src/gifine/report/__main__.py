@@ -55,6 +55,7 @@ def parser() -> commands.Parser:
         help="comparisons named before the runs, which are corrected among themselves; may be given several times",
     )
     add("--plan", type=_path, metavar="FILE", help="what `gifine sweep plan --preregister FILE` said before the runs")
+    add("--strict", action="store_true", help="no pairs of runs that were not computed alike: threads, code, GPU, …")
     add(
         "--out",
         type=_path,
@@ -91,7 +92,12 @@ def _report(args: Namespace) -> ExitCode:
 
 def _tell(reading: Reading, args: Namespace, style: str) -> None:
     found = contents.gather(
-        reading, args.rows, args.columns, with_predictions=not args.no_predictions, rules=_rules(args)
+        reading,
+        args.rows,
+        args.columns,
+        with_predictions=not args.no_predictions,
+        rules=_rules(args),
+        strict=args.strict,
     )
     _show(found, style, args.show, clear=args.watch is not None)
     if args.out is not None:

@@ -6,13 +6,14 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from gifine.report.analysis import comparison, families, pairing, planned, published, table
+from gifine.report.analysis import comparison, families, pairing, planned, published, table, twins
 from gifine.report.analysis.comparison import Comparison
 from gifine.report.analysis.families import Rules
 from gifine.report.analysis.pairing import Unpaired
 from gifine.report.analysis.planned import Held
 from gifine.report.analysis.published import Entry
 from gifine.report.analysis.table import Table
+from gifine.report.analysis.twins import Difference
 from gifine.report.reading import Problem, Reading, Run
 from gifine.runs.records import Status
 
@@ -25,6 +26,7 @@ class Contents:
     table: Table
     comparisons: list[Comparison]
     rules: Rules  # by which they were judged
+    twins: list[Difference]  # pairs that were not computed alike
     unpaired: list[Unpaired]  # if there are gated runs and baselines at all
     published: list[Entry]
     plan: Held | None = None  # what was said before the runs, if a plan was given
@@ -49,8 +51,11 @@ def gather(
     *,
     with_predictions: bool = True,
     rules: Rules | None = None,
+    strict: bool = False,
 ) -> Contents:
     """Everything about these runs; reads predictions, where there are any, if it may.
+
+    With `strict` there is no pair whose runs were not computed alike.
 
     Raises:
         ArgumentError: for rows and columns that are no keys of these runs, and for rules that fit no comparison.
@@ -63,9 +68,19 @@ def gather(
         changed = [(run, files) for run, files in reading.changed if id(run) not in left_out]
         reading = replace(reading, runs=held.kept, changed=changed)
     results = table.build(reading.runs, rows, columns)
-    pairs, unpaired = pairing.pair(reading.runs)
+    pairs, unpaired = pairing.pair(reading.runs, strict=strict)
     comparisons = comparison.compare(pairs, with_predictions=with_predictions)
     families.judge(comparisons, rules)
     beside = published.set_beside(reading.runs)
-    made = reading.runs, reading.problems, reading.changed, results, comparisons, rules, unpaired, beside
-    return Contents(*made, held)
+    return Contents(
+        reading.runs,
+        reading.problems,
+        reading.changed,
+        results,
+        comparisons,
+        rules,
+        twins.find(comparisons),
+        unpaired,
+        beside,
+        held,
+    )

@@ -17,6 +17,8 @@ from typing import Any, TypeVar
 from tqdm import tqdm
 
 from gifine.errors import RunError
+from gifine.report import circumstances
+from gifine.report.circumstances import Circumstances
 from gifine.report.settings import Pool, Settings, Task
 from gifine.runs import records, staleness
 from gifine.runs.records import FINISHED, RECORD, SCHEMA_VERSION, Status
@@ -36,13 +38,16 @@ class Run:
     setup: Settings  # all that decides the result but gate and seed
     gate: Settings
     seed: int
+    first_seed: int | None  # of the run that it starts from; None: not known, or there is none
     task: Task
     scores: tuple[float | None, ...]  # of task.measures; None: undefined, or it did not come so far
     last: float | None  # the primary measure at the last evaluation while it trained; None: not recorded, or none
     evaluations: int | None  # while it trained; None: not recorded
     data: str | None  # fingerprint of what was read; None: it did not come so far
+    weights: str | None  # fingerprint of those that were read; None for random ones and those of another run
+    tokenizer: str | None  # fingerprint of its word pieces
     processes: int | None  # that made a step together
-    device: str | None
+    circumstances: Circumstances  # what else moves results; runs that were computed alike share the object
     error: str | None
     started: str | None  # UTC, ISO 8601; of this attempt
     finished: str | None
@@ -145,8 +150,8 @@ def _parsed(path: Path, pool: Pool) -> Run:
 def _from_entries(folder: Path, entries: dict[str, Any], pool: Pool) -> Run:
     status = Status(entries["status"])
     provenance = entries.get("provenance") or {}
-    init_from = (provenance.get("init_from") or {}).get("run_id")
-    setup, gate, seed, task = pool.take(entries["config"], init_from, entries.get("contents") or {})
+    start = pool.starts.find(folder, entries)
+    setup, gate, seed, task = pool.take(entries["config"], start, entries.get("contents") or {})
     metrics = (entries.get("metrics") or {}) if status in FINISHED else {}
     return Run(
         folder=folder,
@@ -156,13 +161,16 @@ def _from_entries(folder: Path, entries: dict[str, Any], pool: Pool) -> Run:
         setup=setup,
         gate=gate,
         seed=seed,
+        first_seed=start.seed,
         task=task,
         scores=tuple(_number(metrics.get(measure)) for measure in task.measures),
         last=_number((entries.get("last") or {}).get(task.metric(task.primary))),
         evaluations=_count(entries.get("evaluations")),
         data=_fingerprint(provenance.get("data")),
+        weights=_fingerprint(provenance.get("weights")) if "init_from" not in provenance else None,
+        tokenizer=_fingerprint(provenance.get("tokenizer")),
         processes=provenance.get("processes"),
-        device=sys.intern(provenance["device"]) if isinstance(provenance.get("device"), str) else None,
+        circumstances=pool.shared(circumstances.collect(entries["config"], provenance)),
         error=_shortened(entries.get("error")),
         started=entries.get("started"),
         finished=entries.get("finished"),
@@ -193,10 +201,10 @@ def _plan(noted: dict[str, Any] | None) -> tuple[str, str] | None:
     return (sys.intern(str(noted["path"])), sys.intern(str(noted["sha256"]))) if noted else None
 
 
-def _fingerprint(data: dict[str, str] | None) -> str | None:
-    if not data:
+def _fingerprint(hashes: dict[str, str] | str | None) -> str | None:
+    if not hashes:
         return None
-    return sys.intern(hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:12])
+    return sys.intern(hashlib.sha256(json.dumps(hashes, sort_keys=True).encode()).hexdigest()[:12])
 
 
 def _shortened(error: str | None) -> str | None:

@@ -26,22 +26,21 @@ def package(model: ModelConfig) -> dict[str, str] | None:
 def trace(init_from: str) -> dict[str, Any]:
     """What is known of them: the run, if one made them, and the hash of each file.
 
-    Of a run its role, seed and gates as well: the twin of a run that starts here starts from the twin of that one.
+    Raises:
+        ModelError: for a folder without weights.
     """
     folder = model_files.saved_model(init_from)
-    made_by = records.entries(Path(init_from).expanduser())
     hashes = {}
     for path in model_files.weight_files(folder):
         with path.open("rb") as file:
             hashes[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
-    return {
-        "folder": str(folder),
-        "run_id": made_by.get("run_id"),
-        "slug": made_by.get("slug"),
-        "metrics": made_by.get("metrics"),
-        "sha256": hashes,
-        **as_parent(made_by),
-    }
+    return {"folder": str(folder), **made_by(init_from), "sha256": hashes}
+
+
+def made_by(init_from: str) -> dict[str, Any]:
+    """The run that made them, as its record has it: also where there are no weights, which is told later."""
+    record = records.entries(Path(init_from).expanduser())
+    return {**{key: record.get(key) for key in ("run_id", "slug", "metrics")}, **as_parent(record)}
 
 
 def as_parent(record: dict[str, Any]) -> dict[str, Any]:

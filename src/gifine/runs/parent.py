@@ -13,7 +13,9 @@ from gifine.runs.records import FINISHED, Status
 
 
 def folder_of(config: RunConfig) -> Path | None:
-    """The folder of the run that this one starts from, beside its own; None if there is none yet."""
+    """The folder of the run that this one starts from, beside its own; None if there is none, or none yet."""
+    if config.first.run is None:
+        return None
     root = Path(config.output_root).expanduser()
     found = (path for path in sorted(root.glob(f"*-{config.first.run}")) if path.is_dir())
     return next(found, None)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from gifine.report import settings
-from gifine.report.analysis import cells, predictions, statistics
+from gifine.report.analysis import cells, pairing, predictions, statistics
 from gifine.report.analysis.cells import Key, Summary
 from gifine.report.analysis.crossed import Estimate
 from gifine.report.analysis.pairing import Pair
@@ -145,7 +145,7 @@ def _comparison(
             side: dict(Counter(run.status for run in runs if run.status is not Status.DONE))
             for side, runs in sides.items()
         },
-        cautions=cells.cautions([run for runs in sides.values() for run in runs]),
+        cautions=[*cells.cautions([run for runs in sides.values() for run in runs]), *pairing.cautions(both)],
     )
 
 

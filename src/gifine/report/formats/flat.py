@@ -25,6 +25,7 @@ def tables(contents: Contents) -> dict[str, Rows]:
         "table": _table(contents),
         "comparison": [_comparison(each) for each in contents.comparisons],
         "plan": _plan(contents),
+        "twins": _twins(contents),
         "unpaired": _unpaired(contents),
         "published": _published(contents),
         "failures": [_failure(each) for each in contents.failures],
@@ -154,6 +155,23 @@ def _plan(contents: Contents) -> Rows:
         return []
     return [
         {"deviation": str(each.kind), "runs": each.run_ids, "names": each.names} for each in contents.plan.deviations
+    ]
+
+
+def _twins(contents: Contents) -> Rows:
+    return [
+        {
+            "model": each.comparison.model,
+            **each.comparison.extra,
+            "gate": settings.gate(each.comparison.gate),
+            "task": each.comparison.task.name,
+            "seeds": [pair.gated.seed for pair in each.pairs],
+            "what": each.what,
+            "baseline": each.baseline,
+            "gated": each.gated,
+            "runs": _ids([run for pair in each.pairs for run in (pair.baseline, pair.gated)]),
+        }
+        for each in contents.twins
     ]
 
 

@@ -50,7 +50,7 @@ class Part:
 
 
 def parts(comparisons: Sequence[Comparison], rules: Rules) -> list[Part]:
-    """Those of two pairs and more, the primary ones first. Tasks of one gate stay together, unless they are too many."""
+    """Those of two pairs and more, the primary ones first. Tasks of one gate stay together unless too many."""
     recipes: dict[tuple[object, ...], list[Comparison]] = {}
     for each in comparisons:
         if each.is_primary and each.effect.summary.n > 1:

@@ -16,7 +16,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gifine.choices import Precision
 from gifine.compose import grid
 from gifine.compose.grid import Cell
 from gifine.config import RunConfig
@@ -24,7 +23,7 @@ from gifine.errors import DataError, ExitCode, ModelError
 from gifine.runs import identity, parent, preregistration, records, staleness
 from gifine.runs.records import FINISHED, RECORD
 from gifine.sweep import ahead, estimate, sizes
-from gifine.sweep.estimate import FLOPS, Basis
+from gifine.sweep.estimate import Basis
 
 _NAMED = 3  # runs in a sentence
 
@@ -131,7 +130,8 @@ def _describe_runs(plan: Plan) -> str:
     if not plan.to_do:
         return text
     if plan.runs_by_basis.get(Basis.UNKNOWN) != plan.to_do:
-        text += f" About {_number(plan.device_hours)} device hours ({_known_by(plan)})."
+        known_by = estimate.known_by(plan.runs_by_basis, plan.measured_on)
+        text += f" About {_number(plan.device_hours)} device hours ({known_by})."
     else:
         text += " How long they take is not known: nor is their data or architecture."
     if plan.memory_gb is not None and plan.disk_gb is not None and plan.scratch_gb is not None:
@@ -217,21 +217,6 @@ def _noted(record: dict[str, Any], key: str) -> dict[str, str]:
     provenance = record.get("provenance")
     found = provenance.get(key) if isinstance(provenance, dict) else None
     return found if isinstance(found, dict) else {}
-
-
-def _known_by(plan: Plan) -> str:
-    fast, slow = (f"{rate / 1e12:g}" for rate in (FLOPS[Precision.bf16], FLOPS[Precision.fp32]))
-    on = f", on {', '.join(plan.measured_on)}"
-    words = {
-        Basis.SAME_TASK: f"by finished ones of the same model and task{on}",
-        Basis.SAME_MODEL: f"by finished ones of the same model on other tasks{on}",
-        Basis.DEFAULT: f"by a default that nobody measured: {fast} TFLOP/s, in fp32 {slow}",
-        Basis.UNKNOWN: "not counted: their data or architecture is not known",
-    }
-    counts = {basis: count for basis in Basis if (count := plan.runs_by_basis.get(basis))}
-    return ", ".join(
-        words[basis] if len(counts) == 1 else f"{count:,} {words[basis]}" for basis, count in counts.items()
-    )
 
 
 def _number(value: float) -> str:
