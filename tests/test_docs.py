@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from conftest import ROOT
-from gifine.compose import grid
+from gifine.compose import grid, mistakes
 from gifine.dashboard import __main__ as dashboard
 from gifine.errors import ExitCode
 from gifine.inputs import offline
@@ -116,7 +116,7 @@ def first_cell(words: list[str]) -> list[str]:
         config = yaml.safe_load((ROOT / "conf" / "experiment" / f"{name}.yaml").read_text())
         params = config.get("hydra", {}).get("sweeper", {}).get("params", {})
         found += [
-            f"{key}={values.split(',')[0]}"
+            mistakes.values(f"{key}={values}")[0]
             for key, values in params.items()
             if not any(w.startswith(f"{key}=") for w in words)
         ]
