@@ -38,7 +38,7 @@ class Run:
     setup: Settings  # all that decides the result but gate and seed
     gate: Settings
     seed: int
-    first_seed: str | None  # of the run that it starts from; None: not known, or there is none
+    first_seed: int | str | None  # of the run that it starts from; None: not known, or there is none
     task: Task
     scores: tuple[float | None, ...]  # of task.measures; None: undefined, or it did not come so far
     last: float | None  # the primary measure at the last evaluation while it trained; None: not recorded, or none
