@@ -8,13 +8,27 @@ from gifine.report import settings
 from gifine.report.analysis import twins
 from gifine.report.analysis.cells import Cell
 from gifine.report.contents import Contents
-from gifine.report.formats import plan, verdicts
+from gifine.report.formats import answer, losses, plan, tuned, verdicts
 from gifine.report.formats.words import Item, Piece, Sheet, counts, linked, number, plain
 from gifine.report.reading import Run
 from gifine.report.settings import Task, Value
 from gifine.runs.records import Status
 
-NAMES = ("table", "comparison", "plan", "twins", "unpaired", "published", "failures", "changed", "problems")
+NAMES = (
+    "answer",
+    "table",
+    "comparison",
+    "attrition",
+    "tuning",
+    "plan",
+    "twins",
+    "unpaired",
+    "published",
+    "failures",
+    "changed",
+    "problems",
+)
+CSV = "table"  # what `--format csv` is of where nobody says
 
 
 def make(contents: Contents, names: Sequence[str] = NAMES) -> list[Sheet]:
@@ -175,10 +189,13 @@ def _problems(contents: Contents) -> Sheet:
 
 
 _MAKERS = {
+    "answer": answer.sheet,
+    "attrition": losses.sheet,
     "table": _table,
     "comparison": verdicts.sheet,
     "plan": plan.sheet,
     "twins": _twins,
+    "tuning": tuned.sheet,
     "unpaired": _unpaired,
     "published": _published,
     "failures": _failures,
