@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from conftest import ROOT
-from gifine.compose import grid
+from gifine.compose import grid, mistakes
 from gifine.dashboard import __main__ as dashboard
 from gifine.errors import ExitCode
 from gifine.inputs import offline
