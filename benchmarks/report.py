@@ -1,13 +1,15 @@
 """What reading many runs takes: `python benchmarks/report.py`.
 
 Makes records of a grid nobody has trained, 10,000 by default, in a temporary folder, and then measures processes: one
-that only reads them, one that prints the whole report, one that does so with predictions for the tests on examples; and
-the same with `--out`, of 1,000 and of all records, each with a learning curve.
+that only reads them, one that prints the whole report, and one that does so with predictions of 1,000 examples a split,
+as the verdicts need them. Its peer reads the same files and does nothing with them: the records by `json.loads`, the
+predictions by `pyarrow.parquet.read_table`. Then `--out`, of 1,000 and of all records, each with a learning curve.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import itertools
 import json
 import subprocess
@@ -25,6 +27,7 @@ import pyarrow.parquet
 from gifine import cli
 from gifine.choices import GateSide
 from gifine.config import RunConfig
+from gifine.objectives.predictions import locate
 from gifine.runs import identity, provenance, records
 from gifine.runs.curves import CURVE
 from gifine.runs.records import Record, Status
@@ -36,10 +39,15 @@ GATES = [
     *itertools.product((GateSide.key, GateSide.query, GateSide.both), (0.0, 0.1, 0.3, 0.9), (None, 12, 6, 3)),
 ]
 READ = "from gifine.report.reading import Reader; Reader([pathlib.Path(sys.argv[1])]).read()"
+BARE = (
+    "import json, pyarrow.parquet; root = pathlib.Path(sys.argv[1]); "
+    "[json.loads(path.read_bytes()) for path in root.glob('*/record.json')]; "
+    "[pyarrow.parquet.read_table(path) for path in root.glob('*/predictions-*.parquet')]"
+)
 REPORT = "from gifine.report.__main__ import main; main()"
 # The system counts the parent's memory among a child's (ru_maxrss), so the process says itself what it has used.
 PEAK = (
-    "print(time.process_time(), re.search(r'VmHWM:\\s+(\\d+)', pathlib.Path('/proc/self/status').read_text())[1], "
+    "print(sum(os.times()[:4]), re.search(r'VmHWM:\\s+(\\d+)', pathlib.Path('/proc/self/status').read_text())[1], "
     "file=sys.stderr)"
 )
 EXAMPLES = 1000  # a split's, of the runs with predictions
@@ -49,7 +57,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--records", type=int, default=10_000)
     parser.add_argument(
-        "--with-predictions", type=int, default=1_000, help="records in the measurement with predictions"
+        "--with-predictions", type=int, default=10_000, help="records in the measurement with predictions"
     )
     parser.add_argument("--with-files", type=int, nargs="*", default=[1_000, 10_000], help="records in those of --out")
     args = parser.parse_args()
@@ -62,6 +70,7 @@ def main() -> None:
         measure("importing it", "import gifine.report.__main__", many)
         measure("reading them", READ, many)
         measure("the whole report", REPORT, many)
+        measure(f"reading {args.with_predictions:,} with predictions, bare", BARE, some)
         measure(f"of {args.with_predictions:,} with predictions", REPORT, some)
         for count in args.with_files:
             root, out = Path(scratch, f"curves-{count}"), Path(scratch, f"out-{count}")
@@ -69,16 +78,16 @@ def main() -> None:
             measure(f"of {count:,} with curves, --out", REPORT, root, "--out", str(out))
             files = [path for path in out.rglob("*") if path.is_file()]
             sizes = (out / "report.html").stat().st_size, sum(path.stat().st_size for path in files)
-            print(f"{'':<32} page {sizes[0] / 1e6:.1f} MB; {len(files):,} files of {sizes[1] / 1e6:.0f} MB")
+            print(f"{'':<45} page {sizes[0] / 1e6:.1f} MB; {len(files):,} files of {sizes[1] / 1e6:.0f} MB")
 
 
 def measure(name: str, program: str, root: Path, *options: str) -> None:
     """Print seconds, those of the CPU among them, and peak memory of a Python process."""
-    words = [sys.executable, "-c", f"import sys, pathlib, re, time; {program}; {PEAK}", str(root), *options]
+    words = [sys.executable, "-c", f"import sys, os, pathlib, re; {program}; {PEAK}", str(root), *options]
     clock = time.monotonic()
     done = subprocess.run(words, capture_output=True, text=True, check=True)
     seconds, (cpu, peak) = time.monotonic() - clock, map(float, done.stderr.split()[-2:])
-    print(f"{name:<32} {seconds:6.1f} s, CPU {cpu:6.1f} s {peak / 1024:6.0f} MB", flush=True)
+    print(f"{name:<45} {seconds:6.1f} s, CPU {cpu:6.1f} s {peak / 1024:6.0f} MB", flush=True)
 
 
 def write(root: Path, count: int, *, predictions: bool, curves: bool = False) -> None:
@@ -90,12 +99,13 @@ def write(root: Path, count: int, *, predictions: bool, curves: bool = False) ->
         folder.mkdir(parents=True)
         splits = {split: rng.integers(2, size=EXAMPLES) for split in config.task.evaluation_splits}
         record = Record(identity.run_id(config), identity.slug(config), identity.to_dict(config), status=Status.DONE)
-        record.provenance, record.finished = made_with, "2026-01-01T00:00:00+00:00"
+        record.provenance, record.finished = dict(made_with), "2026-01-01T00:00:00+00:00"
         for split, metric in itertools.product(splits, config.task.metrics):
             record.metrics[f"{config.task.name}/{split}/{metric}"] = float(rng.normal(0.8, 0.02))
         if predictions:
             for split in splits:
                 record.metrics |= answer(folder, config, split, rng)
+            record.provenance["predictions"] = {split: _sha256(locate(folder, split)) for split in splits}
         if curves:
             (folder / CURVE).write_text(curve(config, rng), encoding="utf-8")
         (folder / records.RECORD).write_text(json.dumps(asdict(record), indent=2), encoding="utf-8")
@@ -138,9 +148,13 @@ def answer(folder: Path, config: RunConfig, split: str, rng: np.random.Generator
         predicted = labels + rng.normal(0, EXAMPLES / 5, size=EXAMPLES)
         logits = predicted[:, None]
     table = pa.table({"idx": np.arange(EXAMPLES), "label": labels, "logits": list(logits)})
-    pyarrow.parquet.write_table(table, folder / f"predictions-{split}.parquet")
+    pyarrow.parquet.write_table(table, locate(folder, split))
     found = metrics.compute(config.task.metrics, predicted, labels)
     return {f"{config.task.name}/{split}/{name}": value for name, value in found.items()}
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 if __name__ == "__main__":

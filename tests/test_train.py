@@ -93,6 +93,8 @@ def test_best_checkpoint_is_the_one_evaluated(finished):
     evaluations = [line for line in curve(folder) if "demo/validation/matthews" in line]
     best = max(line["demo/validation/matthews"] for line in evaluations)
     assert record.metrics["demo/validation/matthews"] == best == record.best["matthews"]
+    assert record.last == {"step": 8, "matthews": evaluations[-1]["demo/validation/matthews"]}
+    assert record.evaluations == len(evaluations) == 2
 
 
 def test_curve_has_every_step_once(finished):
@@ -338,6 +340,7 @@ def test_seed_recipe_is_the_original_script(train):
     assert config["padding"] == "max_length"
     assert [line["step"] for line in curve(result.folder) if "demo/validation/matthews" in line] == []
     assert result.record.best == {}
+    assert (result.record.last, result.record.evaluations) == ({}, 0), "it is evaluated at its end only"
 
 
 def test_a_saved_model_is_a_checkpoint_whatever_preset_it_is_given_to(train, finished):

@@ -19,11 +19,13 @@ from gifine import execution
 from gifine.compose import renamed
 from gifine.compose.composition import check_chdir, compose, config_from, opened, unwrap
 from gifine.compose.conf_dir import conf_dir
-from gifine.compose.grid import check_config_dir, configs
+from gifine.compose.grid import check_config_dir, configs, expand
 from gifine.compose.mistakes import explain
 from gifine.compose.overrides import parsed
 from gifine.compose.quoting import check_spelling
+from gifine.config import RunConfig
 from gifine.errors import ArgumentError, ConfigError, ExitCode, UserError, tell
+from gifine.runs import parent
 
 _NO_LAUNCHER = "basic"  # Hydra's own: runs train in this process
 
@@ -74,11 +76,34 @@ def _run(cfg: DictConfig, wants_traceback: bool) -> ExitCode:
     try:
         _check_single()
         config = config_from(cfg, map(str, HydraConfig.get().overrides.task))
+        runs = [config] if config.first.task is None else _with_parent()
     except UserError as error:
         if wants_traceback:
             raise
         return tell(error)
-    return execution.execute(config, wants_traceback=wants_traceback)
+    code = ExitCode.DONE
+    for each in runs:
+        code = max(code, execution.execute(each, wants_traceback=wants_traceback))
+        if code in (ExitCode.BAD_INPUT, ExitCode.INTERRUPTED):  # nothing has become of it that the next could say
+            break
+    return code
+
+
+def _with_parent() -> list[RunConfig]:
+    """The run, after the one that it starts from, if that is needed; of a sweep, which has that as a run, it alone.
+
+    Raises:
+        ConfigError: with every problem of the run before.
+        ModelError: if that one has its result, but no weights.
+    """
+    settings = HydraConfig.get()
+    words = [str(word) for word in OmegaConf.to_container(settings.overrides.task) or []]
+    sources = settings.runtime.config_sources
+    config_dir = next((source.path for source in sources if source.provider == "command-line"), None)
+    *before, own = [cell.config for cell in expand(words, config_dir)]
+    if settings.mode is RunMode.MULTIRUN or not before or not parent.is_needed(own):
+        return [own]
+    return [*before, own]
 
 
 def _check_single() -> None:

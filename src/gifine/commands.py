@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import errno
 import logging
+import math
 import os
 import sys
 import threading
@@ -12,6 +13,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from gifine.errors import ArgumentError, ExitCode, OutputError, UserError, tell
+
+_SMALLEST_MARGIN = 0.05  # points: what is below is a fraction that somebody took for percent
 
 
 class Parser(argparse.ArgumentParser):
@@ -36,6 +39,41 @@ def seconds(word: str) -> float:
     if not 0 < found <= threading.TIMEOUT_MAX:  # more cannot be slept: 292 years
         raise argparse.ArgumentTypeError(f"{word} is no number of seconds above 0 that can be waited")
     return found
+
+
+def positive(word: str) -> float:
+    """The type of an argument that is a number above 0."""
+    try:
+        found = float(word)
+    except ValueError:
+        found = math.nan
+    if not 0 < found < math.inf:
+        raise argparse.ArgumentTypeError(f"{word} is no number above 0")
+    return found
+
+
+def margin(word: str) -> float:
+    """The type of an argument that is a difference of scores in points of percent; as a fraction."""
+    try:
+        points = float(word)
+    except ValueError:
+        points = math.nan
+    if not 0 < points < 100:
+        raise argparse.ArgumentTypeError(f"{word} is no margin: points of percent above 0 and below 100, such as 0.5")
+    if points < _SMALLEST_MARGIN:
+        said = f"{word} is in points of percent: {word} of 100. Write {100 * points:g} for a fraction"
+        raise argparse.ArgumentTypeError(said)
+    return points / 100
+
+
+def selection(word: str) -> tuple[tuple[str, str], ...]:
+    """The type of an argument that names comparisons by config keys with values as on the command line."""
+    pairs = [each.strip().partition("=") for each in word.split(",") if each.strip()]
+    if not pairs or any(not (key and sign and value) for key, sign, value in pairs):
+        raise argparse.ArgumentTypeError(f"{word}: not KEY=VALUE,KEY=VALUE, such as gi.side=both,gi.level=0.3")
+    if len({key for key, _, _ in pairs}) < len(pairs):
+        raise argparse.ArgumentTypeError(f"{word}: a key more than once; give --primary again for other comparisons")
+    return tuple((key, value) for key, _, value in pairs)
 
 
 def give_up_stdout() -> None:

@@ -227,6 +227,27 @@ class EvaluateConfig:
 
 
 @dataclass
+class FirstConfig:
+    """A run on another task that this one starts from: the same model, change, seed and values. It is trained first."""
+
+    task: str | None = None  # a choice of `task`, such as mnli: train on it first, and start from those weights
+    train: dict[str, Any] = field(default_factory=dict)  # entries of `train` that are others in that run: {epochs: 3}
+    run: str | None = None  # the run_id of that run, which decides; gifine writes it
+
+
+@dataclass
+class SeedsConfig:
+    """What single streams of random numbers start from; null: from `seed`, and the run is the one without the key."""
+
+    head: int | None = deciding_if_set(
+        None
+    )  # first weights that no checkpoint has; with random_init all but the gates'
+    order: int | None = deciding_if_set(None)  # the order of the training examples
+    dropout: int | None = deciding_if_set(None)  # what is left out in each step of training
+    change: int | None = deciding_if_set(None)  # first weights of the gates; without gates there is nothing to draw
+
+
+@dataclass
 class RunConfig:
     model: ModelConfig = field(default_factory=ModelConfig)
     gi: GiConfig = field(default_factory=GiConfig)
@@ -236,10 +257,16 @@ class RunConfig:
     recipe: RecipeConfig = not_deciding(factory=RecipeConfig)
     search: SearchConfig = not_deciding(factory=SearchConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+    first: FirstConfig = not_deciding(factory=FirstConfig)  # but its run: `sources.contents`
     tracking: TrackingConfig = not_deciding(factory=TrackingConfig)
     seed: int = 42  # of weights, data order and dropout; the gates draw from a stream of their own
+    seeds: SeedsConfig = field(default_factory=SeedsConfig)
+    # of each process, on the CPU: their number moves results by rounding; null: one for each core granted
+    threads: int | None = deciding_if_set(None)
     # the same bits again; null: on a CPU, where it is free; a GPU gets slower
     deterministic: bool | None = not_deciding(None)
+    # the file that `gifine sweep plan --preregister` wrote: the run notes its hash, and whether the plan has this run
+    plan: str | None = not_deciding(None)
     # the folder that `gifine prefetch` filled: read only that, use no network
     prefetch: str | None = not_deciding(None)
     output_root: str = not_deciding("runs")  # where folders of runs go

@@ -61,8 +61,18 @@ class RunError(UserError):
     """Folders that hold no finished run, or not what is asked of one."""
 
 
+class PlanError(UserError):
+    """A file that is no plan of runs, was altered, or is of other runs."""
+
+
 class ClusterError(UserError):
     """SLURM that does not answer, or refuses what it is asked for."""
+
+
+class EarlierRunError(UserError):
+    """The run that this one starts from has not finished yet."""
+
+    code = ExitCode.INTERRUPTED
 
 
 class TrackingError(UserError):

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from gifine import commands, objectives
 from gifine.errors import DataError, ExitCode, RunError
@@ -25,6 +25,9 @@ from gifine.objectives.contract import Outcome
 from gifine.runs import finished, lifecycle, provenance, records, staleness
 from gifine.runs.finished import FinishedRun
 from gifine.runs.records import Record
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 log = logging.getLogger(__name__)
 
@@ -100,7 +103,7 @@ def _score(run: FinishedRun, *, invariance: bool) -> tuple[Outcome, dict[str, An
     """What the weights give now, and with what: entries as in a record's provenance."""
     with uncollected():
         from gifine.inputs import dataset
-        from gifine.training import restoration  # torch: seconds
+        from gifine.training import circumstances, numerics, restoration  # torch: seconds
 
     config = replace(
         run.config,
@@ -109,9 +112,9 @@ def _score(run: FinishedRun, *, invariance: bool) -> tuple[Outcome, dict[str, An
     )
     objective, now = objectives.choose(config.task), provenance.collect()
     memory = out_of_memory.explain(f"evaluating {run.folder}", out_of_memory.again(config.train))
-    with memory, TemporaryDirectory() as scratch:
+    with memory, numerics.threads(config.threads), TemporaryDirectory() as scratch:
         trainer, tokenizer = restoration.restore(run, Path(scratch))
-        now |= {"device": str(trainer.args.device), "processes": trainer.args.world_size}
+        now |= circumstances.describe(trainer.args, cast("PreTrainedModel", trainer.model))
         splits = dataset.Reader(config, run.prefetched).load_evaluation(tokenizer, objective)
         outcome = objective.score(trainer, objective.arrange(splits, config), config, Path(scratch))
     return outcome, now
@@ -152,8 +155,9 @@ def _disagreement(run: FinishedRun, outcome: Outcome, now: dict[str, Any], *, in
     if outcome.diverged is not None:
         lines[0] += f" ({outcome.diverged})"
     then = run.record.provenance
-    keys = ("device", "processes", "host", "platform", "python")
-    changes = [f"{key} {then.get(key)}, now {now.get(key)}" for key in keys if then.get(key) != now.get(key)]
+    # Older records do not say all of it. Of the code nothing is said here: the weights are those of then.
+    keys = [key for key in now if key in then and key not in ("gifine", "code", "git", "packages", "cpus")]
+    changes = [f"{key} {then[key]}, now {now[key]}" for key in keys if then[key] != now[key]]
     packages = (then.get("packages", {}), now["packages"])
     names = [name for name in packages[1] if packages[0].get(name) != packages[1][name]]
     changes += [f"{name} {packages[0].get(name)}, now {packages[1][name]}" for name in names]

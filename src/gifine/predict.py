@@ -186,11 +186,11 @@ def _predict(run: FinishedRun, names: dict[str, str], out: Path) -> dict[str, Pa
     """Write the files of one run; each by its name."""
     with uncollected():
         from gifine.inputs import dataset
-        from gifine.training import restoration  # torch: seconds
+        from gifine.training import numerics, restoration  # torch: seconds
 
     task, objective, written = run.config.task, objectives.choose(run.config.task), {}
     memory = out_of_memory.explain(f"predicting with {run.folder}", out_of_memory.again(run.config.train))
-    with memory, TemporaryDirectory() as scratch:
+    with memory, numerics.threads(run.config.threads), TemporaryDirectory() as scratch:
         trainer, tokenizer = restoration.restore(run, Path(scratch))
         tests = dataset.Reader(run.config, run.prefetched).load_tests(names, tokenizer, objective)
         for split, test in tests.items():

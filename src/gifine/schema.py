@@ -56,6 +56,8 @@ def deciding(schema: type, entries: dict[str, Any]) -> dict[str, Any]:
             del kept[key]
     for key in inner.keys() & kept.keys():
         kept[key] = deciding(inner[key], kept[key])
+        if entries[key] and not kept[key]:  # of a section that was added later nothing is set
+            del kept[key]
     return kept
 
 

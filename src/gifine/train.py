@@ -28,14 +28,14 @@ from gifine.inputs.run_folder import MODEL
 from gifine.machine import disk, out_of_memory
 from gifine.models.speedups import embedding_rows as rows
 from gifine.objectives.contract import Outcome
-from gifine.runs import identity, lifecycle, origin, records, verification
+from gifine.runs import identity, lifecycle, origin, parent, preregistration, records, replicate, verification
 from gifine.runs.curves import CURVE
 from gifine.runs.records import Record, Status
 from gifine.runs.tree import CHECKPOINTS
 from gifine.tracking import wandb_run
-from gifine.training import checkpointing, numerics
+from gifine.training import checkpointing, circumstances, numerics
 from gifine.training.arguments import training_arguments
-from gifine.training.callbacks import Bar, Curve, GateStatistics, Plan, StopWhenDiverged, logged_key
+from gifine.training.callbacks import Bar, Curve, GateStatistics, Plan, StopWhenDiverged, last_evaluation, logged_key
 from gifine.training.sampler import EpochSampler
 from gifine.training.trainer import Interruption, Patience, Trainer
 
@@ -66,15 +66,21 @@ def run(config: RunConfig) -> ExitCode:
 def _run(config: RunConfig, folder: Path) -> Record:
     record = records.read(folder)
     if record is None or record.status not in records.FINISHED or config.overwrite:
+        parent.check_ended(config)
         attempts = 1 if record is None or config.overwrite else record.attempts + 1
         if _is_main_process():
             if record is None:
                 verification.tell_others(config, folder)
             else:
                 verification.remember(folder / CHECKPOINTS, record)
+        earlier = record
         record = Record(identity.run_id(config), identity.slug(config), identity.to_dict(config), attempts=attempts)
         record.contents = sources.contents(config)
-        with wandb_run.tracked(config, folder, record, writes=_is_main_process()) as track:
+        deviation = preregistration.note(record, earlier, config.plan)
+        if deviation is not None and _is_main_process():
+            log.warning("this run deviates from the plan: %s", deviation)
+        tracked = wandb_run.tracked(config, folder, record, writes=_is_main_process())
+        with numerics.threads(config.threads), tracked as track:
             lifecycle.keep(record, folder, lambda: _fit(config, folder, record, track), writes=_is_main_process())
     else:
         verification.check_served(config, folder, record)
@@ -87,11 +93,14 @@ def _run(config: RunConfig, folder: Path) -> Record:
 def _fit(config: RunConfig, folder: Path, record: Record, track: wandb_run.Log) -> None:
     task, train = config.task, config.train
     numerics.check_precision(train)
+    source = config.model.init_from or parent.folder_of(config)
+    if source is not None:  # however this one ends, it is known whose twin it is
+        record.provenance["init_from"] = origin.made_by(str(source))
 
     transformers_logging.disable_progress_bar()  # of loading weights; Bar shows the steps
     objective, reader = objectives.choose(task), dataset.open_reader(config)
-    places = reader.config
-    tokenizer = tokenizers.load_for(places.model)
+    tokenizer = tokenizers.load_for(reader.config.model)
+    places = parent.placed(config, reader.config)
     doubt = tokenizers.doubt(tokenizer)
     if doubt is not None:
         if _is_main_process():
@@ -106,18 +115,21 @@ def _fit(config: RunConfig, folder: Path, record: Record, track: wandb_run.Log) 
     loss = objective.choose_loss(config, examples)
     record.class_weights = {} if loss is None else loss.class_weights
 
-    set_seed(config.seed)
+    seeds = replicate.of(config)
+    set_seed(seeds.head)
     numerics.choose_algorithms(config)
-    model = objective.build(places, tokenizer, record.provenance)
+    with models.drawn_from(seeds.change):
+        model = objective.build(places, tokenizer, record.provenance)
     numerics.check_attention(model.config.model_type, config)
     longest = architecture.longest_input(model.config.to_dict())
     if longest is not None and train.max_length > longest:
         raise ModelError(f"train.max_length={train.max_length}: the model takes at most {longest} word pieces")
     record.parameters = models.count_parameters(model)
-    if config.model.init_from is not None:
-        record.provenance["init_from"] = origin.trace(config.model.init_from)
+    if places.model.init_from is not None:
+        record.provenance["init_from"] = origin.trace(places.model.init_from)
     record.provenance["checkpoint_commit"] = models.commit(places.model)
     record.provenance["weights"] = sources.checkpoint(places.model)
+    record.provenance["package"] = origin.package(places.model)
     record.provenance["tokenizer"] = dataset.tokenizer_fingerprint(tokenizer)
     record.provenance["files"] = sources.files(places)
     if sources.contents(config) != record.contents:
@@ -128,7 +140,8 @@ def _fit(config: RunConfig, folder: Path, record: Record, track: wandb_run.Log) 
     if train.embedding_rows is EmbeddingRows.occurring and not train.fsdp:
         rows.keep(model, dataset.tokens(splits))
     layer = type(model.get_submodule(f"{model.base_model_prefix}.encoder.layer.0")).__name__
-    arguments = training_arguments(train, task, next(iter(evaluated)), config.seed, folder / CHECKPOINTS, layer)
+    arguments = training_arguments(train, task, next(iter(evaluated)), seeds.dropout, folder / CHECKPOINTS, layer)
+    record.provenance |= circumstances.describe(arguments, model)
     batch = arguments.train_batch_size * arguments.world_size * train.gradient_accumulation  # all that make a step
 
     def planned(steps: int) -> None:
@@ -142,7 +155,7 @@ def _fit(config: RunConfig, folder: Path, record: Record, track: wandb_run.Log) 
         model=model,
         args=arguments,
         train_dataset=examples,
-        sampler=EpochSampler(examples["length"][:], batch, config.seed, group_by_length=train.group_by_length),
+        sampler=EpochSampler(examples["length"][:], batch, seeds.order, group_by_length=train.group_by_length),
         loss=loss,
         patience=patience,
         eval_dataset=cast("Any", evaluated),  # its type leaves datasets' own out, here and in predict
@@ -165,9 +178,10 @@ def _fit(config: RunConfig, folder: Path, record: Record, track: wandb_run.Log) 
     record.seconds["train"] = round(time.monotonic() - clock, 3)
     state = trainer.state
     record.steps = {"done": state.global_step, "planned": state.max_steps}
-    record.provenance |= {"device": str(arguments.device), "processes": arguments.world_size}
     if state.best_global_step is not None and train.select_best:
         record.best = {"step": state.best_global_step, task.select_by: state.best_metric}
+    reported = list(evaluated)[1 if config.evaluate.split_dev else 0]  # of two halves, the one that chooses nothing
+    record.last, record.evaluations = last_evaluation(state, logged_key(reported, task.select_by), task.select_by)
     if alarm.reason is not None:
         record.status, record.error = Status.DIVERGED, alarm.reason
         return
@@ -184,6 +198,7 @@ def _fit(config: RunConfig, folder: Path, record: Record, track: wandb_run.Log) 
     with out_of_memory.explain("evaluating", out_of_memory.evaluation(train.eval_batch_size)):
         outcome = objective.score(trainer, evaluated, config, folder)
     record.metrics, record.invariance = outcome.metrics, outcome.invariance
+    record.provenance["predictions"] = outcome.predictions
     record.status, record.error = _judge(outcome)
     if record.best and record.metrics:
         _check_best(record, f"{task.name}/{next(iter(evaluated))}/{task.select_by}", record.best[task.select_by])

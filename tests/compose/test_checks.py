@@ -78,3 +78,9 @@ def test_folders_without_their_weights_are_said_at_once(tmp_path):
     (tmp_path / "model.safetensors").touch()
     (tmp_path / "config.json").write_text("[]")
     assert config_from(compose([f"model.checkpoint={tmp_path}"])), "which loading refuses"
+
+
+@pytest.mark.parametrize("number", [0, -1, 100_000])
+def test_threads_are_as_many_as_a_process_can_have(number):
+    with pytest.raises(ConfigError, match=rf"^threads={number}: must be in 1 … 1024, or null"):
+        config_from(compose([f"threads={number}"]))

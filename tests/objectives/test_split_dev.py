@@ -34,6 +34,9 @@ def test_best_checkpoint_is_chosen_on_one_half_and_both_are_recorded(train):
     }
     assert result.record.best["matthews"] == max(scores.values()) == metrics["demo/validation_select/matthews"]
     assert scores[result.record.best["step"]] == result.record.best["matthews"]
+    reported = [line["demo/validation_report/matthews"] for line in lines if "demo/validation_report/matthews" in line]
+    assert result.record.last["matthews"] == reported[-1]
+    assert result.record.evaluations == len(reported) == len(scores)
 
 
 def test_the_halves_share_nothing_and_leave_nothing_out(train):

@@ -60,9 +60,10 @@ def test_all_changes_and_tasks_of_a_model_are_one_family(tmp_path):
         assert [each.p_holm for each in family] == statistics.holm([each.p for each in family])
         assert [each.p_equivalent_holm for each in family] == statistics.holm([each.p_equivalent for each in family])
         for each in family:
-            estimate, shift = given(each.estimate), power.detectable_shift(4, 0.05 / size)
+            estimate = given(each.estimate)
             assert each.p_equivalent == estimate.p_equivalent(0.005)
-            assert each.detectable == pytest.approx(shift * estimate.error)
+            assert each.detectable == power.detectable(estimate, 0.05 / size)
+            shift = given(each.detectable) / estimate.error
             assert each.detectable_interval == pytest.approx([shift * end for end in estimate.error_interval()])
     assert len(found) == sum(sizes.values())
 
@@ -87,7 +88,7 @@ def test_declared_comparisons_are_a_family_of_their_own(tmp_path):
         ((("gi.sides", "both"),), "gi.sides: no run has such a config key"),
         (
             (("gi.side", "both"), ("gi.level", "0.1")),
-            "--primary gi.side=both,gi.level=0.1: no comparison has all of it",
+            "gi.side=both,gi.level=0.1: no comparison has all of it",
         ),
     ],
 )

@@ -18,6 +18,9 @@ from support.synthetic import given
 estimates = st.builds(
     Estimate, st.floats(-1, 1), st.floats(1e-3, 1), st.one_of(st.integers(1, 50), st.floats(1, 1e4)).map(float)
 )
+both = st.builds(
+    Estimate, st.floats(-1, 1), st.floats(1e-2, 1), st.integers(1, 20), st.floats(0, 1), st.integers(5, 999)
+)
 
 
 @for_all(estimates, st.sampled_from([0.9, 0.95]))
@@ -28,7 +31,18 @@ def test_an_estimate_is_a_t_distribution(estimate, level):
     assert (estimate.p() < 1 - level) == (not t.interval(level)[0] < 0 < t.interval(level)[1])
 
 
-@for_all(estimates, st.floats(1e-3, 1))
+@for_all(both, st.floats(1e-6, 0.4))
+def test_the_squares_of_both_limits_add(estimate, tail):
+    """An interval's half-width is √(t²·error of runs² + t²·error of examples²), and p agrees with intervals."""
+    runs, examples = (stats.t.isf(tail, each) for each in (estimate.freedom, estimate.examples))
+    parts = (1 - estimate.share) * runs**2 + estimate.share * examples**2
+    assert estimate.interval(1 - 2 * tail)[1] - estimate.mean == pytest.approx(math.sqrt(parts) * estimate.error)
+    assert estimate.tail(estimate.limit(tail)) == pytest.approx(tail)
+    ends = [Estimate(estimate.mean, estimate.error, freedom).p() for freedom in (estimate.freedom, estimate.examples)]
+    assert min(ends) * (1 - 1e-6) <= estimate.p() <= max(ends) * (1 + 1e-6)
+
+
+@for_all(both, st.floats(1e-3, 1))
 def test_no_difference_is_the_90_percent_interval_within_the_margin(estimate, margin):
     low, high = estimate.interval(0.9)
     assert (estimate.p_equivalent(margin) < 0.05) == (-margin < low and high < margin)
@@ -78,9 +92,8 @@ def test_crossed_is_the_two_way_layout(seed, pairs, examples, of_pairs):
     found = given(found)
     assert found.mean == pytest.approx(differences.mean())
     assert found.error**2 == pytest.approx((by_pair + beyond) / (pairs * examples))
-    hillis = (by_pair + beyond) ** 2 / (by_pair**2 / (pairs - 1)) if by_pair else math.inf
-    assert found.freedom <= hillis * (1 + 1e-9)
-    assert 1 / found.freedom == pytest.approx(1 / hillis + beyond**2 / (examples - 1) / (by_pair + beyond) ** 2)
+    assert found.share == pytest.approx(beyond / (by_pair + beyond))
+    assert (found.freedom, found.examples) == (pairs - 1, examples - 1)
 
 
 def test_where_examples_add_nothing_it_is_the_paired_t_test():
@@ -89,7 +102,7 @@ def test_where_examples_add_nothing_it_is_the_paired_t_test():
     differences = rng.normal(size=(4, 1)) + np.resize([1.0, -1.0], 50) * np.resize([1, -1], 4)[:, None]
     found, (_, by_example, rest) = given(crossed.crossed(differences)), layout(differences)
     assert by_example < rest
-    assert found.freedom == pytest.approx(3)
+    assert (found.freedom, found.share) == (3, 0)
     assert found.p() == pytest.approx(stats.ttest_1samp(differences.mean(1), 0).pvalue)
 
 
@@ -97,7 +110,7 @@ def test_where_pairs_agree_it_is_the_t_test_over_examples():
     one = np.random.default_rng(1).integers(-1, 2, size=200)
     found = given(crossed.crossed(np.tile(one, (5, 1))))
     expected = stats.ttest_1samp(one, 0)
-    assert (found.p(), found.freedom) == (pytest.approx(expected.pvalue), pytest.approx(199))
+    assert (found.p(), found.share) == (pytest.approx(expected.pvalue), pytest.approx(1))
 
 
 @pytest.mark.parametrize(

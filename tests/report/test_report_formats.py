@@ -40,7 +40,9 @@ def root(tmp_path_factory):
         made = record(config("task=rte", "model=debertav3", seed=seed, **BOTH), [0.5] if seed == 6 else [], status)
         made.error = "one class for all" if status is Status.DEGENERATE else "the loss is nan"
         write(root, made)
-        write(root, record(config("task=rte", "model=debertav3", seed=seed), [0.8]))
+        baseline = record(config("task=rte", "model=debertav3", seed=seed), [0.8])
+        baseline.provenance["threads"] = {"torch": seed}  # other than their partners
+        write(root, baseline)
     changed = record(config("task=mrpc", "model=debertav3", seed=9, **BOTH), [0.8, 0.8])
     (root / "train.tsv").write_text("now")
     changed.provenance["files"] = {str(root / "train.tsv"): "then", "/no/such/file": "then"}
@@ -66,8 +68,11 @@ def test_markdown_is_what_a_pipe_gets(capsys, root):
     said = "35 runs: 33 done, 1 degenerate, 1 diverged; 1 of data or weights that are not those on disk any more; "
     assert out.startswith(f"{said}1 record left out\n")
     assert re.findall(r"^## (.+)$", out, re.MULTILINE) == [
+        "Over all tasks",
         "Results",
         "Gated runs against their baseline",
+        "Runs that are lost or degenerate, by arm",
+        "Pairs that were not computed alike",
         "Runs without a partner, which no comparison has",
         "Beside the published numbers",
         "Runs without a result",

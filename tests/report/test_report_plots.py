@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import itertools
 import json
+import multiprocessing
+import os
+import re
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +21,23 @@ import pytest
 from matplotlib.collections import PathCollection, QuadMesh
 from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from gifine.choices import GateSide
 from gifine.errors import ExitCode
+from gifine.machine import limits
 from gifine.report import __main__ as report
 from gifine.report import contents, plots
-from gifine.report.analysis import statistics
+from gifine.report.analysis import families, statistics
+from gifine.report.analysis.cells import Summary
+from gifine.report.analysis.comparison import Comparison, Effect, Verdict
+from gifine.report.analysis.crossed import Estimate
+from gifine.report.analysis.families import Rules
+from gifine.report.analysis.pairing import Pair
 from gifine.report.contents import Contents
-from gifine.report.plots import Plot, curves, drawing, panels
-from gifine.report.reading import Reader
+from gifine.report.plots import Plot, curves, drawing, forest, panels
+from gifine.report.reading import Reader, _from_entries
+from gifine.report.settings import Pool
 from gifine.runs.records import Status
 from support.synthetic import BOTH, PLAIN, Gate, config, given, measures, record, sweep, write
 
@@ -151,12 +164,9 @@ def test_levels_have_means_and_intervals_of_the_seeds(found, drawn):
 
 def test_the_forest_has_the_numbers_of_the_comparison(found, drawn):
     plot = drawn["forest-deberta-v3-large"]
-    effects = []
-    for each in found.comparisons:
-        if each.is_primary:
-            effects += [each.effect, *([each.regular] if each.regular is not None else [])]
+    effects = [each.effect for each in found.comparisons if each.is_primary]
     bars = error_bars(plot.figure)
-    assert len(bars) == len(effects) == 25
+    assert len(bars) == len(effects) == 24, "survivors have no verdict"
     for (_, points, ends), effect in zip(bars, effects, strict=True):
         assert points[0, 0] == pytest.approx(100 * effect.summary.mean)
         assert ends[0, :, 0] == pytest.approx([100 * end for end in effect.interval])
@@ -165,18 +175,68 @@ def test_the_forest_has_the_numbers_of_the_comparison(found, drawn):
     labels = [each.get_text() for each in axes.get_yticklabels()]
     assert labels[0] == "key 0: MRPC accuracy, n = 5"
     assert "both 0.3: RTE accuracy, n = 6" in labels
-    assert "both 0.3: RTE accuracy, without degenerate, n = 5" in labels
     verdicts = [each.get_text() for each in axes.child_axes[0].get_yticklabels()]
-    assert verdicts == [str(effect.verdict or "") for effect in effects]
-    assert {"helps", "undecided", ""} == set(verdicts)
+    assert verdicts == [str(effect.verdict) for effect in effects]
+    assert {"helps", "undecided"} == set(verdicts)
 
 
-def test_a_long_forest_is_several_figures(tmp_path):
+def effect_at(mean: float, half: float, *, level: float = 0.3, task: str = "rte") -> Comparison:
+    """A comparison of five pairs with this mean and half an interval, points of percent."""
+    made = config(f"task={task}", "model=debertav3", side=GateSide.both, level=level)
+    run = _from_entries(Path("run"), asdict(record(made, [0.8 for _ in measures(made)])), POOL)
+    estimate = Estimate(mean / 100, half / 100 / 2.7764451, 4)
+    effect = Effect(Summary(5, mean / 100, 0.01), estimate=estimate, p=estimate.p())
+    pairs = [Pair(run, run)] * 5
+    return Comparison("m", {}, run.gate, run.task, run.task.primary, pairs, pairs, effect, None, {})
+
+
+POOL = Pool()
+
+
+def test_the_forest_has_the_margin_and_a_look_for_each_verdict():
+    made = [effect_at(*each, level=level / 10) for level, each in enumerate([(3, 0.5), (-3, 0.5), (0, 0.2), (1, 9)])]
+    rules = Rules(margin=0.0125)
+    families.judge(made, rules)
+    [part] = forest.parts(made, rules)
+    with drawing.style():
+        axes = forest.draw(part).figure.axes[0]
+    assert [row.verdict for row in part.rows] == list(Verdict)
+    looks = [each.lines[0] for each in axes.containers if isinstance(each, ErrorbarContainer)]
+    assert len({look.get_marker() for look in looks}) == len({look.get_color() for look in looks}) == 4
+    [band] = [each for each in axes.patches if isinstance(each, Rectangle)]
+    assert (band.get_x(), band.get_x() + band.get_width()) == pytest.approx((-1.25, 1.25))
+    low, high = axes.get_xlim()
+    assert low < -8
+    assert high > 10
+
+
+def test_primary_comparisons_come_first_in_the_forest():
+    made = [effect_at(1, 2, level=level) for level in (0.1, 0.3, 0.9)]
+    rules = Rules(primary=((("gi.level", "0.3"),),))
+    families.judge(made, rules)
+    [part] = forest.parts(made, rules)
+    assert [row.label.rpartition(", ")[2] for row in part.rows] == ["n = 5 (primary)", "n = 5", "n = 5"]
+    assert [row.change for row in part.rows] == ["both 0.3", "both 0.1", "both 0.9"]
+
+
+def test_one_wide_interval_does_not_flatten_many_others():
+    made = [effect_at(0.1, 1, level=level / 100) for level in range(30)] + [effect_at(0.1, 50, level=0.9)]
+    families.judge(made, Rules())
+    [part] = forest.parts(made, Rules())
+    assert -2 < part.limits[0] < part.limits[1] < 2
+    [few] = forest.parts(made[-5:], Rules())
+    assert few.limits[1] > 50
+
+
+def test_a_long_forest_is_several_figures_of_one_scale(tmp_path):
     gates: list[Gate] = [PLAIN, *(BOTH | {"level": level / 100} for level in range(50))]
     found = made(gather(sweep(tmp_path, helpful, gates=gates, seeds=(1, 2, 3))))
     forests = [plot for name, plot in found.items() if name.startswith("forest")]
     assert [plot.name for plot in forests] == ["forest-deberta-v3-large", "forest-deberta-v3-large-2"]
     assert [len(error_bars(plot.figure)) for plot in forests] == [45, 5]
+    assert len({plot.figure.axes[0].get_xlim() for plot in forests}) == 1
+    counts = re.fullmatch(r"Paired .*, 2 of 2: both 0.45 to both 0.49 \((.*)\)", forests[1].title)
+    assert sum(map(int, re.findall(r"\d+", given(counts)[1]))) == 5
 
 
 def test_each_seed_is_a_point(found, drawn):
@@ -291,6 +351,42 @@ def test_the_same_runs_are_the_same_bytes(found, drawn, monkeypatch):
             first = plots.written(plot, form)
             assert plots.written(again[name], form) == first, name
     assert matplotlib.rcParams["lines.linewidth"] == 9.0, "others' settings are put back"
+
+
+@pytest.mark.integration
+def test_several_processes_make_the_same_files(found, monkeypatch):
+    alone = list(plots.files(found))
+    assert len(alone) == 8
+    started = []
+
+    class Watched(ProcessPoolExecutor):
+        def __init__(self, processes: int, *args: Any) -> None:
+            started.append(processes)
+            super().__init__(processes, *args)
+
+    monkeypatch.setattr(plots, "ProcessPoolExecutor", Watched)
+    monkeypatch.setattr(plots, "_FIGURES_A_PROCESS", 2)
+    monkeypatch.setattr(limits, "cores", lambda: 1)
+    assert list(plots.files(found)) == alone
+    assert started == []
+    monkeypatch.setattr(limits, "cores", lambda: 2)
+    assert list(plots.files(found)) == alone
+    assert started == [2]
+
+
+def _dies_in_another_process() -> Plot | None:
+    if multiprocessing.parent_process() is not None:
+        os._exit(1)
+    return None
+
+
+@pytest.mark.integration
+def test_what_a_process_that_died_has_not_drawn_is_drawn_here(found, monkeypatch):
+    alone, work = list(plots.files(found)), [*plots._work(found)]
+    monkeypatch.setattr(plots, "_work", lambda contents: [*work[:1], _dies_in_another_process, *work[1:]])
+    monkeypatch.setattr(plots, "_FIGURES_A_PROCESS", 1)
+    monkeypatch.setattr(limits, "cores", lambda: 2)
+    assert list(plots.files(found)) == alone
 
 
 def test_looks_differ():

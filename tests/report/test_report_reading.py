@@ -31,7 +31,7 @@ def test_a_run_has_what_its_record_has(tmp_path):
     assert (run.folder, run.run_id, run.seed, run.status) == (folder, identity.run_id(made), 3, Status.DEGENERATE)
     assert run.task.measures == ("mrpc/validation/accuracy", "mrpc/validation/f1")
     assert (run.scores, run.score(run.task.primary), run.task.title) == ((0.8, 0.9), 0.8, "MRPC")
-    assert (run.error, run.finished, run.device, run.processes) == ("one class", "2026", "cpu", 1)
+    assert (run.error, run.finished, run.processes) == ("one class", "2026", 1)
     assert (settings.gate(run.gate), settings.model(run.setup)) == ("key 0.1 last6", "deberta-v3-large")
     assert run.setup.get("train.epochs") == made.train.epochs
 
@@ -147,6 +147,8 @@ def test_foreign_files_are_listed_and_stop_nothing(tmp_path, content, said):
     [
         (lambda entries: entries["metrics"].update({"rte/validation/accuracy": "high"}), "a metric is 'high'"),
         (lambda entries: entries["metrics"].update({"rte/validation/accuracy": float("nan")}), "a metric is nan"),
+        (lambda entries: entries.update(last={"accuracy": "high"}), "a metric is 'high'"),
+        (lambda entries: entries.update(evaluations="3"), "its evaluations are '3'"),
         (lambda entries: entries["config"].update(seed="one"), "its seed is no number"),
         (lambda entries: entries["config"]["task"].pop("metrics"), "its config has no metrics"),
         (lambda entries: entries["config"].update(gi=None), "not a record as"),

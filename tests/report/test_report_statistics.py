@@ -12,7 +12,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from gifine.report.analysis import power, statistics
+from gifine.report.analysis import statistics
 from support.synthetic import given
 
 scores = st.floats(-1, 1).map(lambda x: round(x, 4))
@@ -45,7 +45,6 @@ def test_equal_scores_are_not_infinitely_significant():
 def test_one_pair_says_nothing(few):
     assert statistics.paired_t(few) is None
     assert statistics.welch_t(few, np.asarray([0.1, 0.2])) is None
-    assert power.detectable_effect(len(few)) is None
     assert statistics.sign_flip(few) == 1
 
 
@@ -95,37 +94,3 @@ def test_holm_by_hand_and_without_what_was_not_tested():
         pytest.approx(0.06),
     ]
     assert statistics.holm([]) == []
-
-
-@for_all(st.integers(2, 200), st.floats(0, 3))
-def test_power_is_the_integral_over_the_deviations_distribution(n, effect):
-    """P(|T| > t) = E[Φ(δ√n − t s) + Φ(−δ√n − t s)], s² distributed as χ²/(n − 1)."""
-    points = (np.arange(4000) + 0.5) / 4000
-    s = np.sqrt(stats.chi2.ppf(points, n - 1) / (n - 1))
-    limit, shift = stats.t.ppf(0.975, n - 1), effect * math.sqrt(n)
-    expected = np.mean(stats.norm.cdf(shift - limit * s) + stats.norm.cdf(-shift - limit * s))
-    assert power.power(effect, n) == pytest.approx(expected, abs=1e-3)
-
-
-@pytest.mark.parametrize("n", [2, 3, 5, 10, 50])
-@pytest.mark.parametrize("alpha", [0.05, 0.05 / 9, 0.05 / 432])
-def test_detectable_effect_has_the_power_that_it_says(n, alpha):
-    assert power.power(given(power.detectable_effect(n, alpha)), n, alpha) == pytest.approx(0.8, abs=1e-4)
-
-
-@pytest.mark.parametrize(("mean", "sd", "n"), [(0.3, 1, 90), (-1, 1, 10), (0.5, 1, 34), (0.1, 1, None), (0, 1, None)])
-def test_pairs_needed_are_those_of_textbooks(mean, sd, n):
-    """d = 0.3, 0.5, 1: 90, 34, 10 pairs (G*Power 3.1, two-sided paired t, 80 %)."""
-    assert power.pairs_needed(mean, sd) == n
-
-
-def test_pairs_needed_where_nothing_varies():
-    assert power.pairs_needed(0.1, 0) == 2
-    assert power.pairs_needed(0, 0) is None
-
-
-def test_power_in_simulation():
-    """Five seeds, and a true effect as large as five seeds show with 80 % power: 80 % of experiments show it."""
-    effect, rng = given(power.detectable_effect(5)), np.random.default_rng(3)
-    found = [given(statistics.paired_t(each)).p() < 0.05 for each in rng.normal(effect, 1, size=(2000, 5))]
-    assert np.mean(found) == pytest.approx(0.8, abs=3 * math.sqrt(0.8 * 0.2 / 2000))

@@ -68,6 +68,7 @@ def test_run_id_does_not_depend_on_a_prefetched_folder(tmp_path):
         "data.max_train_rows=5",
         "data.allow_partial=true",
         "evaluate.split_dev=true",
+        "threads=1",
     ],
 )
 def test_run_id_depends_on_what_decides_the_result(override):

@@ -26,6 +26,20 @@ PLAIN: Gate = {"side": GateSide.none}
 BOTH: Gate = {"side": GateSide.both, "level": 0.3}
 KEY: Gate = {"side": GateSide.key, "level": 0.1, "layers": 6}
 
+CIRCUMSTANCES: dict[str, Any] = {
+    "code": "c0de" * 16,
+    "git": {"commit": "ab" * 20, "dirty": False, "diff": None},
+    "packages": {"torch": "2.13.0", "transformers": "5.23.0"},
+    "processes": 1,
+    "device": "cpu",
+    "gpus": [],
+    "cpu": "A Processor",
+    "cpu_capability": "AVX2",
+    "threads": {"torch": 2, "interop": 2, "OMP_NUM_THREADS": "2"},
+    "precision": "fp32",
+    "deterministic": True,
+    "attention": "fast/products",
+}
 _COMPOSED: dict[tuple[str, ...], RunConfig] = {}
 
 
@@ -49,7 +63,7 @@ def measures(config: RunConfig) -> list[str]:
 def record(config: RunConfig, scores: Sequence[float | None], status: Status = Status.DONE, **entries: Any) -> Record:
     """The record of a run with these official scores, in the order of `measures`."""
     found = dict(zip(measures(config), scores, strict=True)) if scores else {}
-    provenance = {"data": {"validation": config.task.name}, "processes": 1, "device": "cpu"}
+    provenance = {"data": {"validation": config.task.name}, **CIRCUMSTANCES}
     made = Record(
         identity.run_id(config), identity.slug(config), identity.to_dict(config), metrics=found, status=status
     )

@@ -171,12 +171,12 @@ def test_help_lists_the_commands(tmp_path):
 
 
 @pytest.mark.integration
-def test_planning_needs_no_torch():
+def test_planning_needs_no_torch_and_no_statistics():
     program = (
         "import sys\n"
         "from gifine.sweep.__main__ import main\n"
         "assert main(['plan', 'experiment=original_sbatch']) == 0\n"
-        "heavy = {'torch', 'transformers', 'datasets'} & set(sys.modules)\n"
+        "heavy = {'torch', 'transformers', 'datasets', 'scipy'} & set(sys.modules)\n"
         "sys.exit(f'imported: {heavy}' if heavy else 0)\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)

@@ -31,6 +31,8 @@ def result(folder):
         "predictions": (folder / "predictions-validation.parquet").read_bytes(),
         "metrics": record["metrics"],
         "best": record["best"],
+        "last": record["last"],
+        "evaluations": record["evaluations"],
         "steps": record["steps"],
         "curve": (folder / "metrics.jsonl").read_bytes(),
     }

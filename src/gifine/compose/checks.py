@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 
 from gifine.choices import DataSource, Evaluate, GateSide, Tracker
 from gifine.config import BALANCED, DEMO, DataConfig, GiConfig, ModelConfig, RunConfig, TaskConfig, TrainConfig
-from gifine.errors import ConfigError, ModelError, PrefetchError, did_you_mean
+from gifine.errors import ConfigError, ModelError, PlanError, PrefetchError, did_you_mean
 from gifine.inputs import offline
 from gifine.inputs.architecture import SETTLED, architecture, longest_input
 from gifine.inputs.families import FAMILIES
 from gifine.inputs.model_files import locate, saved_model, weight_files
 from gifine.inputs.rows import as_number
 from gifine.objectives.metrics import METRICS, REGRESSION_METRICS
+from gifine.runs import preregistration
+from gifine.runs.replicate import STREAMS
 from gifine.tracking import wandb_server
 
+MOST_THREADS = 1024  # of a process: far above any use, far below what a system refuses to start
 SMALLEST_MAX_LENGTH = 8  # [CLS] a [SEP] b [SEP] and a few word pieces
 
 
@@ -36,12 +40,24 @@ def check(config: RunConfig) -> None:
         problems += wandb_server.wrong(config.tracking)
     if config.evaluate.split_dev and not config.train.select_best:
         problems.append("evaluate.split_dev=true: needs train.select_best=true; else nothing is chosen on either half")
+    problems += _first(config)
     try:
         offline.open_folder(config)
     except PrefetchError as error:
         problems.append(str(error))
-    if not 0 <= config.seed < 2**32:
-        problems.append(f"seed={config.seed}: must be in 0 … 2^32 − 1")
+    if config.plan is not None:
+        try:
+            preregistration.read(config.plan)
+        except PlanError as error:
+            problems.append(f"plan={error}")
+    seeds = {"seed": config.seed, **{f"seeds.{name}": getattr(config.seeds, name) for name in STREAMS}}
+    for key, seed in seeds.items():
+        if seed is not None and not 0 <= seed < 2**32:
+            problems.append(f"{key}={seed}: must be in 0 … 2^32 − 1")
+    if config.threads is not None and not 1 <= config.threads <= MOST_THREADS:
+        problems.append(
+            f"threads={config.threads}: must be in 1 … {MOST_THREADS}, or null for one for each core that is granted"
+        )
     if problems:
         raise ConfigError(*problems)
 
@@ -92,6 +108,20 @@ def _model(model: ModelConfig) -> Iterator[str]:
     hidden_size, heads = known.get("hidden_size", 1), known.get("num_attention_heads", 1)
     if isinstance(hidden_size, int) and isinstance(heads, int) and heads > 0 and hidden_size % heads:
         yield f"the model's hidden_size {hidden_size} is no multiple of its num_attention_heads {heads}"
+
+
+def _first(config: RunConfig) -> Iterator[str]:
+    first = config.first
+    if first.run is not None:
+        yield f"first.run={first.run}: gifine writes it; first.task says what is trained first"
+    if first.task is None and first.train:
+        yield f"first.train={first.train}: needs first.task, the task that is trained first"
+    if first.task is not None and config.model.init_from is not None:
+        yield f"first.task={first.task}: excludes model.init_from={config.model.init_from}; the weights have one source"
+    valid = [key.name for key in fields(TrainConfig)]
+    for key in first.train:
+        if key not in valid:
+            yield f"first.train.{key}: no such key{did_you_mean(key, valid)}; valid: {', '.join(valid)}"
 
 
 def _gi(gi: GiConfig, model: ModelConfig) -> Iterator[str]:

@@ -27,6 +27,8 @@ _QUOTE_IT = (
     'no text; quote it, as "no" or "1.0": YAML takes yes, no, on and off for truth values, and digits for numbers'
 )
 
+_OPEN = ("model.config_overrides", "first.train", "search.space", "hydra.launcher.additional_parameters")
+
 recipes.register(conf_dir())
 
 
@@ -137,8 +139,7 @@ def _as_yaml(value: object) -> str:
 
 def opened(word: str) -> str:
     """Keys below which any key may be given: Hydra asks for a leading `++` there."""
-    open_keys = ("model.config_overrides", "search.space", "hydra.launcher.additional_parameters")
-    return f"++{word}" if word.startswith(open_keys) else word
+    return f"++{word}" if word.startswith(_OPEN) else word
 
 
 def unwrap(error: BaseException) -> str:

@@ -25,6 +25,7 @@ from gifine.compose import checks, recipes, renamed, search
 from gifine.compose.composition import compose, opened, spelled_out, typed, unwrap
 from gifine.compose.mistakes import explain
 from gifine.compose.overrides import assignment, key_given, overlaps
+from gifine.compose.parents import Parents
 from gifine.compose.quoting import check_spelling
 from gifine.config import RunConfig
 from gifine.errors import ConfigError
@@ -44,6 +45,7 @@ class Cell:
 
     overrides: list[str]
     config: RunConfig
+    is_parent: bool = False  # not asked for, but trained first since others start from it
 
     @cached_property
     def run_id(self) -> str:
@@ -57,7 +59,7 @@ class Cell:
 
 
 def expand(overrides: list[str], config_dir: str | None = None) -> list[Cell]:
-    """The runs that a command line with `--multirun` describes, checked.
+    """The runs that a command line with `--multirun` describes, checked; before a run the one that it starts from.
 
     Raises:
         ConfigError: with every problem of any of them.
@@ -69,7 +71,7 @@ def expand(overrides: list[str], config_dir: str | None = None) -> list[Cell]:
     try:
         grids = _grids([spelled_out(word, config_dir) for word in overrides], config_dir)
         runs = [run for words in grids for run in _split([spelled_out(word, config_dir) for word in words])]
-        return [Cell(words, config) for words, config in zip(runs, configs(runs, config_dir), strict=True)]
+        return _cells(runs, config_dir)
     except (ConfigError, HydraException) as error:
         said = error.problems if isinstance(error, ConfigError) else [unwrap(error)]
         problems = [problem for words in grids for problem in explain(words, config_dir, multirun=True)]
@@ -78,10 +80,15 @@ def expand(overrides: list[str], config_dir: str | None = None) -> list[Cell]:
 
 
 def distinct(cells: Iterable[Cell]) -> dict[str, Cell]:
-    """By run_id the first of the cells that ask for the same result, as baselines at several gi.level do."""
+    """By run_id the first of the cells that ask for the same result, as baselines at several gi.level do.
+
+    What is asked for itself goes before what others start from: it says whether it is to be made anew, and where.
+    """
     chosen: dict[str, Cell] = {}
     for cell in cells:
-        chosen.setdefault(cell.run_id, cell)
+        known = chosen.setdefault(cell.run_id, cell)
+        if known.is_parent and not cell.is_parent:
+            chosen[cell.run_id] = cell
     return chosen
 
 
@@ -91,12 +98,20 @@ def configs(runs: Iterable[list[str]], config_dir: str | None = None) -> list[Ru
     Raises:
         ConfigError: with every problem of any of them.
     """
-    grid, found, problems = _Grid(config_dir), [], {}
+    return [cell.config for cell in _cells(runs, config_dir) if not cell.is_parent]
+
+
+def _cells(runs: Iterable[list[str]], config_dir: str | None) -> list[Cell]:
+    grid, found, problems = _Grid(config_dir), list[Cell](), {}
+    parents = Parents(grid.config, config_dir)
     for overrides in runs:
         try:
             config = search.apply(grid.config(overrides), overrides)
             checks.check(config)
-            found.append(config)
+            config, parent, words = parents.settle(config, overrides)
+            if parent is not None:
+                found.append(Cell(words, parent, is_parent=True))
+            found.append(Cell(overrides, config))
         except ConfigError as error:
             problems.update(dict.fromkeys(error.problems))
     if problems:

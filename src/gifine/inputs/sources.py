@@ -40,6 +40,8 @@ class OfficialFile:
 def contents(config: RunConfig) -> dict[str, str]:
     """By the config's key what the run_id has of it: a sha256 in the place of a path. Nothing for names on the Hub.
 
+    Of weights that another run makes first (`first.task`) it is that run's run_id.
+
     Raises:
         DataError, ModelError: for what is not there, or cannot be read.
     """
@@ -51,6 +53,10 @@ def contents(config: RunConfig) -> dict[str, str]:
     found |= {f"data.partial.{split}": _sha256(path) for split, path in _partial(config).items()}
     if (folder := _dataset_folder(config)) is not None:
         found["task.hub.path"] = folder_sha256(folder)
+    if config.first.task is not None:
+        # The run_id stands for its weights, which need not be there yet.
+        assert config.first.run is not None, "compose/parents.py finds out which run that is"
+        found["model.init_from"] = config.first.run
     return found
 
 

@@ -7,16 +7,19 @@ Importing this package makes `AutoConfig`, `AutoModel` and `AutoModelForSequence
 """
 
 from gifine.models.families import family_classes, register
+from gifine.models.gated import drawn_from
 from gifine.models.gi_config import LayerCountWarning
-from gifine.models.pretrained import build, commit, count_parameters, from_pretrained, with_attention
+from gifine.models.pretrained import attention_path, build, commit, count_parameters, from_pretrained, with_attention
 
 register()
 
 __all__ = [
     "LayerCountWarning",
+    "attention_path",
     "build",
     "commit",
     "count_parameters",
+    "drawn_from",
     "family_classes",
     "from_pretrained",
     "with_attention",

@@ -8,6 +8,9 @@ Shapes: B examples, T positions, D features of the hidden states, K features of 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Generator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import partial
 from typing import Any, ClassVar
 
@@ -18,6 +21,9 @@ from transformers import initialization as init
 
 from gifine.changes import Site
 from gifine.models.gi_config import GatedConfig
+
+# Of what changes draw, if it is not torch's: transformers calls `_init_weights`, and hands nothing on.
+_SEED: ContextVar[int | None] = ContextVar("_SEED", default=None)
 
 
 class GateLinear(nn.Linear):
@@ -88,7 +94,18 @@ class GatedBackbone(PreTrainedModel):
         init.copy_(module.weight, values)
 
 
+@contextmanager
+def drawn_from(seed: int) -> Generator[None]:
+    """In a `with` block the linear layers of changes start from this seed, not from torch's."""
+    token = _SEED.set(seed)
+    try:
+        yield
+    finally:
+        _SEED.reset(token)
+
+
 def generator(stream: str) -> torch.Generator:
-    """Random numbers that depend on torch's seed and on `stream`, not on how many were drawn before."""
-    digest = hashlib.sha256(f"{torch.initial_seed()} {stream}".encode()).digest()
+    """Random numbers that depend on the seed and on `stream`, not on how many were drawn before."""
+    own = _SEED.get()
+    digest = hashlib.sha256(f"{torch.initial_seed() if own is None else own} {stream}".encode()).digest()
     return torch.Generator(device="cpu").manual_seed(int.from_bytes(digest[:8]))

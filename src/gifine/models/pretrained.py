@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from huggingface_hub.errors import StrictDataclassError
 from transformers import PreTrainedConfig, PreTrainedModel
 
@@ -15,6 +16,8 @@ from gifine.config import GiConfig, ModelConfig
 from gifine.errors import ModelError, first_line
 from gifine.inputs import model_files
 from gifine.models import configuration, families, gi_config, heads, loading
+from gifine.models.attention import disentangled_sdpa
+from gifine.models.attention.deberta import FastAttention
 from gifine.models.gi_config import is_gate
 from gifine.models.heads import Head
 from gifine.models.loading import Loaded, Unused, load, read_config
@@ -136,6 +139,15 @@ def with_attention(model: PreTrainedModel, attention: Attention) -> PreTrainedMo
             # As torch's fully_shard does it: subclasses without fields of their own, so that only methods change.
             module.__class__ = fast.get(type(module), type(module))
     return model
+
+
+def attention_path(model: PreTrainedModel, device: torch.device, dtype: torch.dtype) -> str:
+    """Which code computes attention on this device, in this precision: `fast` or transformers' `hf`, and its kernel."""
+    config, is_fast = model.config, any(isinstance(module, FastAttention) for module in model.modules())
+    if not is_fast:
+        return f"hf/{config._attn_implementation or 'eager'}"
+    head = torch.empty(1, 1, 1, config.hidden_size // config.num_attention_heads, dtype=dtype, device=device)
+    return f"fast/{'fused' if disentangled_sdpa.serves(head) else 'products'}"
 
 
 def from_pretrained(

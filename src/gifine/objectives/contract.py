@@ -25,6 +25,7 @@ class Outcome:
 
     metrics: dict[str, float | None] = field(default_factory=dict)
     invariance: list[dict[str, Any]] = field(default_factory=list)  # with evaluate.invariance
+    predictions: dict[str, str] = field(default_factory=dict)  # by split the sha256 of the file that was written
     diverged: str | None = None  # why there are no metrics
     degenerate: str | None = None  # why they say nothing of the examples
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import math
 import sys
 import time
 from argparse import ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
@@ -19,17 +18,17 @@ from pathlib import Path
 from gifine import commands
 from gifine.errors import ArgumentError, ExitCode, OutputError, RunError, did_you_mean
 from gifine.report import contents
-from gifine.report.analysis import families, table
-from gifine.report.analysis.families import Rules, Selection
+from gifine.report.analysis import table
+from gifine.report.analysis.families import MARGIN, Rules
 from gifine.report.contents import Contents
 from gifine.report.formats import flat, latex, markdown, output, page, sheets
 from gifine.report.formats.output import Output
 from gifine.report.formats.page import Picture
 from gifine.report.reading import Reader, Reading
+from gifine.runs import preregistration
 
 log = logging.getLogger(__name__)
 
-_SMALLEST_MARGIN = 0.05  # points: what is below is a fraction that somebody took for percent
 FORMATS = ("terminal", "markdown", "csv", "latex", "json")
 
 
@@ -46,15 +45,17 @@ def parser() -> commands.Parser:
     add("--format", choices=FORMATS, help="terminal on a terminal, else markdown")
     add("--show", type=_sheets, metavar="NAME,…", help=f"only these: {','.join(sheets.NAMES)}; of csv one (table)")
     add("--no-predictions", action="store_true", help="do not read predictions: quicker, but given this dev set only")
-    add("--margin", type=_margin, default=families.MARGIN, metavar="POINTS", help="a smaller difference is none (0.5)")
+    add("--margin", type=commands.margin, metavar="POINTS", help="a smaller difference is none (0.5)")
     add(
         "--primary",
-        type=_selection,
+        type=commands.selection,
         action="append",
         default=[],
         metavar="KEY=VALUE,…",
         help="comparisons named before the runs, which are corrected among themselves; may be given several times",
     )
+    add("--plan", type=_path, metavar="FILE", help="what `gifine sweep plan --preregister FILE` said before the runs")
+    add("--strict", action="store_true", help="no pairs of runs that were not computed alike: threads, code, GPU, …")
     add(
         "--out",
         type=_path,
@@ -90,16 +91,37 @@ def _report(args: Namespace) -> ExitCode:
 
 
 def _tell(reading: Reading, args: Namespace, style: str) -> None:
-    rules = Rules(args.margin, tuple(args.primary))
-    found = contents.gather(reading, args.rows, args.columns, with_predictions=not args.no_predictions, rules=rules)
+    found = contents.gather(
+        reading,
+        args.rows,
+        args.columns,
+        with_predictions=not args.no_predictions,
+        rules=_rules(args),
+        strict=args.strict,
+    )
     _show(found, style, args.show, clear=args.watch is not None)
     if args.out is not None:
         _write(found, args.out)
 
 
+def _rules(args: Namespace) -> Rules:
+    """Of the options, or of a plan.
+
+    Raises:
+        ArgumentError: for options that a plan has decided.
+        PlanError: for a file that is none.
+    """
+    if args.plan is None:
+        return Rules(args.margin or MARGIN, tuple(args.primary))
+    for name in ("margin", "primary"):
+        if getattr(args, name):
+            raise ArgumentError(f"--{name}: {args.plan} has decided it, before the runs; leave it out")
+    return Rules.of(preregistration.read(args.plan))
+
+
 def _show(found: Contents, style: str, names: Sequence[str] | None, *, clear: bool) -> None:
     if style == "csv":
-        print(flat.csv_text(flat.tables(found)[(names or sheets.NAMES)[0]]), end="")
+        print(flat.csv_text(flat.tables(found)[names[0] if names else sheets.CSV]), end="")
     elif style == "json":
         print(flat.json_text(found, names or sheets.NAMES), end="")
     elif style == "terminal":
@@ -136,11 +158,10 @@ def _draw(found: Contents, out: Output) -> list[Picture]:
     from gifine.report import plots  # matplotlib: a second
 
     pictures = []
-    for plot in plots.make(found):
-        files = {form: plots.written(plot, form) for form in plots.FORMATS}
-        for form, content in files.items():
+    for plot in plots.files(found):
+        for form, content in plot.by_format.items():
             out.write(f"figures/{plot.name}.{form}", content)
-        pictures.append(Picture(plot.title, plot.caption, files["svg"]))
+        pictures.append(Picture(plot.name, plot.title, plot.caption, plot.by_format["svg"]))
     return pictures
 
 
@@ -150,28 +171,6 @@ def _path(word: str) -> Path:
 
 def _words(word: str) -> tuple[str, ...]:
     return tuple(each.strip() for each in word.split(",") if each.strip())
-
-
-def _margin(word: str) -> float:
-    """Points of percent, as a fraction."""
-    try:
-        points = float(word)
-    except ValueError:
-        points = math.nan
-    if not 0 < points < 100:
-        raise ArgumentTypeError(f"{word} is no margin: points of percent above 0 and below 100, such as 0.5")
-    if points < _SMALLEST_MARGIN:
-        raise ArgumentTypeError(f"{word} is in points of percent: {word} of 100. Write {100 * points:g} for a fraction")
-    return points / 100
-
-
-def _selection(word: str) -> Selection:
-    pairs = [each.partition("=") for each in _words(word)]
-    if not pairs or any(not (key and sign and value) for key, sign, value in pairs):
-        raise ArgumentTypeError(f"{word}: not KEY=VALUE,KEY=VALUE, such as gi.side=both,gi.level=0.3")
-    if len({key for key, _, _ in pairs}) < len(pairs):
-        raise ArgumentTypeError(f"{word}: a key more than once; give --primary again for other comparisons")
-    return tuple((key, value) for key, _, value in pairs)
 
 
 def _sheets(word: str) -> tuple[str, ...]:

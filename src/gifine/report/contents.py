@@ -4,15 +4,31 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from gifine.report.analysis import comparison, families, pairing, published, table, tuning
+from gifine.report.analysis import (
+    answers,
+    attrition,
+    comparison,
+    families,
+    pairing,
+    planned,
+    published,
+    selection,
+    table,
+    tuning,
+    twins,
+)
+from gifine.report.analysis.answers import Answer
+from gifine.report.analysis.attrition import Attrition
 from gifine.report.analysis.comparison import Comparison
 from gifine.report.analysis.families import Rules
 from gifine.report.analysis.pairing import Unpaired
+from gifine.report.analysis.planned import Held
 from gifine.report.analysis.published import Entry
 from gifine.report.analysis.table import Table
 from gifine.report.analysis.tuning import Tuning
+from gifine.report.analysis.twins import Difference
 from gifine.report.reading import Problem, Reading, Run
 from gifine.runs.records import Status
 
@@ -25,9 +41,13 @@ class Contents:
     table: Table
     comparisons: list[Comparison]
     rules: Rules  # by which they were judged
+    answers: list[Answer]  # of each change, over its tasks
+    losses: list[Attrition]  # of each change
+    twins: list[Difference]  # pairs that were not computed alike
     unpaired: list[Unpaired]  # if there are gated runs and baselines at all
     published: list[Entry]
     tunings: list[Tuning]  # sweeps over hyper-parameters
+    plan: Held | None = None  # what was said before the runs, if a plan was given
 
     @property
     def failures(self) -> list[Run]:
@@ -49,20 +69,44 @@ def gather(
     *,
     with_predictions: bool = True,
     rules: Rules | None = None,
+    strict: bool = False,
 ) -> Contents:
     """Everything about these runs; reads predictions, where there are any, if it may.
 
+    With `strict` there is no pair whose runs were not computed alike.
+
     Raises:
         ArgumentError: for rows and columns that are no keys of these runs, and for rules that fit no comparison.
+        PlanError: for a plan that is of none of these runs.
     """
     rules = rules or Rules()
+    held = planned.hold(rules.plan, reading.runs) if rules.plan is not None else None
+    if held is not None:
+        left_out = {id(run) for run in held.left_out}
+        changed = [(run, files) for run, files in reading.changed if id(run) not in left_out]
+        reading = replace(reading, runs=held.kept, changed=changed)
     results = table.build(reading.runs, rows, columns)
-    pairs, unpaired = pairing.pair(reading.runs)
+    pairs, unpaired = pairing.pair(reading.runs, strict=strict)
     tunings = tuning.compare(reading.runs, with_predictions=with_predictions)
     pairs = tuning.without_trials(pairs, tunings)
     comparisons = comparison.compare(pairs, with_predictions=with_predictions)
+    losses = attrition.examine(comparisons, rules.margin)
+    selection.examine(comparisons)
     families.judge([*comparisons, *tuning.comparisons(tunings)], rules)
+    given = answers.give(comparisons, losses, rules)
     beside = published.set_beside(reading.runs)
     return Contents(
-        reading.runs, reading.problems, reading.changed, results, comparisons, rules, unpaired, beside, tunings
+        runs=reading.runs,
+        problems=reading.problems,
+        changed=reading.changed,
+        table=results,
+        comparisons=comparisons,
+        rules=rules,
+        answers=given,
+        losses=losses,
+        twins=twins.find(comparisons),
+        unpaired=unpaired,
+        published=beside,
+        tunings=tunings,
+        plan=held,
     )

@@ -9,7 +9,7 @@ import hashlib
 import json
 import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,6 +17,8 @@ from typing import Any, TypeVar
 from tqdm import tqdm
 
 from gifine.errors import RunError
+from gifine.report import circumstances
+from gifine.report.circumstances import Circumstances
 from gifine.report.settings import Pool, Settings, Task
 from gifine.runs import records, staleness
 from gifine.runs.records import FINISHED, RECORD, SCHEMA_VERSION, Status
@@ -36,18 +38,25 @@ class Run:
     setup: Settings  # all that decides the result but gate and seed
     gate: Settings
     seed: int
+    first_seed: str | None  # of the run that it starts from; None: not known, or there is none
     task: Task
     scores: tuple[float | None, ...]  # of task.measures; None: undefined, or it did not come so far
+    last: float | None  # the primary measure at the last evaluation while it trained; None: not recorded, or none
+    evaluations: int | None  # while it trained; None: not recorded
     selected: float | None  # of task.logged: where dev is split, the score of the half that chose the checkpoint
     trial: tuple[str, int, int] | None  # of a random search: the space, search.seed and search.trial
     data: str | None  # fingerprint of what was read; None: it did not come so far
+    weights: str | None  # fingerprint of those that were read; None for random ones and those of another run
+    tokenizer: str | None  # fingerprint of its word pieces
     processes: int | None  # that made a step together
-    device: str | None
+    circumstances: Circumstances  # what else moves results; runs that were computed alike share the object
     error: str | None
     started: str | None  # UTC, ISO 8601; of this attempt
     finished: str | None
     files: dict[str, str]  # that it has read: by path the sha256; runs of a sweep share the object
     predictions: dict[str, str]  # that it has written: by split the sha256, where the record has it
+    begun: str | None  # as `started`, of the first attempt
+    plan: tuple[str, str] | None  # that it has named: path and sha256
 
     def score(self, measure: str) -> float | None:
         return self.scores[self.task.measures.index(measure)]
@@ -108,9 +117,12 @@ class _ForeignError(Exception):
     """A file that is no record of ours."""
 
 
-def progress(things: Sequence[T], doing: str, unit: str) -> Iterator[T]:
-    """The things, with a bar on stderr where that is a terminal and it takes more than a moment."""
-    yield from tqdm(things, doing, unit=f" {unit}", leave=False, delay=0.5, disable=not sys.stderr.isatty())
+def progress(things: Iterable[T], doing: str, unit: str, total: int | None = None) -> Iterator[T]:
+    """The things, with a bar on stderr where that is a terminal and it takes more than a moment.
+
+    `total` says how many they are where they have no length.
+    """
+    yield from tqdm(things, doing, total, unit=f" {unit}", leave=False, delay=0.5, disable=not sys.stderr.isatty())
 
 
 def _run(path: Path, pool: Pool) -> Run | Problem:
@@ -140,8 +152,8 @@ def _parsed(path: Path, pool: Pool) -> Run:
 def _from_entries(folder: Path, entries: dict[str, Any], pool: Pool) -> Run:
     status = Status(entries["status"])
     provenance = entries.get("provenance") or {}
-    init_from = (provenance.get("init_from") or {}).get("run_id")
-    setup, gate, seed, task = pool.take(entries["config"], init_from, entries.get("contents") or {})
+    start = pool.starts.find(folder, entries)
+    setup, gate, seed, task = pool.take(entries["config"], start, entries.get("contents") or {})
     metrics = (entries.get("metrics") or {}) if status in FINISHED else {}
     return Run(
         folder=folder,
@@ -151,18 +163,25 @@ def _from_entries(folder: Path, entries: dict[str, Any], pool: Pool) -> Run:
         setup=setup,
         gate=gate,
         seed=seed,
+        first_seed=start.seed,
         task=task,
         scores=tuple(_number(metrics.get(measure)) for measure in task.measures),
+        last=_number((entries.get("last") or {}).get(task.metric(task.primary))),
+        evaluations=_count(entries.get("evaluations")),
         selected=_number(metrics.get(task.logged)),
         trial=_trial(entries["config"].get("search") or {}),
         data=_fingerprint(provenance.get("data")),
+        weights=_fingerprint(provenance.get("weights")) if "init_from" not in provenance else None,
+        tokenizer=_fingerprint(provenance.get("tokenizer")),
         processes=provenance.get("processes"),
-        device=sys.intern(provenance["device"]) if isinstance(provenance.get("device"), str) else None,
+        circumstances=pool.shared(circumstances.collect(entries["config"], provenance)),
         error=_shortened(entries.get("error")),
         started=entries.get("started"),
         finished=entries.get("finished"),
         files=pool.shared(provenance.get("files") or {}),
         predictions=dict(provenance.get("predictions") or {}),
+        begun=provenance.get("begun") or entries.get("started"),
+        plan=_plan(provenance.get("plan")),
     )
 
 
@@ -180,10 +199,22 @@ def _number(value: object) -> float | None:
     return float(value)
 
 
-def _fingerprint(data: dict[str, str] | None) -> str | None:
-    if not data:
+def _count(value: object) -> int | None:
+    if value is None:
         return None
-    return sys.intern(hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:12])
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise ValueError(f"its evaluations are {value!r}")
+    return value
+
+
+def _plan(noted: dict[str, Any] | None) -> tuple[str, str] | None:
+    return (sys.intern(str(noted["path"])), sys.intern(str(noted["sha256"]))) if noted else None
+
+
+def _fingerprint(hashes: dict[str, str] | str | None) -> str | None:
+    if not hashes:
+        return None
+    return sys.intern(hashlib.sha256(json.dumps(hashes, sort_keys=True).encode()).hexdigest()[:12])
 
 
 def _shortened(error: str | None) -> str | None:

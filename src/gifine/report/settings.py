@@ -13,6 +13,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from gifine.inputs import model_files
+from gifine.report.starts import Start, Starts
 from gifine.runs import identity
 
 Value = str | int | float | bool | None  # of a config; lists and empty objects as their JSON
@@ -60,8 +61,12 @@ class Task:
     title: str  # as papers write it
     measures: tuple[str, ...]  # keys of a record's metrics: of each split that is reported, the official ones in order
     primary: str  # of `measures`: what chooses checkpoints, on the first split
-    is_classification: bool
+    labels: int  # how many there are; 0: it predicts a number
     is_glue: bool  # GLUE's own data, not files of one's own under its name
+
+    @property
+    def is_classification(self) -> bool:
+        return self.labels > 0
 
     @property
     def heading(self) -> str:
@@ -97,31 +102,35 @@ class Pool:
     sections: dict[str, dict[str, Value]] = field(default_factory=dict)
     settings: dict[tuple[int, ...], Settings] = field(default_factory=dict)
     tasks: dict[str, Task] = field(default_factory=dict)
-    files: dict[str, dict[str, str]] = field(default_factory=dict)
+    texts: dict[str, dict[str, str]] = field(default_factory=dict)  # such as the files that a run has read
     names: dict[str, str] = field(default_factory=dict)  # of files and folders, by their sha256
+    starts: Starts = field(default_factory=Starts)
 
     def take(
-        self, config: dict[str, Any], init_from: str | None, contents: dict[str, str]
+        self, config: dict[str, Any], start: Start, contents: dict[str, str]
     ) -> tuple[Settings, Settings, int, Task]:
         """Of a record's config: all that decides its result but gate and seed; the gate; the seed; the task.
 
-        `init_from` is the run_id of the run that `model.init_from` names, if it is known; `contents` are the record's.
+        Gates that differ from those of the run that it starts from are gates of their own: `gi.first` says which. The
+        `contents` are the record's.
 
         Raises:
             KeyError, TypeError, AttributeError: for what is no config of ours.
         """
-        if init_from is not None:
-            config["model"]["init_from"] = init_from
         named = {key: self._named(known_as, _path(config, key)) for key, known_as in contents.items()}
+        if start.label is not None:
+            named["model.init_from"] = start.label
         kept = identity.deciding(config, named)
-        gate, seed = kept.pop("gi"), kept.pop("seed")
+        gi, seed = kept.pop("gi"), kept.pop("seed")
+        if start.gi not in (None, gi):
+            gi = gi | {"first": gate(self._settings({"gi": start.gi}))}
         if not isinstance(seed, int):
             raise TypeError("its seed is no number")
-        return self._settings(kept), self._settings({"gi": gate}), seed, self._task(config)
+        return self._settings(kept), self._settings({"gi": gi}), seed, self._task(config)
 
-    def shared(self, files: dict[str, str]) -> dict[str, str]:
-        """The same files, as one object for all that read them."""
-        return self.files.setdefault(json.dumps(files, sort_keys=True), dict(files))
+    def shared(self, texts: dict[str, str]) -> dict[str, str]:
+        """The same texts by name, as one object for all runs that have them."""
+        return self.texts.setdefault(json.dumps(texts, sort_keys=True), dict(texts))
 
     def _named(self, known_as: str, path: str | None) -> str:
         """Contents as a person knows them, `a.csv (0123456789ab)`: the first of their names goes for all."""
@@ -153,7 +162,7 @@ class Pool:
                 task.get("title") or name,
                 measures,
                 f"{name}/{splits[0]}/{task['select_by']}",
-                bool(task["labels"]),
+                len(task["labels"]),
                 name in GLUE and not is_own,
             )
         return self.tasks[text]
@@ -191,21 +200,27 @@ def gate(gate: Settings) -> str:
     """What a person calls the gate, e.g. `both 0.3 last6`; `none` for a baseline."""
     if is_baseline(gate):
         return "none"
-    layers = gate.get("gi.layers")
-    words = [str(gate.get("gi.side")), f"{gate.get('gi.level'):g}", *([f"last{layers}"] if layers is not None else [])]
+    level, layers = gate.get("gi.level"), gate.get("gi.layers")
+    words = [str(gate.get("gi.side")), *([f"{level:g}"] if level is not None else [])]
+    words += [f"last{layers}"] if layers is not None else []
+    return " ".join([*words, *unusual(gate)])
+
+
+def unusual(gate: Settings) -> list[str]:
+    """What else of a gate is not as published: `threshold=token`."""
     usual = {"gi.threshold": "batch", "gi.mask_padding": False, "gi.init": "normal"}
     named = {"gi.side", "gi.level", "gi.layers"}
     others = [key for key in gate.keys() if key not in named and gate.get(key) != usual.get(key)]  # noqa: SIM118 - no dict
-    return " ".join([*words, *(f"{key.removeprefix('gi.')}={shown(gate.get(key))}" for key in others)])
+    return [f"{key.removeprefix('gi.')}={shown(gate.get(key))}" for key in others]
 
 
 def gate_place(gate: Settings) -> list[Value]:
     """What gates are sorted by, for `order`."""
-    return [gate.get(f"gi.{name}") for name in ("side", "level", "layers")]
+    return [gate.get(f"gi.{name}") for name in ("side", "level", "layers", "first")]
 
 
 def is_baseline(gate: Settings) -> bool:
-    return gate.get("gi.side") == "none"
+    return gate.get("gi.side") == "none" and gate.get("gi.first") is None
 
 
 def shown(value: Value) -> str:

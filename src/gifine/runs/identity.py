@@ -15,6 +15,7 @@ from gifine import schema
 from gifine.choices import DataSource, GateSide
 from gifine.config import RunConfig
 from gifine.inputs import sources
+from gifine.runs import replicate
 
 
 def to_dict(config: RunConfig) -> dict[str, Any]:
@@ -59,7 +60,8 @@ def deciding(entries: dict[str, Any], contents: Mapping[str, str]) -> dict[str, 
 
     `contents`, as `sources.contents` gives it, stands in the place of the paths whose keys it has; an older record has
     none. Left out is what `config.py` marks as not deciding, and, here, what has no effect beside other values: of the
-    gates where there are none, of other sizes and other sources. Keys that an older record does not have are no error.
+    gates where there are none, of other sizes and other sources, of streams that start from `seed` anyway. Keys that an
+    older record does not have are no error.
 
     Raises:
         KeyError, TypeError, AttributeError: for entries that are no config of ours.
@@ -75,6 +77,11 @@ def deciding(entries: dict[str, Any], contents: Mapping[str, str]) -> dict[str, 
         model.pop("family", None)  # the checkpoint's config.json has it
     if gi["side"] == GateSide.none.value:
         kept["gi"] = {"side": GateSide.none.value}
+    if "seeds" in kept:
+        apart = replicate.replicate(kept["seed"], kept.pop("seeds")).apart
+        if gi["side"] == GateSide.none.value:
+            apart.pop("change", None)
+        kept |= {"seeds": apart} if apart else {}
     if data["source"] != DataSource.demo.value:
         for key in ("demo_train_rows", "demo_eval_rows", "demo_seed"):
             data.pop(key, None)
@@ -107,12 +114,16 @@ def slug(config: RunConfig) -> str:
     name = f"{model.name}-{model.size}" if model.checkpoint is None else Path(model.checkpoint).name
     if model.random_init:
         name += "-random"
+    if config.first.task is not None:
+        name += f"-from-{config.first.task}"
     if model.init_from is not None:
         name += f"-from-{Path(model.init_from).name.partition('_')[0]}"  # of a run's folder: its task
     gate = "plain" if gi.side is GateSide.none else f"{gi.side.value}-{gi.level:g}"
     if gi.side is not GateSide.none and gi.layers is not None:
         gate += f"-last{gi.layers}"
-    return re.sub(r"[^\w.-]+", "-", f"{config.task.name}_{name}_{gate}_s{config.seed}")
+    found = replicate.of(config)
+    seeds = "".join(f"-{stream}{seed}" for stream, seed in found.apart.items())
+    return re.sub(r"[^\w.-]+", "-", f"{config.task.name}_{name}_{gate}_s{config.seed}{seeds}")
 
 
 def title(config: RunConfig) -> str:
@@ -123,7 +134,7 @@ def title(config: RunConfig) -> str:
         name += f"-{model.size}"
     if gi.side is not GateSide.none:
         name = f"gi{name}-{100 * gi.level:g}-{gi.side.value}" + (f"-last{gi.layers}" if gi.layers else "")
-    return f"{name} {config.task.name} s{config.seed}"
+    return f"{name} {config.task.name} s{replicate.of(config)}"
 
 
 def directory(config: RunConfig, known_as: str | None = None) -> Path:

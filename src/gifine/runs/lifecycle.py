@@ -84,7 +84,7 @@ def keep(record: Record, folder: Path, fit: Callable[[], None], *, writes: bool)
     clock = time.monotonic()
     record.started = _now()
     try:
-        record.provenance = provenance.collect()
+        record.provenance |= provenance.collect()
         save()
         with _logged(folder / "run.log", "w" if record.attempts == 1 else "a", writes=writes):
             fit()

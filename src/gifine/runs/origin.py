@@ -3,25 +3,61 @@
 from __future__ import annotations
 
 import hashlib
+import json
+from importlib.metadata import packages_distributions, version
 from pathlib import Path
 from typing import Any
 
+from gifine.config import ModelConfig
 from gifine.inputs import model_files
-from gifine.runs import records
+from gifine.runs import identity, records
+
+
+def package(model: ModelConfig) -> dict[str, str] | None:
+    """Name and version of the installed package whose weights a run reads; None where it reads none of a package."""
+    source = model_files.source(model)
+    if model.random_init or not source.startswith(model_files.PACKAGE):
+        return None
+    module = source.removeprefix(model_files.PACKAGE).partition("/")[0]
+    names = packages_distributions().get(module, [])
+    return {"name": names[0], "version": version(names[0])} if names else None
 
 
 def trace(init_from: str) -> dict[str, Any]:
-    """What is known of them: the run, if one made them, and the hash of each file."""
+    """What is known of them: the run, if one made them, and the hash of each file.
+
+    Raises:
+        ModelError: for a folder without weights.
+    """
     folder = model_files.saved_model(init_from)
-    made_by = records.entries(Path(init_from).expanduser())
     hashes = {}
     for path in model_files.weight_files(folder):
         with path.open("rb") as file:
             hashes[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
-    return {
-        "folder": str(folder),
-        "run_id": made_by.get("run_id"),
-        "slug": made_by.get("slug"),
-        "metrics": made_by.get("metrics"),
-        "sha256": hashes,
-    }
+    return {"folder": str(folder), **made_by(init_from), "sha256": hashes}
+
+
+def made_by(init_from: str) -> dict[str, Any]:
+    """The run that made them, as its record has it: also where there are no weights, which is told later."""
+    record = records.entries(Path(init_from).expanduser())
+    return {**{key: record.get(key) for key in ("run_id", "slug", "metrics")}, **as_parent(record)}
+
+
+def as_parent(record: dict[str, Any]) -> dict[str, Any]:
+    """What tells how alike two runs start that start from different runs; empty for a record that does not say.
+
+    `role` is a hash of all that decides the run but its change and its seed. Runs of one role, of the same seed and
+    each with the change of the run that starts from it, are twins as their children are.
+    """
+    try:
+        contents, own = dict(record.get("contents") or {}), dict(record["provenance"].get("init_from") or {})
+        if "role" in own:
+            contents["model.init_from"] = own["role"]
+        kept = identity.deciding(record["config"], contents)
+        gi, seed, seeds = kept.pop("gi"), kept.pop("seed"), kept.pop("seeds", {})
+        text = json.dumps(kept, sort_keys=True)
+        task = record["config"]["task"]["name"]
+    except (LookupError, TypeError, AttributeError, ValueError):
+        return {}
+    role = hashlib.sha256(text.encode()).hexdigest()[:12]
+    return {"role": role, "task": task, "seed": seed, "seeds": seeds, "gi": gi}

@@ -44,7 +44,9 @@ class Record:
     error: str | None = None  # why a run failed, diverged or is degenerate
     metrics: dict[str, float | None] = field(default_factory=dict)
     invariance: list[dict[str, Any]] = field(default_factory=list)  # what `evaluate.invariance` found
-    best: dict[str, Any] = field(default_factory=dict)  # step, epoch and metric of the chosen checkpoint
+    best: dict[str, Any] = field(default_factory=dict)  # step and metric of the chosen checkpoint
+    last: dict[str, Any] = field(default_factory=dict)  # step and metric of the last evaluation while it trained
+    evaluations: int = 0  # while it trained: what the best one was chosen from
     class_weights: dict[str, float] = field(default_factory=dict)  # by label, if the loss had any
     stopped_early: dict[str, Any] = field(default_factory=dict)  # step and reason, if train.patience ended training
     attempts: int = 1

@@ -11,7 +11,7 @@ import platform
 import shlex
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,12 @@ from typing import Any
 from gifine.compose.launchers import LauncherConfig, LocalConfig, SlurmConfig
 from gifine.config import RunConfig
 from gifine.errors import ClusterError, OutputError
-from gifine.runs import identity, records
+from gifine.runs import identity, preregistration, records
 from gifine.sweep import ledger, pool, script, sharing, slurm, snapshot
 from gifine.sweep.job import CONFIGS, JOB, STARTED, config_file
 from gifine.sweep.ledger import Batch, Entry, Ledger, Place
+
+PLANS = "plans"  # below the sweep's own folder: the preregistered plans that its runs name
 
 
 @dataclass(frozen=True)
@@ -35,8 +37,12 @@ class Request:
     cwd: str  # what relative paths are relative to, wherever the job starts
 
 
-def submit(sweep: Path, book: Ledger, requests: Sequence[Request]) -> None:
+def submit(sweep: Path, book: Ledger, requests: Sequence[Request], at_work: Collection[str] = ()) -> None:
     """Submit these runs in as few batches as will do; the caller holds the ledger's lock.
+
+    A run waits for the one that it starts from, if that is among these or among the run_ids of those `at_work`; however
+    that one ends, since SLURM would let a job wait forever for a success that does not come. The run itself sees what
+    has become of it.
 
     Raises:
         ClusterError: if SLURM refuses.
@@ -49,7 +55,8 @@ def submit(sweep: Path, book: Ledger, requests: Sequence[Request]) -> None:
     if folder and any(isinstance(request.settings, SlurmConfig) for request in requests):
         raise OutputError(folder)
     code = snapshot.take(sweep / ledger.FOLDER) if requests[0].settings.snapshot else snapshot.checkout()
-    batches = portions(requests)
+    awaited = {*at_work, *(request.entry.run_id for request in requests)}
+    batches = portions(sorted(requests, key=lambda request: request.entry.first is not None), awaited)
     limits = [(len(portion), _limit(portion[0][0].settings)) for portion in batches]
     names: list[str] = []
     left = len(requests)
@@ -63,7 +70,8 @@ def submit(sweep: Path, book: Ledger, requests: Sequence[Request]) -> None:
             submitted=ledger.now(),
             host=platform.node(),
         )
-        _describe(sweep, batch, portion)
+        waits = _waits(book, batch, portion, awaited)
+        _describe(sweep, batch, portion, waits)
         earlier = {request.entry.run_id: [*request.entry.places] for task in portion for request in task}
         for number, task in enumerate(portion):
             for request in task:
@@ -72,8 +80,9 @@ def submit(sweep: Path, book: Ledger, requests: Sequence[Request]) -> None:
         book.batches[batch.name] = batch
         ledger.write(sweep, book)  # before: whoever comes after a crash knows what to look for
         try:
-            earlier_batch = None if after is None else book.batches[names[after]]
-            _start(sweep, batch, portion, code, parallelism=parallelism, after=earlier_batch)
+            jobs = {book.batches[name].job(task) for task in waits for name, task in task}
+            jobs |= set() if after is None else {book.batches[names[after]].job_id}
+            _start(sweep, batch, portion, code, parallelism=parallelism, after=sorted(filter(None, jobs)))
         except ClusterError as error:
             batch.job_id, batch.cluster = _found(batch) or (None, None)
             if batch.job_id is None:
@@ -136,11 +145,17 @@ def cwd_of(sweep: Path, batch: Batch) -> str:
     return str(earlier if earlier.is_dir() else Path.cwd())
 
 
-def portions(requests: Sequence[Request]) -> list[list[list[Request]]]:
-    """Batches of tasks of runs: those with the same settings together, as many as an array takes."""
+def portions(requests: Sequence[Request], awaited: Collection[str] = ()) -> list[list[list[Request]]]:
+    """Batches of tasks of runs: those with the same settings together, as many as an array takes.
+
+    An array waits as a whole, so that in it all start from the same run, if that is one of the `awaited` run_ids.
+    """
     classes: dict[str, list[Request]] = {}
     for request in requests:
-        classes.setdefault(json.dumps([_plain(request.settings), request.cwd], sort_keys=True), []).append(request)
+        is_array = isinstance(request.settings, SlurmConfig)
+        first = request.entry.first if is_array and request.entry.first in awaited else None
+        key = json.dumps([_plain(request.settings), request.cwd, first], sort_keys=True)
+        classes.setdefault(key, []).append(request)
     found = []
     for group in classes.values():
         settings = group[0].settings
@@ -153,7 +168,24 @@ def portions(requests: Sequence[Request]) -> list[list[list[Request]]]:
     return found
 
 
-def _describe(sweep: Path, batch: Batch, tasks: list[list[Request]]) -> None:
+def _waits(
+    book: Ledger, batch: Batch, tasks: list[list[Request]], awaited: Collection[str]
+) -> list[list[tuple[str, int]]]:
+    """Of each task of a batch that is not submitted yet, the tasks that it waits for: of a launcher of its own kind."""
+    own = {request.entry.run_id: (batch.name, number) for number, task in enumerate(tasks) for request in task}
+
+    def place(run_id: str) -> tuple[str, int] | None:
+        if run_id in own:
+            return own[run_id]
+        latest = book.latest(book.runs[run_id])
+        return None if latest is None or latest[0].is_local != batch.is_local else (latest[0].name, latest[1])
+
+    firsts = [[each.entry.first for each in task if each.entry.first in awaited] for task in tasks]
+    found = [dict.fromkeys(place(run_id) for run_id in task if run_id is not None) for task in firsts]
+    return [[each for each in task if each is not None] for task in found]
+
+
+def _describe(sweep: Path, batch: Batch, tasks: list[list[Request]], waits: list[list[tuple[str, int]]]) -> None:
     """Write all that the jobs read."""
     folder, settings = ledger.batch_folder(sweep, batch.name), tasks[0][0].settings
     job = {
@@ -161,6 +193,7 @@ def _describe(sweep: Path, batch: Batch, tasks: list[list[Request]]) -> None:
             [{"run_id": each.entry.run_id, "slug": each.entry.slug, "folder": each.entry.folder} for each in task]
             for task in tasks
         ],
+        "waits": waits,  # of a pool: it lets a task start when these have ended; SLURM is told by sbatch's options
         "max_num_timeout": settings.max_num_timeout if isinstance(settings, SlurmConfig) else 0,
         "side_by_side": settings.side_by_side if isinstance(settings, SlurmConfig) else 1,
         "parallelism": settings.parallelism if isinstance(settings, LocalConfig) else None,
@@ -172,24 +205,28 @@ def _describe(sweep: Path, batch: Batch, tasks: list[list[Request]]) -> None:
         (folder / CONFIGS).mkdir(parents=True)
         for task in tasks:
             for request in task:
-                entries = json.dumps(identity.to_dict(_placed(request)), ensure_ascii=False)
+                entries = json.dumps(identity.to_dict(_placed(sweep, request)), ensure_ascii=False)
                 config_file(folder, request.entry.run_id).write_text(entries, encoding="utf-8")
         (folder / JOB).write_text(json.dumps(job), encoding="utf-8")
     except OSError as error:
         raise OutputError(f"cannot write to {folder}: {error.strerror}") from error
 
 
-def _placed(request: Request) -> RunConfig:
-    """The config with the run's folder as an absolute path: the ledger's, which may have been moved."""
+def _placed(sweep: Path, request: Request) -> RunConfig:
+    """The config with the run's folder as an absolute path: the ledger's, which may have been moved; the plan kept."""
     folder, config = Path(request.entry.folder), request.config
+    if config.plan is not None:
+        plan = Path(request.cwd) / Path(config.plan).expanduser()
+        config = replace(config, plan=str(preregistration.keep(plan, sweep / ledger.FOLDER / PLANS)))
     if config.output_dir is None and folder.name == f"{request.entry.slug}-{request.entry.run_id}":
         return replace(config, output_root=str(folder.parent))
     return replace(config, output_dir=str(folder))
 
 
 def _start(
-    sweep: Path, batch: Batch, tasks: list[list[Request]], code: Path | None, *, parallelism: int, after: Batch | None
+    sweep: Path, batch: Batch, tasks: list[list[Request]], code: Path | None, *, parallelism: int, after: list[str]
 ) -> None:
+    """Hand a batch over; `after` are jobs of SLURM that it waits for, however they end."""
     folder, settings = ledger.batch_folder(sweep, batch.name), tasks[0][0].settings
     if not isinstance(settings, SlurmConfig):
         environment = dict(os.environ)
@@ -199,8 +236,8 @@ def _start(
         return
     chdir = Path(tasks[0][0].cwd)
     options = script.options(settings, folder=folder, chdir=chdir, tasks=batch.tasks, parallelism=parallelism)
-    if after is not None:
-        options["dependency"] = ",".join(filter(None, [options.get("dependency"), f"afterany:{after.job_id}"]))
+    if after:
+        options["dependency"] = ",".join(filter(None, [options.get("dependency"), f"afterany:{':'.join(after)}"]))
     batch.log = script.log(options, folder)
     python = settings.python or shlex.quote(sys.executable)
     path = folder / slurm.SCRIPT

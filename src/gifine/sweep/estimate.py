@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from statistics import fmean
@@ -84,6 +84,22 @@ def learn(records: Iterable[dict[str, Any]]) -> Estimates:
         except (KeyError, TypeError, ZeroDivisionError):  # of another version, or made elsewhere
             continue
     return estimates
+
+
+def known_by(runs: Mapping[Basis, int], devices: Sequence[str]) -> str:
+    """How the hours of so many runs are known, in words."""
+    fast, slow = (f"{rate / 1e12:g}" for rate in (FLOPS[Precision.bf16], FLOPS[Precision.fp32]))
+    on = f", on {', '.join(devices)}"
+    words = {
+        Basis.SAME_TASK: f"by finished ones of the same model and task{on}",
+        Basis.SAME_MODEL: f"by finished ones of the same model on other tasks{on}",
+        Basis.DEFAULT: f"by a default that nobody measured: {fast} TFLOP/s, in fp32 {slow}",
+        Basis.UNKNOWN: "not counted: their data or architecture is not known",
+    }
+    counts = {basis: count for basis in Basis if (count := runs.get(basis))}
+    return ", ".join(
+        words[basis] if len(counts) == 1 else f"{count:,} {words[basis]}" for basis, count in counts.items()
+    )
 
 
 def _add(estimates: Estimates, record: dict[str, Any]) -> None:

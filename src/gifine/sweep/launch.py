@@ -68,13 +68,14 @@ def launch(cells: Iterable[grid.Cell], settings: LauncherConfig, *, sweep: Path,
         for run_id, cell in wanted.items():
             path = str(cell.folder.absolute())
             known = book.runs.setdefault(run_id, Entry(run_id, identity.slug(cell.config), path))
-            known.overrides, known.folder = cell.overrides, path
+            known.overrides, known.folder, known.first = cell.overrides, path, cell.config.first.run
         present = [run for run in states.read(sweep, book) if run.entry.run_id in wanted]
         missing = [run for run in present if is_missing(run, settings, wanted[run.entry.run_id].config)]
         _summarise(sweep, present, missing)
         cwd = str(Path.cwd())
         requests = [_request(run.entry, wanted[run.entry.run_id].config, settings, fixed, cwd) for run in missing]
-        batches.submit(sweep, book, requests)
+        at_work = {run.entry.run_id for run in present if run.state in states.ACTIVE}
+        batches.submit(sweep, book, requests, at_work)
     waiting.follow(sweep, set(wanted), is_wanted=settings.wait)
 
 

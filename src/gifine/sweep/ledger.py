@@ -46,6 +46,7 @@ class Entry:
     folder: str  # absolute; in the file it is relative to the sweep if it is below it
     overrides: list[str] = field(default_factory=list)
     places: list[Place] = field(default_factory=list)  # the newest last
+    first: str | None = None  # the run_id of the run that it starts from
 
 
 @dataclass

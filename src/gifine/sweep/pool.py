@@ -48,19 +48,20 @@ def log_file(folder: Path, task: int) -> Path:
 
 def states(folder: Path, tasks: int) -> dict[int, str]:
     """The state of each task, in SLURM's words."""
-    found = {}
     is_at_work = _is_held(folder / LOCK)
-    for task in range(tasks):
-        started = folder / STARTED / str(task)
-        if started.exists():
-            found[task] = "RUNNING" if _is_held(started) else "FAILED"
-            if found[task] == "FAILED" and (folder / CANCELLED / str(task)).exists():
-                found[task] = "CANCELLED"
-        elif (folder / CANCELLED / str(task)).exists():
-            found[task] = "CANCELLED"
-        elif is_at_work:
-            found[task] = "PENDING"
-    return found
+    found = {task: _state(folder, task, is_at_work) for task in range(tasks)}
+    return {task: state for task, state in found.items() if state is not None}
+
+
+def _state(folder: Path, task: int, is_at_work: bool) -> str | None:
+    started, is_cancelled = folder / STARTED / str(task), (folder / CANCELLED / str(task)).exists()
+    if started.exists() and _is_held(started):
+        return "RUNNING"
+    if is_cancelled:
+        return "CANCELLED"
+    if started.exists():
+        return "FAILED"
+    return "PENDING" if is_at_work else None
 
 
 def cancel(folder: Path, task: int) -> None:
@@ -85,8 +86,8 @@ def main(words: Sequence[str] | None = None) -> int:
     free, running, codes = list(range(places)), {}, []
     waiting = list(range(len(job["tasks"])))
     while waiting or running:
-        while waiting and free:
-            task = waiting.pop(0)
+        while free and (task := _next(folder, waiting, job.get("waits", []))) is not None:
+            waiting.remove(task)
             if not (folder / CANCELLED / str(task)).exists():
                 place = free.pop(0)
                 running[_start(folder, task, devices.share(place, places, gpus))] = place
@@ -95,6 +96,19 @@ def main(words: Sequence[str] | None = None) -> int:
             free.append(running.pop(process))
         time.sleep(0.1)
     return max(codes, default=0)
+
+
+def _next(folder: Path, waiting: Sequence[int], waits: Sequence[Sequence[tuple[str, int]]]) -> int | None:
+    """The first task that need not wait for another one to end, of this pool or of one that was started before."""
+    ended: dict[tuple[str, int], bool] = {}
+    for task in waiting:
+        for name, other in waits[task] if waits else ():
+            if (name, other) not in ended:
+                place = folder.with_name(name)
+                ended[name, other] = _state(place, other, _is_held(place / LOCK)) not in ("PENDING", "RUNNING")
+        if all(ended[name, other] for name, other in (waits[task] if waits else ())):
+            return task
+    return None
 
 
 def _start(folder: Path, task: int, share: dict[str, str]) -> subprocess.Popen[bytes]:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import shutil
 from pathlib import Path
 
-import gifine
 from gifine.runs import provenance
 
 CODE = "code"  # below the sweep's own folder
-_TOP = Path(gifine.__file__).parents[1]  # of a checkout: src
+_TOP = provenance.SOURCES
 
 
 def checkout() -> Path | None:
@@ -22,11 +20,8 @@ def checkout() -> Path | None:
 
 
 def digest() -> str:
-    """Of all Python files: the same for the same code, wherever it lies."""
-    seen = hashlib.sha256()
-    for path in _sources():
-        seen.update(str(path.relative_to(_TOP)).encode() + b"\0" + path.read_bytes() + b"\0")
-    return seen.hexdigest()[:12]
+    """Of all Python files, short enough for a folder's name."""
+    return provenance.code()[:12]
 
 
 def take(sweep_folder: Path) -> Path | None:
@@ -36,7 +31,7 @@ def take(sweep_folder: Path) -> Path | None:
     final = sweep_folder / CODE / digest()
     if not final.exists():
         partial = final.with_name(f".{final.name}.{os.getpid()}")
-        for path in _sources():
+        for path in provenance.sources():
             target = partial / "src" / path.relative_to(_TOP)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, target)
@@ -45,7 +40,3 @@ def take(sweep_folder: Path) -> Path | None:
             partial.rename(final)
         shutil.rmtree(partial, ignore_errors=True)
     return final / "src"
-
-
-def _sources() -> list[Path]:
-    return sorted(path for name in ("gifine", "hydra_plugins") for path in (_TOP / name).rglob("*.py"))

@@ -21,8 +21,9 @@ _SCHEDULES = {"linear": "linear", "cosine": "cosine", "constant": "constant_with
 def training_arguments(
     train: TrainConfig, task: TaskConfig, split: str, seed: int, folder: Path, layer: str = ""
 ) -> TrainingArguments:
-    """`split` is the evaluation split that chooses the best checkpoint, `folder` is where checkpoints go, and `layer`
-    is the class of the encoder's layers, which FSDP shards one by one; without train.fsdp nobody asks for it.
+    """`split` is the evaluation split that chooses the best checkpoint, `seed` that of dropout, `folder` is where
+    checkpoints go, and `layer` is the class of the encoder's layers, which FSDP shards one by one; without train.fsdp
+    nobody asks for it.
 
     Raises:
         ConfigError: for `train.fsdp` in a run of one process.

@@ -163,6 +163,17 @@ def logged_key(split: str, metric: str) -> str:
     return f"eval_{split}_/{metric}"
 
 
+def last_evaluation(state: TrainerState, key: str, metric: str) -> tuple[dict[str, Any], int]:
+    """Step and metric of the last evaluation while it trained, and how many there were, of all attempts together.
+
+    Empty and 0 where a run is evaluated at its end only. An undefined metric is None.
+    """
+    found = [entry for entry in state.log_history if key in entry]
+    if not found:
+        return {}, 0
+    return {"step": found[-1]["step"], metric: _finite(found[-1][key])}, len(found)
+
+
 def _metrics(logs: dict[str, Any], task: str) -> dict[str, float]:
     """`task/split/metric` of what an evaluation logged; the slash tells metrics from the Trainer's timings."""
     named = {}

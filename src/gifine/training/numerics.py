@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -10,6 +13,9 @@ import torch
 from gifine.choices import Attention, Device, Precision
 from gifine.config import RunConfig, TrainConfig
 from gifine.errors import ConfigError
+from gifine.machine import limits
+
+log = logging.getLogger(__name__)
 
 _UNITS = {"avx512_bf16", "amx_bf16", "bf16"}  # the last is ARM's
 
@@ -22,6 +28,21 @@ def choose_algorithms(config: RunConfig) -> None:
     if wanted:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS refuses without; read when it starts
     torch.use_deterministic_algorithms(wanted)
+
+
+@contextmanager
+def threads(wanted: int | None) -> Generator[None]:
+    """Compute with so many threads in a `with` block (null: as many as there are): their number decides rounding."""
+    before = torch.get_num_threads()
+    if wanted is not None:
+        if wanted > limits.cores():
+            log.warning("threads=%d: this process has %d cores; the result is the same, later", wanted, limits.cores())
+        torch.set_num_threads(wanted)
+    try:
+        yield
+    finally:
+        if wanted is not None:
+            torch.set_num_threads(before)  # the next run of this process may want what the machine grants
 
 
 def uses_bf16(train: TrainConfig) -> bool:

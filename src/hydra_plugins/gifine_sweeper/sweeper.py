@@ -43,10 +43,10 @@ class DistinctSweeper(BasicSweeper):
         problems = launcher.wrong(runs) if launcher else []
         if problems:
             raise ConfigError(*problems)
-        chosen = grid.distinct(runs)
         planned = plan.make(runs)
         print(plan.describe(planned), file=sys.stderr)  # nothing is set up for logging yet
         plan.check(planned)
+        chosen = {run_id: cell for run_id, cell in grid.distinct(runs).items() if run_id not in planned.needless}
         if launcher:
             launcher.submit(chosen.values())
             return []

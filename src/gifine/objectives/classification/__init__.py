@@ -118,7 +118,8 @@ def score(trainer: transformers.Trainer, evaluated: Mapping[str, Dataset], confi
         if config.evaluate.invariance:
             outcome.invariance += invariance.compare(trainer, split, examples, config, logits)
         if config.train.save_predictions and trainer.is_world_process_zero():
-            predictions.write(predictions.locate(folder, split), np.asarray(examples["idx"]), references, logits)
+            path, idx = predictions.locate(folder, split), np.asarray(examples["idx"])
+            outcome.predictions[split] = predictions.write(path, idx, references, logits)
     outcome.degenerate = "; ".join(flat) or None
     return outcome
 

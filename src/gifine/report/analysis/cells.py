@@ -153,7 +153,8 @@ def cautions(runs: Sequence[Run]) -> list[str]:
     for what, seen in (
         ("data of another fingerprint", {str(run.data) for run in runs}),
         ("another number of processes", {str(run.processes) for run in runs}),
-        ("other devices", {str(run.device) for run in runs}),
+        ("other devices", {str(run.circumstances.get("device")) for run in runs}),
+        ("other GPUs", {str(run.circumstances.get("GPUs")) for run in runs}),
     ):
         several = sorted(seen - {"None"})
         if len(several) > 1:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from gifine.report import settings
-from gifine.report.analysis import cells, predictions, statistics
+from gifine.report.analysis import cells, pairing, predictions, statistics
 from gifine.report.analysis.cells import Key, Summary
 from gifine.report.analysis.crossed import Estimate
 from gifine.report.analysis.pairing import Pair
@@ -66,6 +66,17 @@ class Effect:
 
 
 @dataclass(slots=True)
+class Choice:
+    """That scores are of the best evaluation, and what the last one would say."""
+
+    on_other_half: bool  # evaluate.split_dev: chosen on examples that are not reported
+    last: Estimate | None  # the difference at the last evaluation, given this dev set
+    last_mean: float | None
+    pairs: int  # whose last evaluation is known on both sides
+    evaluations: tuple[list[int], list[int]]  # of baseline and changed runs, as far as they are known
+
+
+@dataclass(slots=True)
 class Comparison:
     """One measure of one task, with a change of one setting and without."""
 
@@ -80,6 +91,8 @@ class Comparison:
     regular: Effect | None  # without pairs that have a degenerate run, never judged; None if there are none
     failures: dict[str, dict[Status, int]]  # of `baseline` and `gated`: runs other than done, in all pairs
     cautions: list[str] = field(default_factory=list)
+    choice: Choice | None = None  # where the runs chose their best evaluation
+    worst: tuple[Estimate, Estimate] | None = None  # of all tried pairs, if lost runs were the worst, and the best
     doubt: str | None = None  # why its numbers allow no verdict, whatever they are
     is_declared: bool = False  # one of those that were named as primary
     family: int = 0  # how many comparisons it was corrected with, itself included; 0: with none
@@ -145,7 +158,7 @@ def _comparison(
             side: dict(Counter(run.status for run in runs if run.status is not Status.DONE))
             for side, runs in sides.items()
         },
-        cautions=cells.cautions([run for runs in sides.values() for run in runs]),
+        cautions=[*cells.cautions([run for runs in sides.values() for run in runs]), *pairing.cautions(both)],
     )
 
 

@@ -7,13 +7,17 @@ in twenty would show an effect where there is none; Holm's correction keeps the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from gifine.errors import ArgumentError, did_you_mean
 from gifine.report import settings
 from gifine.report.analysis import cells, power, statistics
 from gifine.report.analysis.comparison import Comparison, Effect, Verdict
+from gifine.runs.preregistration import Preregistration
 
 FEWEST_PAIRS = 3  # for a verdict: of two, the deviation is hardly known
 MARGIN = 0.005  # half a point of percent
@@ -27,6 +31,12 @@ class Rules:
 
     margin: float = MARGIN  # as a fraction: a smaller difference makes none
     primary: tuple[Selection, ...] = ()  # comparisons that answer the question; none: all do
+    plan: Preregistration | None = None  # that has said so before the runs
+
+    @classmethod
+    def of(cls, plan: Preregistration) -> Rules:
+        """What a plan says."""
+        return cls(plan.margin / 100, tuple(tuple(each.items()) for each in plan.primary), plan)
 
 
 def judge(comparisons: Sequence[Comparison], rules: Rules) -> None:
@@ -37,22 +47,42 @@ def judge(comparisons: Sequence[Comparison], rules: Rules) -> None:
     is the 90 % interval within the margin either way. `undecided`: all else, with fewer than three pairs, or where
     the comparison's `doubt` says that its numbers allow none. Undecided is not "no difference".
 
-    Comparisons that were declared primary are a family of their own. All others are corrected over all.
+    Comparisons that were declared primary are a family of their own. All others are corrected over all. With a plan
+    those that it has are such a family, or its primary ones are, with all that it has, whether these were run or not;
+    what it does not have is corrected over all.
 
     Raises:
         ArgumentError: where `rules.primary` names a key that is none, or no comparison.
     """
     judged = [each for each in comparisons if each.is_primary]
-    if judged:
+    if rules.plan is not None:
+        _follow(judged, rules.plan, rules.primary)
+    elif judged:
         _declare(judged, rules.primary)
+    planned = {model: _planned(rules.plan, model) for model in {each.model for each in judged}}
+    judge_by_model(judged, rules.margin, planned)
+
+
+class Judged(Protocol):
+    """A comparison, or an answer over tasks."""
+
+    model: str
+    effect: Effect
+    doubt: str | None
+    is_declared: bool
+    family: int
+
+
+def judge_by_model(judged: Sequence[Judged], margin: float, planned: Mapping[str, int]) -> None:
+    """Judge each model's as `judge` says: the margin as a fraction, and how many a plan has, run or not, by model."""
     for model in dict.fromkeys(each.model for each in judged):
         family = [each for each in judged if each.model == model]
         for each in family:
             estimate = each.effect.estimate
-            each.effect.p_equivalent = estimate.p_equivalent(rules.margin) if estimate is not None else None
+            each.effect.p_equivalent = estimate.p_equivalent(margin) if estimate is not None else None
         _correct(family, [each for each in family if not each.is_declared])
         declared = [each for each in family if each.is_declared]
-        _correct(declared, declared)
+        _correct(declared, declared, planned.get(model, 0))
 
 
 def _declare(judged: Sequence[Comparison], primary: Sequence[Selection]) -> None:
@@ -63,6 +93,31 @@ def _declare(judged: Sequence[Comparison], primary: Sequence[Selection]) -> None
             raise ArgumentError(_missing(judged, selection))
         for each in found:
             each.is_declared = True
+
+
+def _follow(judged: Sequence[Comparison], plan: Preregistration, primary: Sequence[Selection]) -> None:
+    """As `_declare`, by a plan, some of whose comparisons may not have been run yet."""
+    for each in judged:
+        of_plan = any(pair.gated.run_id in plan.runs for pair in each.tried)
+        named = [all(_shown(each, key) == value for key, value in selection) for selection in primary]
+        each.is_declared = of_plan and (any(named) or not named)
+
+
+def _planned(plan: Preregistration | None, model: str) -> int:
+    """How many comparisons of a model its plan has, of the primary ones if it has such; run or not, they count."""
+    if plan is None:
+        return 0
+    counts = Counter(each.is_primary for each in plan.hypotheses if each.model == model)
+    return counts[True] if plan.primary else counts.total()
+
+
+def planned_changes(plan: Preregistration | None) -> dict[str, int]:
+    """By model, how many changes the plan has, of the primary ones if it has such."""
+    if plan is None:
+        return {}
+    those = [each for each in plan.hypotheses if each.is_primary or not plan.primary]
+    changes = {(each.model, json.dumps(each.change, sort_keys=True)) for each in those}
+    return dict(Counter(model for model, _ in changes))
 
 
 def _shown(comparison: Comparison, key: str) -> str:
@@ -78,13 +133,15 @@ def _missing(judged: Sequence[Comparison], selection: Selection) -> str:
     return f"--primary {','.join(f'{key}={value}' for key, value in selection)}: no comparison has all of it"
 
 
-def _correct(family: Sequence[Comparison], those: Sequence[Comparison]) -> None:
-    """Judge `those` of a family, by p corrected over the whole of it."""
-    size = sum(each.effect.p is not None for each in family)
-    different = statistics.holm([each.effect.p for each in family])
-    alike = statistics.holm([each.effect.p_equivalent for each in family])
+def _correct(family: Sequence[Judged], those: Sequence[Judged], planned: int = 0) -> None:
+    """Judge `those` of a family, by p corrected over the whole of it, or over as many as planned if these are more."""
+    tested = sum(each.effect.p is not None for each in family)
+    size = max(tested, planned)
+    missing = [1.0] * (size - tested)  # those that were planned and not tested: as if nothing had been found
+    different = statistics.holm([*(each.effect.p for each in family), *missing])
+    alike = statistics.holm([*(each.effect.p_equivalent for each in family), *missing])
     chosen = {id(each) for each in those}
-    for each, p_holm, p_equivalent in zip(family, different, alike, strict=True):
+    for each, p_holm, p_equivalent in zip(family, different, alike, strict=False):
         if id(each) in chosen:
             each.family = size
             each.effect.p_holm, each.effect.p_equivalent_holm = p_holm, p_equivalent
@@ -109,6 +166,6 @@ def _tell_detectable(effect: Effect, level: float) -> None:
     """The difference that would have been found in 80 % of such sweeps, at the first step of Holm's correction."""
     if effect.estimate is None or effect.summary.n < FEWEST_PAIRS:
         return
-    shift = power.detectable_shift(effect.estimate.freedom, level)
-    low, high = effect.estimate.error_interval()
-    effect.detectable, effect.detectable_interval = shift * effect.estimate.error, (shift * low, shift * high)
+    effect.detectable = power.detectable(effect.estimate, level)
+    low, high = (end / effect.estimate.error for end in effect.estimate.error_interval())
+    effect.detectable_interval = low * effect.detectable, high * effect.detectable

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from gifine.report import settings
+from gifine.report import circumstances, settings
 from gifine.report.reading import Run
 from gifine.report.settings import Settings
 
@@ -21,6 +21,11 @@ class Pair:
     baseline: Run
     gated: Run
 
+    @property
+    def differing(self) -> dict[str, tuple[str, str]]:
+        """What moves results, is no part of a config and differs: by name what it was of the baseline, of the other."""
+        return circumstances.differing(self.baseline.circumstances, self.gated.circumstances)
+
 
 @dataclass(slots=True)
 class Unpaired:
@@ -34,11 +39,12 @@ class Unpaired:
         return settings.is_baseline(self.runs[0].gate)
 
 
-def pair(runs: Iterable[Run]) -> tuple[list[Pair], list[Unpaired]]:
+def pair(runs: Iterable[Run], *, strict: bool = False) -> tuple[list[Pair], list[Unpaired]]:
     """A pair for each gated run whose baseline is there, whatever became of them; and the others.
 
     What a pair must share is all that decides a result but the gate: the deciding config (`identity.deciding`) without
-    `gi`, and what was found when it ran, the fingerprint of the data and the number of processes.
+    `gi`, and what was found when it ran: the data, weights and word pieces that were read and the number of processes.
+    `strict` ones share what else they were computed with, too: `circumstances`.
     """
     plain: dict[tuple[Settings, int], Run] = {}
     gated: list[Run] = []
@@ -51,7 +57,7 @@ def pair(runs: Iterable[Run]) -> tuple[list[Pair], list[Unpaired]]:
     refused: dict[int, tuple[Run, str]] = {}  # by id: the run, and what else differs from its partner
     for run in gated:
         baseline = plain.get((run.setup, run.seed))
-        differing = _other_circumstances(baseline, run) if baseline is not None else None
+        differing = _other_circumstances(baseline, run, strict=strict) if baseline is not None else None
         if baseline is not None and differing is None:
             pairs.append(Pair(baseline, run))
         elif baseline is not None and differing is not None:
@@ -69,16 +75,30 @@ def pair(runs: Iterable[Run]) -> tuple[list[Pair], list[Unpaired]]:
     ]
 
 
-def _other_circumstances(baseline: Run, gated: Run) -> str | None:
+def cautions(pairs: Sequence[Pair]) -> list[str]:
+    """What differs within pairs, in words; `twins` has the values."""
+    found = [differing for each in pairs if (differing := each.differing)]
+    names = ", ".join(dict.fromkeys(name for differing in found for name in differing))
+    return [f"{len(found)} of {len(pairs)} pairs differ in {names}"] if found else []
+
+
+def _other_circumstances(baseline: Run, gated: Run, *, strict: bool) -> str | None:
     """What differs between two runs though their configs agree; what a run did not come to say differs from nothing."""
     found = [
         f"{what} ({ours}, {theirs})"
         for what, theirs, ours in (
             ("the data's fingerprint", baseline.data, gated.data),
+            ("the fingerprint of the weights that were read", baseline.weights, gated.weights),
+            ("the fingerprint of the word pieces", baseline.tokenizer, gated.tokenizer),
             ("the number of processes", baseline.processes, gated.processes),
+            ("the seed of the run that it starts from", baseline.first_seed, gated.first_seed),
         )
         if None not in (ours, theirs) and ours != theirs
     ]
+    if strict:
+        other = circumstances.differing(baseline.circumstances, gated.circumstances)
+        other.pop("processes", None)  # told above
+        found += [f"{what} ({ours}, {theirs})" for what, (theirs, ours) in other.items()]
     return f"it differs in {' and '.join(found)}" if found else None
 
 

@@ -1,70 +1,60 @@
-"""How large an effect so many seeds can show, and how many seeds an effect takes: the paired t-test's power.
-
-The test statistic has a noncentral t distribution with noncentrality √n·δ/σ (Cohen 1988, chapter 2).
-"""
+"""How large an effect may be and go unseen: the power of the tests that verdicts rest on."""
 
 from __future__ import annotations
 
-import bisect
 import functools
-import math
 
 import numpy as np
 from scipy import special
 
+from gifine.report.analysis.crossed import Estimate
 from gifine.report.analysis.statistics import ALPHA
 
 POWER = 0.8
-_EXACT = 1e-9
-MOST_PAIRS = 200  # beyond, the number of seeds that an effect takes is not worth telling: nobody runs them
+_QUANTILES = 200  # of χ², in the place of an integral
+_EXACT = 1e-6
 
 
-def power(effect: float, n: int, alpha: float = ALPHA) -> float:
-    """The probability that n pairs give p < α, two-sided, where the mean difference is `effect` standard deviations."""
-    return power_of(abs(effect) * math.sqrt(n), n - 1, alpha)
+def power_of(mean: float, estimate: Estimate, alpha: float = ALPHA) -> float:
+    """The probability of p < α, two-sided, where the true mean is `mean`, in the unit of the estimate.
 
-
-def power_of(shift: float, freedom: float, alpha: float = ALPHA) -> float:
-    """The probability of p < α, two-sided, of a mean that is `shift` of its standard errors away from 0.
-
-    α from 10⁻⁵ on where there is one degree of freedom: below, scipy has no number.
+    If the errors of runs and of examples are what was observed: of another sweep, the runs' squared error is χ² with
+    their degrees of freedom, the mean is normal, and the limit is `Estimate.limit`; the examples' error, of hundreds,
+    is as good as known. Without a share of the examples this is the noncentral t distribution (Cohen 1988, chapter 2).
     """
-    limit = special.stdtrit(freedom, 1 - alpha / 2)
-    # NaN is what scipy gives where a tail is far below what a float can add to 1
-    below, opposite = np.nan_to_num(special.nctdtr(freedom, shift, [limit, -limit]), nan=0.0)
-    return float(1 - below + opposite)
+    return _found(mean / estimate.error, _limits(estimate, alpha / 2))
 
 
-@functools.lru_cache(maxsize=256)
-def detectable_effect(n: int, alpha: float = ALPHA) -> float | None:
-    """The mean difference, in standard deviations of the differences, that n pairs show with 80 % power.
-
-    None below two pairs.
-    """
-    return detectable_shift(n - 1, alpha) / math.sqrt(n) if n > 1 else None
+def power_of_none(margin: float, estimate: Estimate, alpha: float = ALPHA) -> float:
+    """The probability that both one-sided p of a difference of `margin` or more are below α where there is none."""
+    room = margin / estimate.error - _limits(estimate, alpha)
+    return float(np.mean(np.where(room > 0, 2 * special.ndtr(room) - 1, 0.0)))
 
 
-def detectable_shift(freedom: float, alpha: float = ALPHA) -> float:
-    """The mean, in standard errors, that gives p < α with 80 % power.
-
-    Found by bisection: scipy's own inverse, `nctdtrinc`, does not return where α is tiny.
-    """
+def detectable(estimate: Estimate, alpha: float = ALPHA) -> float:
+    """The true mean that gives p < α with 80 % power, in the unit of the estimate."""
+    limits = _limits(estimate, alpha / 2)
     low, high = 0.0, 1.0
-    while power_of(high, freedom, alpha) < POWER:
+    while _found(high, limits) < POWER:
         low, high = high, 2 * high
     while high - low > _EXACT * high:
         middle = (low + high) / 2
-        low, high = (middle, high) if power_of(middle, freedom, alpha) < POWER else (low, middle)
-    return high
+        low, high = (middle, high) if _found(middle, limits) < POWER else (low, middle)
+    return high * estimate.error
 
 
-def pairs_needed(mean: float, sd: float, alpha: float = ALPHA) -> int | None:
-    """The smallest n that shows the observed difference with 80 % power, if the truth is what was observed.
+def _found(shift: float, limits: np.ndarray) -> float:
+    return float(np.mean(special.ndtr(shift - limits) + special.ndtr(-shift - limits)))
 
-    None for more than 200. Both numbers are estimates themselves, from as few seeds as there are: a hint, no promise.
-    """
-    if sd == 0:
-        return 2 if mean else None
-    sizes = range(2, MOST_PAIRS + 1)
-    place = bisect.bisect_left(sizes, POWER, key=lambda n: power(mean / sd, n, alpha))
-    return sizes[place] if place < len(sizes) else None
+
+def _limits(estimate: Estimate, tail: float) -> np.ndarray:
+    """How far from 0, in true standard errors, a mean has to be in other sweeps, equally likely each."""
+    runs, examples = estimate.limits(tail)
+    drawn = _drawn(estimate.freedom)
+    return np.sqrt((1 - estimate.share) * drawn * runs**2 + estimate.share * examples**2)
+
+
+@functools.lru_cache(maxsize=64)
+def _drawn(freedom: float) -> np.ndarray:
+    """Equally likely values of χ² over its degrees of freedom."""
+    return special.chdtri(freedom, (np.arange(_QUANTILES) + 0.5) / _QUANTILES) / freedom

@@ -26,7 +26,6 @@ SOURCE = Path(__file__).with_suffix(".yaml")
 # What makes another experiment of it, where it has any other value than these.
 _USUAL: dict[str, Value] = {
     "model.revision": None,
-    "model.init_from": None,
     "model.config_overrides": "{}",
     "data.allow_partial": False,
     "data.max_train_rows": None,
@@ -34,13 +33,24 @@ _USUAL: dict[str, Value] = {
     "train.max_steps": None,
     "evaluate.split_dev": False,
 }
+_AFTER_MNLI = ("rte", "mrpc", "stsb")  # the tasks that are trained after MNLI where any are
+_THEIRS = {
+    "said": "theirs from weights trained on MNLI first",
+    "perhaps": "theirs perhaps from weights trained on MNLI first",
+}
+_SOURCES = {
+    "models": "one number a task, from the table over models; of how many runs is not said",
+    "seeds": "mean ± over runs with other seeds; of how many, and which deviation, is not said",
+    "method": "from the method's own tables",
+    "XLNet": "one number a task, from XLNet's repository; of how many runs is not said",
+}
 
 
 @dataclass(slots=True)
 class Entry:
     """One measure of one of our cells, and the published number. Fractions, not percent."""
 
-    column: str  # of the published table
+    column: str  # of the published tables
     model: str
     extra: dict[str, Value]
     gate: Settings
@@ -49,7 +59,7 @@ class Entry:
     runs: list[Run]
     ours: Summary
     theirs: float
-    their_spread: float | None  # "±", of what they do not say
+    their_spread: float | None  # "±" over runs with other seeds; which deviation, and of how many, they do not say
     difference: float  # ours minus theirs
     differing: list[str]  # in the setting, as far as theirs is known
     caveats: list[str]  # about all numbers of the column
@@ -80,7 +90,7 @@ def set_beside(runs: Sequence[Run]) -> list[Entry]:
                     their_spread=_fraction(spread) if spread is not None else None,
                     difference=score.summary.mean - _fraction(number),
                     differing=_differing(run, column, score.summary),
-                    caveats=column.get("caveats", ["one number a task; of how many runs is not said"]),
+                    caveats=[_SOURCES[column["source"]], *column.get("caveats", [])],
                 )
                 found.append(entry)
     columns = [column["name"] for column in _data()["columns"]]
@@ -135,8 +145,7 @@ def _differing(run: Run, column: dict[str, Any], ours: Summary) -> list[str]:
     for key, usual in _USUAL.items():
         if run.setup.get(key) != usual:
             found.append(f"{key} {settings.shown(run.setup.get(key))}")
-    if run.task.name in _data()["perhaps_after_mnli"] and run.setup.get("model.init_from") is None:
-        found.append("theirs perhaps from weights trained on MNLI")
+    found += _beginnings(run, column)
     if run.processes not in (None, 1):
         found.append(f"{run.processes} processes")
     if ours.n == 1:
@@ -144,12 +153,21 @@ def _differing(run: Run, column: dict[str, Any], ours: Summary) -> list[str]:
     return found
 
 
+def _beginnings(run: Run, column: dict[str, Any]) -> list[str]:
+    """What differs in the weights that training started from; that ours were trained on MNLI nobody checks."""
+    ours = run.setup.get("model.init_from")
+    theirs = column.get("after_mnli") if run.task.name in _AFTER_MNLI else None
+    if ours is None:
+        return [_THEIRS[theirs]] if theirs is not None else []
+    return [] if theirs == "said" else [f"model.init_from {settings.shown(ours)}"]
+
+
 def _known(run: Run, column: dict[str, Any]) -> dict[str, list[Value]]:
     """What theirs may have been, by config key."""
     if "recipe" not in column:
         return column["settings"]
     try:
-        recipe = recipes.settings(conf_dir(), column["recipe"], run.task.name, "large")
+        recipe = recipes.settings(conf_dir(), column["recipe"], run.task.name, column.get("size", "large"))
     except ConfigError:
         return {}
     known = {key: value for key, value in recipe.items() if key != "source"}

@@ -10,10 +10,13 @@ from dataclasses import asdict
 from typing import Any
 
 from gifine.report import settings
+from gifine.report.analysis.answers import Answer
 from gifine.report.analysis.cells import Cell, Summary
-from gifine.report.analysis.comparison import Comparison, Effect
+from gifine.report.analysis.comparison import Choice, Comparison, Effect, Verdict
 from gifine.report.analysis.tuning import Tuning
 from gifine.report.contents import Contents
+from gifine.report.formats import losses
+from gifine.report.formats.answer import sentence
 from gifine.report.reading import Run
 from gifine.runs.records import Status
 
@@ -23,8 +26,12 @@ Rows = list[dict[str, Any]]  # with lists and objects as values where there are 
 def tables(contents: Contents) -> dict[str, Rows]:
     """Each sheet's rows by its name, with all measures."""
     return {
+        "answer": [_answer(each, contents) for each in contents.answers],
         "table": _table(contents),
         "comparison": [_comparison(each) for each in contents.comparisons],
+        "attrition": [losses.entries(each) for each in contents.losses],
+        "plan": _plan(contents),
+        "twins": _twins(contents),
         "tuning": [_tuning(each) for each in contents.tunings],
         "unpaired": _unpaired(contents),
         "published": _published(contents),
@@ -37,7 +44,12 @@ def tables(contents: Contents) -> dict[str, Rows]:
 def json_text(contents: Contents, names: Sequence[str]) -> str:
     """One object: runs by status, and the named tables."""
     found = tables(contents)
-    rules = {"margin": contents.rules.margin, "primary": [dict(each) for each in contents.rules.primary]}
+    rules: dict[str, Any] = {
+        "margin": contents.rules.margin,
+        "primary": [dict(each) for each in contents.rules.primary],
+    }
+    if (plan := contents.rules.plan) is not None:
+        rules["plan"] = {"path": plan.path, "sha256": plan.sha256, "written": plan.written.isoformat()}
     entries = {
         "runs": contents.counts,
         "rules": rules,
@@ -93,6 +105,48 @@ def _summary(summary: Summary, suffix: str = "") -> dict[str, Any]:
     return {f"{key}{suffix}": value for key, value in asdict(summary).items()}
 
 
+def _answer(answer: Answer, contents: Contents) -> dict[str, Any]:
+    mean, better, last = answer.mean, answer.better, answer.last
+    prediction = mean.prediction if mean is not None else None
+    return {
+        "model": answer.model,
+        **answer.extra,
+        **{key: answer.gate.get(key) for key in answer.gate.keys()},  # noqa: SIM118 - no dict
+        "sentence": sentence(answer, contents),
+        "tasks": [each.task.name for each in answer.comparisons],
+        "left_out": [each.task.name for each in answer.left_out],
+        "declared": answer.is_declared,
+        "family": answer.family,
+        **_effect(answer.effect),
+        "spread": mean.spread if mean is not None else None,
+        "prediction_low": prediction[0] if prediction is not None else None,
+        "prediction_high": prediction[1] if prediction is not None else None,
+        "helps_on": [each.task.name for each in answer.tasks(Verdict.HELPS)],
+        "hurts_on": [each.task.name for each in answer.tasks(Verdict.HURTS)],
+        "better": better.share if better is not None else None,
+        "better_low": better.low if better is not None else None,
+        "better_high": better.high if better is not None else None,
+        "last_epoch": last.mean if last is not None else None,
+        "last_epoch_error": last.error if last is not None else None,
+        "runs": {
+            "baseline": _ids([pair.baseline for each in answer.comparisons for pair in each.pairs]),
+            "gated": _ids([pair.gated for each in answer.comparisons for pair in each.pairs]),
+        },
+    }
+
+
+def _last(choice: Choice | None) -> dict[str, Any]:
+    """Nulls where no run chose its best evaluation."""
+    if choice is None:
+        return dict.fromkeys(("last_epoch", "last_epoch_pairs", "evaluations"))
+    baseline, gated = choice.evaluations
+    return {
+        "last_epoch": choice.last_mean,
+        "last_epoch_pairs": choice.pairs,
+        "evaluations": {"baseline": baseline, "gated": gated},
+    }
+
+
 def _comparison(comparison: Comparison) -> dict[str, Any]:
     baseline, gated = comparison.scores
     return {
@@ -108,6 +162,8 @@ def _comparison(comparison: Comparison) -> dict[str, Any]:
         "baseline": baseline,
         "gated": gated,
         **_effect(comparison.effect),
+        **_last(comparison.choice),
+        **losses.worst(comparison),
         "without_degenerate": _effect(comparison.regular) if comparison.regular is not None else None,
         "failures": comparison.failures,
         "cautions": comparison.cautions,
@@ -126,6 +182,7 @@ def _effect(effect: Effect) -> dict[str, Any]:
         "sd": effect.summary.sd,
         "error": estimate.error if estimate is not None else None,
         "freedom": estimate.freedom if estimate is not None else None,
+        "share_of_examples": estimate.share if estimate is not None else None,
         "low": interval[0] if interval is not None else None,
         "high": interval[1] if interval is not None else None,
         "random": str(effect.basis),
@@ -141,6 +198,32 @@ def _effect(effect: Effect) -> dict[str, Any]:
         "detectable_low": detectable[0] if detectable is not None else None,
         "detectable_high": detectable[1] if detectable is not None else None,
     }
+
+
+def _plan(contents: Contents) -> Rows:
+    """What deviates; `json_text` has the plan itself beside it."""
+    if contents.plan is None:
+        return []
+    return [
+        {"deviation": str(each.kind), "runs": each.run_ids, "names": each.names} for each in contents.plan.deviations
+    ]
+
+
+def _twins(contents: Contents) -> Rows:
+    return [
+        {
+            "model": each.comparison.model,
+            **each.comparison.extra,
+            "gate": settings.gate(each.comparison.gate),
+            "task": each.comparison.task.name,
+            "seeds": [pair.gated.seed for pair in each.pairs],
+            "what": each.what,
+            "baseline": each.baseline,
+            "gated": each.gated,
+            "runs": _ids([run for pair in each.pairs for run in (pair.baseline, pair.gated)]),
+        }
+        for each in contents.twins
+    ]
 
 
 def _tuning(tuning: Tuning) -> dict[str, Any]:

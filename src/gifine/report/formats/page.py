@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from gifine.report import settings
+from gifine.report.analysis import statistics
+from gifine.report.analysis.families import FEWEST_PAIRS
 from gifine.report.contents import Contents
-from gifine.report.formats import sheets, verdicts
+from gifine.report.formats import answer, sheets, verdicts
 from gifine.report.reading import Run, progress
 from gifine.report.settings import Settings
 from gifine.runs import curves, records
@@ -23,11 +25,13 @@ _REFERENCES = ("clip-path", "fill", "filter", "mask", "style", "{http://www.w3.o
 _REFERENCE = re.compile(r"[(\"]#([^)\"]+)[)\"]")
 _LONG_NUMBER = re.compile(r"-?\d+\.\d{3,}")
 _STYLE = re.compile(r"[-\w #.,:;%']+")  # what could not end a rule, nor the stylesheet, and refers to nothing
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 _FONT = re.compile(r"font-family: [^;]*;? ?")
 
 
 @dataclass(slots=True, frozen=True)
 class Picture:
+    name: str  # of its files
     title: str
     caption: str
     svg: bytes
@@ -50,7 +54,8 @@ def make(contents: Contents, pictures: Sequence[Picture]) -> Iterator[str]:
 
     places = {id(run): place for place, run in enumerate(contents.runs)}
     setups, provenances, styles = Shared(), Shared(), Shared()
-    figures = [_inline(each.svg, f"f{place}-", styles) for place, each in enumerate(pictures)]
+    # Safe: `_inline` lets through elements of a drawing only, with their text escaped, and `_STYLE` no markup.
+    figures = [(each, Markup(_inline(each.svg, f"f{place}-", styles))) for place, each in enumerate(pictures)]  # noqa: S704
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -60,12 +65,13 @@ def make(contents: Contents, pictures: Sequence[Picture]) -> Iterator[str]:
     )
     environment.policies["json.dumps_kwargs"] = {"separators": (",", ":")}
     stream = environment.get_template("page.html.j2").stream(
-        answer=verdicts.answer(contents),
+        said=answer.answer(contents),
         summary=sheets.summary(contents),
         sheets=sheets.make(contents),
-        # Safe: `_inline` lets through elements of a drawing only, with their text escaped, and `_STYLE` no markup.
-        pictures=list(zip(pictures, map(Markup, figures), strict=True)),
-        styles=Markup("".join(f".s{place} {{{style}}}\n" for style, place in styles.places.items())),  # noqa: S704 - see above
+        forest=[each for each in figures if each[0].name.startswith("forest")],
+        pictures=[each for each in figures if not each[0].name.startswith("forest")],
+        styles=Markup("".join(f".s{place} {{{style}}}\n" for style, place in styles.places.items())),  # noqa: S704 - as above
+        **_rules(contents),
         places=lambda piece: [places[id(run)] for run in piece.runs],
         # One after the other, while the page is written: of 10,000 they are 100 MB.
         runs=(_run(run, setups, provenances) for run in progress(contents.runs, "describing", "runs")),
@@ -78,7 +84,23 @@ def make(contents: Contents, pictures: Sequence[Picture]) -> Iterator[str]:
     yield from stream
 
 
+def _rules(contents: Contents) -> dict[str, Any]:
+    """What the section on how it was decided is to name."""
+    sizes = {each.model: each.family for each in contents.comparisons if each.is_primary and not each.is_declared}
+    words = "; ".join(f"{model}: {size}" for model, size in sizes.items() if size)
+    return {
+        "rules": contents.rules,
+        "margin": verdicts.margin(contents.rules),
+        "alpha": statistics.ALPHA,
+        "percent": lambda share: f"{100 * share:.3g} %",
+        "fewest": FEWEST_PAIRS,
+        "families": f" ({words})" if words else "",
+    }
+
+
 def _run(run: Run, setups: Shared, provenances: Shared) -> dict[str, Any]:
+    provenance = _provenance(run)
+    shared = {key: value for key, value in provenance.items() if key != "predictions"}  # they are each run's own
     return {
         "slug": run.slug,
         "run_id": run.run_id,
@@ -97,7 +119,8 @@ def _run(run: Run, setups: Shared, provenances: Shared) -> dict[str, Any]:
         "config": _lines(run.gate),
         "curves": _curves(run),
         "setup": setups.place(_lines(run.setup)),
-        "provenance": provenances.place(_provenance(run)),
+        "hashes": [f"sha256 of {name}: {digest}" for name, digest in _hashes(provenance)],
+        "provenance": provenances.place(json.dumps(shared, indent=1, ensure_ascii=False)),
     }
 
 
@@ -128,12 +151,22 @@ def _curves(run: Run) -> list[dict[str, Any]]:
     return made
 
 
-def _provenance(run: Run) -> str:
+def _provenance(run: Run) -> dict[str, Any]:
     """From the record again: of many runs it would be much to keep."""
     entries = records.entries(run.folder)
     if not entries:  # it has changed since it was read
-        return "the record cannot be read any more"
-    return json.dumps(entries.get("provenance"), indent=1, ensure_ascii=False)
+        return {"gone": "the record cannot be read any more"}
+    found = entries.get("provenance")
+    return found if isinstance(found, dict) else {}
+
+
+def _hashes(provenance: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """What a run wrote, read and followed, where its record has them."""
+    for key in ("predictions", "weights", "plan"):
+        entries = provenance.get(key)
+        for name, digest in (entries if isinstance(entries, dict) else {}).items():
+            if isinstance(digest, str) and _SHA256.fullmatch(digest):
+                yield (key if name == "sha256" else f"{key}, {name}"), digest
 
 
 def _inline(svg: bytes, prefix: str, styles: Shared) -> str:

@@ -1,17 +1,22 @@
-"""The paired differences with their intervals, and what may be concluded of them."""
+"""The paired differences with their intervals, the margin, and what may be concluded of them."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from gifine.report import settings
-from gifine.report.analysis.comparison import Comparison, Effect, Verdict
+from gifine.report.analysis.comparison import Comparison, Verdict
+from gifine.report.analysis.families import Rules
 from gifine.report.plots import drawing
 from gifine.report.plots.drawing import Plot
 
 _MOST_ROWS = 45  # a figure: about a page
+_FEW = 20  # rows of a model: so many intervals are shown whole, of more the widest would flatten all others
 _LOOKS: dict[Verdict, dict[str, Any]] = {
     Verdict.HELPS: {"color": drawing.BLUE, "marker": "^"},
     Verdict.HURTS: {"color": drawing.VERMILION, "marker": "v"},
@@ -20,63 +25,115 @@ _LOOKS: dict[Verdict, dict[str, Any]] = {
 }
 
 
+@dataclass(slots=True, frozen=True)
+class Row:
+    """One comparison; points of percent."""
+
+    change: str
+    label: str
+    mean: float
+    interval: tuple[float, float] | None  # 95 %; None where all pairs differ by the same
+    verdict: Verdict
+    is_primary: bool  # named as such
+
+
 @dataclass(slots=True)
 class Part:
     """Comparisons of one model and recipe that go into one figure."""
 
     title: str
     model: str
-    rows: list[tuple[str, Effect]]
+    margin: float  # points of percent
+    limits: tuple[float, float]  # of the axis: the same for all parts of a model and recipe
+    place: str = ""  # among several, and what is in it
+    rows: list[Row] = field(default_factory=list)
 
 
-def parts(comparisons: Sequence[Comparison]) -> list[Part]:
-    """Those of two pairs or more. Tasks of one gate stay together, unless they alone are too many."""
-    found: list[Part] = []
-    settings_tried: dict[object, list[Comparison]] = {}
+def parts(comparisons: Sequence[Comparison], rules: Rules) -> list[Part]:
+    """Those of two pairs and more, the primary ones first. Tasks of one gate stay together unless too many."""
+    recipes: dict[tuple[object, ...], list[Comparison]] = {}
     for each in comparisons:
-        if each.is_primary and each.effect.p is not None:
-            key = each.model, tuple(each.extra.values()), each.gate
-            settings_tried.setdefault(key, []).append(each)
-    for family in settings_tried.values():
-        first = family[0]
-        title = ", ".join([first.model, *(f"{key}={settings.shown(value)}" for key, value in first.extra.items())])
-        rows = [row for each in family for row in _rows(each)]
-        if not found or found[-1].title != title or len(found[-1].rows) + len(rows) > _MOST_ROWS:
-            found.append(Part(title, first.model, []))
-        found[-1].rows += rows
+        if each.is_primary and each.effect.summary.n > 1:
+            recipes.setdefault((each.model, *each.extra.values()), []).append(each)
+    return [part for those in recipes.values() for part in _parts(those, 100 * rules.margin)]
+
+
+def _parts(comparisons: Sequence[Comparison], margin: float) -> list[Part]:
+    """Of one model and recipe."""
+    first = comparisons[0]
+    title = ", ".join([first.model, *(f"{key}={settings.shown(value)}" for key, value in first.extra.items())])
+    groups: dict[object, list[Row]] = {}
+    for each in comparisons:
+        groups.setdefault((not each.is_declared, each.gate), []).append(_row(each))
+    ordered = [group for _, group in sorted(groups.items(), key=lambda item: not item[1][0].is_primary)]
+    limits = _limits([row for group in ordered for row in group], margin)
+    found = [Part(title, first.model, margin, limits)]
+    for group in ordered:
+        for start in range(0, len(group), _MOST_ROWS):
+            rows = group[start : start + _MOST_ROWS]
+            if len(found[-1].rows) + len(rows) > _MOST_ROWS:
+                found.append(Part(title, first.model, margin, limits))
+            found[-1].rows += rows
+    if len(found) > 1:
+        for place, part in enumerate(found, start=1):
+            ends = dict.fromkeys((part.rows[0].change, part.rows[-1].change))
+            part.place = f", {place} of {len(found)}: {' to '.join(ends)} ({_counts(part.rows)})"
     return found
 
 
 def draw(part: Part) -> Plot:
-    labels = [drawing.shortened(f"{label}, n = {effect.summary.n}") for label, effect in part.rows]
+    labels = [drawing.shortened(row.label) for row in part.rows]
     figure, [[axes]] = drawing.grid(1, 1, (3.6 + 0.075 * max(map(len, labels)), 0.3 * len(part.rows) + 0.6))
-    for row, (_, effect) in enumerate(part.rows):
-        mean = effect.summary.mean
-        assert mean is not None
-        interval = effect.interval or (mean, mean)  # where nothing varies there is none
-        errors = [[100 * (mean - interval[0])], [100 * (interval[1] - mean)]]
-        looks = _LOOKS[effect.verdict or Verdict.UNDECIDED]
-        axes.errorbar([100 * mean], [row], xerr=errors, capsize=3, linestyle="none", linewidth=1.2, **looks)
+    axes.axvspan(-part.margin, part.margin, color="0.88", zorder=0)
     axes.axvline(0, color="black", linewidth=1)
-    ends = (len(part.rows) - 0.5, -0.5)
+    for place, row in enumerate(part.rows):
+        errors = [[row.mean - row.interval[0]], [row.interval[1] - row.mean]] if row.interval is not None else None
+        looks = _LOOKS[row.verdict]
+        axes.errorbar([row.mean], [place], xerr=errors, capsize=3, linestyle="none", linewidth=1.2, **looks)
     axes.set_yticks(range(len(part.rows)), labels)
-    axes.set(xlabel="gated − baseline, points of percent of the measure", ylim=ends)
+    axes.set(xlabel="gated − baseline, points of percent of the measure", ylim=(len(part.rows) - 0.5, -0.5))
+    axes.set_xlim(part.limits)
     verdicts = axes.secondary_yaxis("right")
-    verdicts.set_yticks(range(len(part.rows)), [str(effect.verdict or "") for _, effect in part.rows])
+    verdicts.set_yticks(range(len(part.rows)), [str(row.verdict) for row in part.rows])
     verdicts.tick_params(length=0)
     verdicts.spines["right"].set_visible(False)
     caption = (
-        f"{part.title}: mean differences of n pairs that share all but the gate, with 95 % intervals. Verdicts "
-        "are corrected over all comparisons of the model; an interval is of one difference, uncorrected, and may leave "
-        "out 0 where the verdict is undecided."
+        f"{part.title}: mean differences of n pairs that share all but the gate, with 95 % intervals. The "
+        f"band is the margin, {part.margin:.6g} points either way. Verdicts are corrected over all comparisons of the "
+        "model; an interval is of one difference, uncorrected, and may leave out 0 where the verdict is undecided. One "
+        "that ends at the edge goes on beyond it; there is none where all pairs differ by the same."
     )
-    return drawing.finished(figure, ["forest", part.model], f"Paired differences, {part.title}", caption)
+    title = f"Paired differences, {part.title}{part.place}"
+    return drawing.finished(figure, ["forest", part.model], title, caption)
 
 
-def _rows(comparison: Comparison) -> list[tuple[str, Effect]]:
-    task = comparison.task
-    label = f"{settings.gate(comparison.gate)}: {task.title} {task.described(comparison.measure)}"
-    rows = [(label, comparison.effect)]
-    if comparison.regular is not None and comparison.regular.p is not None:
-        rows.append((f"{label}, without degenerate", comparison.regular))
-    return rows
+def _row(comparison: Comparison) -> Row:
+    task, effect = comparison.task, comparison.effect
+    mean, interval = effect.summary.mean, effect.interval
+    assert mean is not None
+    change = settings.gate(comparison.gate)
+    label = f"{change}: {task.title} {task.described(comparison.measure)}, n = {effect.summary.n}"
+    return Row(
+        change,
+        f"{label} (primary)" if comparison.is_declared else label,
+        100 * mean,
+        (100 * interval[0], 100 * interval[1]) if interval is not None else None,
+        effect.verdict or Verdict.UNDECIDED,
+        comparison.is_declared,
+    )
+
+
+def _counts(rows: Sequence[Row]) -> str:
+    found = Counter(row.verdict for row in rows)
+    return ", ".join(f"{found[verdict]} {verdict}" for verdict in Verdict if found[verdict])
+
+
+def _limits(rows: Sequence[Row], margin: float) -> tuple[float, float]:
+    """All means, the margin and the intervals, but for the widest ones where there are many."""
+    tail = 0.0 if len(rows) <= _FEW else 0.05
+    lows, highs = zip(*(row.interval or (row.mean, row.mean) for row in rows), strict=True)
+    means = [row.mean for row in rows]
+    low = min(*means, -margin, float(np.quantile(lows, tail)))
+    high = max(*means, margin, float(np.quantile(highs, 1 - tail)))
+    space = 0.04 * (high - low)
+    return low - space, high + space

@@ -2,7 +2,8 @@
 
     gifine sweep plan experiment=paper_grid model=debertav3
 
-takes the overrides of `gifine --multirun`, and submits nothing.
+takes the overrides of `gifine --multirun`, and submits nothing. With --preregister FILE it writes down, before they are
+run, what these runs will compare and by which margin.
 """
 
 from __future__ import annotations
@@ -15,23 +16,23 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gifine.choices import Precision
 from gifine.compose import grid
 from gifine.compose.grid import Cell
-from gifine.config import RunConfig, TrainConfig
-from gifine.errors import DataError, ExitCode
-from gifine.inputs import architecture
-from gifine.machine.footprint import Footprint
-from gifine.runs import identity, records, staleness
+from gifine.config import RunConfig
+from gifine.errors import DataError, ExitCode, ModelError
+from gifine.runs import identity, parent, preregistration, records, staleness
 from gifine.runs.records import FINISHED, RECORD
-from gifine.sweep import estimate
-from gifine.sweep.estimate import FLOPS, Basis
+from gifine.sweep import ahead, estimate, sizes
+from gifine.sweep.estimate import Basis
+
+_NAMED = 3  # runs in a sentence
 
 
 @dataclass
 class Plan:
     cells: int = 0  # combinations of values
-    runs: int = 0  # different results among them
+    runs: int = 0  # different results among them, and the runs that they start from
+    parents: int = 0  # how many of these are there because others start from them
     finished: int = 0
     to_do: int = 0
     device_hours: float = 0.0  # of what is to do
@@ -41,8 +42,11 @@ class Plan:
     disk_gb: float | None = None  # left behind by all runs
     scratch_gb: float | None = None  # besides, by the largest run while it trains
     models: dict[str, dict[str, float]] = field(default_factory=dict)  # runs to do, device hours of each
+    needless: list[str] = field(default_factory=list)  # run_ids: to start from, but all that do so are finished
+    weightless: list[str] = field(default_factory=list)  # what to do about runs to start from that have no weights
     changed: dict[str, list[str]] = field(default_factory=dict)  # by folder what a run was made of and is not there now
     outdated: dict[str, str] = field(default_factory=dict)  # of these the finished runs of the plan, and what differs
+    deviating: list[str] = field(default_factory=list)  # slugs of runs that the preregistered plan does not have
 
 
 def make(cells: Iterable[Cell]) -> Plan:
@@ -56,9 +60,21 @@ def make(cells: Iterable[Cell]) -> Plan:
         for run_id, place in places.items()
         if not chosen[run_id].config.overwrite and _is_finished(run_id, known.get(place))
     }
-    to_do = [cell.config for run_id, cell in chosen.items() if run_id not in finished]
-    plan = Plan(len(cells), len(chosen), len(chosen) - len(to_do), len(to_do))
+    wanted = {cell.config.first.run for run_id, cell in chosen.items() if run_id not in finished}
+    asked_for = {cell.run_id for cell in cells if not cell.is_parent}
+    needless = chosen.keys() - asked_for - wanted - finished.keys()
+    to_do = [cell.config for run_id, cell in chosen.items() if run_id not in {*finished, *needless}]
+    plan = Plan(sum(not cell.is_parent for cell in cells), len(chosen) - len(needless))
+    plan.finished, plan.to_do = plan.runs - len(to_do), len(to_do)
+    plan.parents, plan.needless = len(chosen.keys() - asked_for - needless), sorted(needless)
+    lacking = (parent.without_weights(places[run_id]) for run_id in finished if run_id in wanted)
+    plan.weightless = [reason for reason in lacking if reason is not None]
     plan.changed = _changed({identity.slug(cell.config) for cell in chosen.values()}, known)
+    plan.deviating = [
+        identity.slug(cell.config)
+        for run_id, cell in chosen.items()
+        if cell.config.plan is not None and preregistration.read(cell.config.plan).deviation(run_id) is not None
+    ]
     for run_id, record in finished.items():
         config, name = chosen[run_id].config, places[run_id].name
         then, now = _noted(record, "data"), staleness.fingerprints(config)
@@ -76,12 +92,20 @@ def make(cells: Iterable[Cell]) -> Plan:
         plan.device_hours += seconds / 3600
     plan.runs_by_basis = dict(bases)
     plan.measured_on = sorted(estimates.devices)
-    _add_sizes(plan, to_do)
+    taken = sizes.of(to_do)
+    if taken is not None:
+        plan.memory_gb, plan.disk_gb, plan.scratch_gb = taken.memory_gb, taken.disk_gb, taken.scratch_gb
     return plan
 
 
 def check(plan: Plan) -> None:
-    """Raise a DataError if finished runs are of other official or prefetched data than those there now."""
+    """Are finished runs of the official or prefetched data of now, and have those to start from their weights?
+
+    Raises:
+        DataError, ModelError: if not.
+    """
+    if plan.weightless:
+        raise ModelError(*plan.weightless[:1])
     if plan.outdated:
         name, what = next(iter(plan.outdated.items()))
         count = len(plan.outdated)
@@ -94,24 +118,34 @@ def check(plan: Plan) -> None:
 
 def describe(plan: Plan) -> str:
     """The plan as a short paragraph."""
-    return " ".join(filter(None, [_describe_runs(plan), _describe_changed(plan)]))
+    return " ".join(filter(None, [_describe_runs(plan), _describe_deviating(plan), _describe_changed(plan)]))
 
 
 def _describe_runs(plan: Plan) -> str:
-    same = plan.cells - plan.runs
+    same = plan.cells - (plan.runs - plan.parents)
     cells = f" ({plan.cells:,} cells, {same:,} of which ask for what another one does)" if same else ""
     runs = "1 run" if plan.runs == 1 else f"{plan.runs:,} runs"
-    text = f"{runs}{cells}: {plan.finished:,} finished, {plan.to_do:,} to do."
+    first = f", {plan.parents:,} of them for others to start from" if plan.parents else ""
+    text = f"{runs}{cells}{first}: {plan.finished:,} finished, {plan.to_do:,} to do."
     if not plan.to_do:
         return text
     if plan.runs_by_basis.get(Basis.UNKNOWN) != plan.to_do:
-        text += f" About {_number(plan.device_hours)} device hours ({_known_by(plan)})."
+        known_by = estimate.known_by(plan.runs_by_basis, plan.measured_on)
+        text += f" About {_number(plan.device_hours)} device hours ({known_by})."
     else:
         text += " How long they take is not known: nor is their data or architecture."
     if plan.memory_gb is not None and plan.disk_gb is not None and plan.scratch_gb is not None:
         text += f" Memory: up to {plan.memory_gb:.1f} GB a device and activations."
         text += f" Disk: {_number(plan.disk_gb)} GB stay, up to {plan.scratch_gb:.1f} GB more while a run trains."
     return text
+
+
+def _describe_deviating(plan: Plan) -> str:
+    if not plan.deviating:
+        return ""
+    count = len(plan.deviating)
+    names = ", ".join(plan.deviating[:_NAMED]) + (", …" if count > _NAMED else "")
+    return f"{count:,} deviate{'s' * (count == 1)} from the preregistered plan, which does not have {names}."
 
 
 def _describe_changed(plan: Plan) -> str:
@@ -123,20 +157,31 @@ def _describe_changed(plan: Plan) -> str:
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="those of `gifine --multirun`")
-    parser.add_argument("--config-dir", metavar="FOLDER", help="a folder of configs of your own")
-    parser.add_argument("--json", action="store_true", help="one object, for programs")
+    add = parser.add_argument
+    add("overrides", nargs="*", metavar="OVERRIDE", help="those of `gifine --multirun`")
+    add("--config-dir", metavar="FOLDER", help="a folder of configs of your own")
+    add("--json", action="store_true", help="one object, for programs")
+    ahead.add_arguments(parser)
 
 
 def run(args: Namespace) -> ExitCode:
     """Print the plan, and a line for each model."""
-    plan = make(grid.expand(args.overrides, args.config_dir))
+    ahead.check(args)
+    cells = grid.expand(args.overrides, args.config_dir)
+    plan, chosen = make(cells), grid.distinct(cells)
+    known = _read(cell.config for cell in chosen.values()) if args.power or args.preregister is not None else {}
+    needs = ahead.needs(args, chosen, known.values()) if args.power else None
+    if args.preregister is not None:
+        is_there = [run_id for run_id, cell in chosen.items() if known and _is_finished(run_id, known.get(cell.folder))]
+        ahead.preregister(args, chosen, is_there)
     if args.json:
-        print(json.dumps(asdict(plan), indent=2))
+        print(json.dumps(asdict(plan) | ({"power": asdict(needs)} if needs is not None else {}), indent=2))
         return ExitCode.DONE
     print(describe(plan))
     for name, each in plan.models.items():
         print(f"  {name:<40} {each['runs']:>8,.0f} runs {_number(each['device_hours']):>10} device hours")
+    if needs is not None:
+        ahead.show(args, needs)
     return ExitCode.DONE
 
 
@@ -172,43 +217,6 @@ def _noted(record: dict[str, Any], key: str) -> dict[str, str]:
     provenance = record.get("provenance")
     found = provenance.get(key) if isinstance(provenance, dict) else None
     return found if isinstance(found, dict) else {}
-
-
-def _add_sizes(plan: Plan, configs: list[RunConfig]) -> None:
-    counted: dict[str, tuple[int, int] | None] = {}
-    sizes = []
-    for config in configs:
-        key = repr((config.model, config.gi.side, config.gi.layers, len(config.task.labels)))
-        if key not in counted:
-            counted[key] = architecture.count(config.model, config.gi, max(1, len(config.task.labels)))
-        sizes.append((config, counted[key]))
-    footprints = [(config.train, Footprint(*size)) for config, size in sizes if size is not None]
-    if not footprints or len(footprints) < len(sizes):
-        return
-    plan.memory_gb = max(footprint.training for _, footprint in footprints) / 1e9
-    plan.scratch_gb = max(footprint.checkpoints for _, footprint in footprints) / 1e9
-    plan.disk_gb = sum(_left_behind(train, footprint) for train, footprint in footprints) / 1e9
-
-
-def _left_behind(train: TrainConfig, footprint: Footprint) -> int:
-    """Bytes on disk that a run leaves."""
-    weights = footprint.weights if train.save_model else 0
-    return weights + (footprint.kept_checkpoints if train.keep_checkpoints else 0)
-
-
-def _known_by(plan: Plan) -> str:
-    fast, slow = (f"{rate / 1e12:g}" for rate in (FLOPS[Precision.bf16], FLOPS[Precision.fp32]))
-    on = f", on {', '.join(plan.measured_on)}"
-    words = {
-        Basis.SAME_TASK: f"by finished ones of the same model and task{on}",
-        Basis.SAME_MODEL: f"by finished ones of the same model on other tasks{on}",
-        Basis.DEFAULT: f"by a default that nobody measured: {fast} TFLOP/s, in fp32 {slow}",
-        Basis.UNKNOWN: "not counted: their data or architecture is not known",
-    }
-    counts = {basis: count for basis in Basis if (count := plan.runs_by_basis.get(basis))}
-    return ", ".join(
-        words[basis] if len(counts) == 1 else f"{count:,} {words[basis]}" for basis, count in counts.items()
-    )
 
 
 def _number(value: float) -> str:

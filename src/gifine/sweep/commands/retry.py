@@ -42,7 +42,8 @@ def run(args: argparse.Namespace) -> ExitCode:
     with ledger.locked(sweep):
         book = ledger.read(sweep)
         batches.recover(sweep, book)
-        runs = listing.chosen(states.read(sweep, book), args.runs)
+        present = states.read(sweep, book)
+        runs = listing.chosen(present, args.runs)
         busy = [each for each in runs if args.runs and each.state in _NOT_OURS]
         if busy:
             what = f"{busy[0].entry.slug} is {busy[0].state}"
@@ -60,7 +61,7 @@ def run(args: argparse.Namespace) -> ExitCode:
             raise ArgumentError(said)
         if others:
             log.warning("%s", said)
-        batches.submit(sweep, book, same)
+        batches.submit(sweep, book, same, {each.entry.run_id for each in present if each.state in states.ACTIVE})
     print(f"{len(same)} submitted again")
     return ExitCode.DONE
 

@@ -41,6 +41,7 @@ def run(args: argparse.Namespace) -> ExitCode:
     while True:
         runs = listing.read(sweep)
         _add_reasons(runs)
+        _add_waits(runs)
         if args.watch is not None and not args.json and sys.stdout.isatty():
             print(_CLEAR, end="")
         _show(runs, args)
@@ -62,6 +63,17 @@ def _add_reasons(runs: list[RunState]) -> None:
                 run.reason = reasons.get(str(run.job), run.reason)
 
 
+def _add_waits(runs: list[RunState]) -> None:
+    """Of runs that start from another one: that they wait for it, or that it had not finished when their job began."""
+    known = {run.entry.run_id: run for run in runs}
+    for run in runs:
+        first = known.get(run.entry.first or "")
+        if first is not None and run.state is State.QUEUED and first.state in states.ACTIVE:
+            run.reason = f"waits for {first.entry.slug}"
+        elif first is not None and run.state is State.INTERRUPTED and run.record is None:
+            run.reason = f"{first.entry.slug}, which it starts from, had not finished"
+
+
 def _show(runs: list[RunState], args: argparse.Namespace) -> None:
     rows, changed = [row(each) for each in runs], _changed(runs)
     if args.json:
@@ -69,6 +81,8 @@ def _show(runs: list[RunState], args: argparse.Namespace) -> None:
     if args.json and args.watch is not None:
         print(json.dumps(rows, ensure_ascii=False))
         return
+    if not args.json and not any(row["first"] for row in rows):
+        rows = [{key: value for key, value in each.items() if key != "first"} for each in rows]
     listing.show(rows, as_json=args.json)
     if not args.json:
         print(f"{len(runs)} runs: {waiting.describe(runs)}")
@@ -78,7 +92,10 @@ def _show(runs: list[RunState], args: argparse.Namespace) -> None:
 
 
 def row(run: RunState) -> dict[str, Any]:
-    """What is shown of one run; `left` is how long it has to train yet at the pace of this attempt, about."""
+    """What is shown of one run.
+
+    `left` is how long it has to train yet at the pace of this attempt, about; `first` is the run that it starts from.
+    """
     progress = _progress(run)
     return {
         "run_id": run.entry.run_id,
@@ -86,6 +103,7 @@ def row(run: RunState) -> dict[str, Any]:
         "state": run.state,
         "step": f"{progress.done or 0}/{progress.planned}" if progress.planned else progress.done,
         "left": _duration(progress.seconds_left),
+        "first": run.entry.first,
         "attempts": run.record.attempts if run.record is not None else 0,
         "job": run.job,
         "reason": None if run.state is State.DONE else run.reason,

@@ -1,0 +1,234 @@
+"""A plan held against the runs: what deviates, what counts, and by which rules."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gifine.choices import GateSide
+from gifine.compose.grid import Cell
+from gifine.config import RunConfig
+from gifine.errors import ExitCode, PlanError
+from gifine.report import __main__ as report
+from gifine.report import contents
+from gifine.report.analysis import planned
+from gifine.report.analysis.families import Rules
+from gifine.report.analysis.planned import Kind
+from gifine.report.formats import sheets
+from gifine.report.reading import Reader
+from gifine.runs import identity, preregistration
+from gifine.runs.preregistration import Preregistration
+from gifine.runs.records import Status
+from gifine.sweep import preregister
+from support import synthetic
+from support.synthetic import BOTH, KEY, PLAIN
+
+BEFORE, WRITTEN, AFTER = (f"2026-01-0{day}T00:00:00+00:00" for day in (1, 2, 3))
+
+
+def runs(tasks: Sequence[str] = ("rte",), gates=(PLAIN, BOTH), seeds=range(1, 6)) -> list[RunConfig]:
+    return [
+        synthetic.config(f"task={task}", "model=debertav3", seed=seed, **gate)
+        for task in tasks
+        for gate in gates
+        for seed in seeds
+    ]
+
+
+def preregistered(folder: Path, configs: Sequence[RunConfig], primary=(), finished=()) -> Preregistration:
+    cells = {identity.run_id(config): Cell([], config) for config in configs}
+    plan = preregister.plan(
+        preregister.compared(configs, primary),
+        cells,
+        command=["gifine"],
+        margin=0.005,
+        primary=primary,
+        finished=finished,
+    )
+    path = folder / "PLAN.yaml"
+    preregistration.write(replace(plan, written=plan.written.fromisoformat(WRITTEN)), path)
+    return preregistration.read(path)
+
+
+def score(config: RunConfig) -> float:
+    """Half a point better with gates, and what a seed adds to both."""
+    return (
+        0.8
+        + 0.01 * np.sin(config.seed)
+        + (0.005 + 0.0005 * np.cos(7 * config.seed)) * (config.gi.side is not GateSide.none)
+    )
+
+
+def make(
+    root: Path, configs: Sequence[RunConfig], plan: Preregistration | None, started: str = AFTER, **entries
+) -> None:
+    for config in configs:
+        made = synthetic.record(config, [score(config)] * len(synthetic.measures(config)), started=started, **entries)
+        if plan is not None:
+            preregistration.note(made, None, plan.path)
+        synthetic.write(root, made)
+
+
+def gather(root: Path, plan: Preregistration) -> contents.Contents:
+    return contents.gather(Reader([root]).read(), rules=Rules.of(plan))
+
+
+def deviating(found: contents.Contents) -> dict[Kind, list[str]]:
+    return {each.kind: each.names for each in synthetic.given(found.plan).deviations}
+
+
+def notes(found: contents.Contents) -> str:
+    return " ".join(note for sheet in sheets.make(found, ["plan"]) for note in sheet.notes)
+
+
+def test_nothing_deviates(tmp_path):
+    plan = preregistered(tmp_path, runs())
+    make(tmp_path, runs(), plan)
+    found = gather(tmp_path, plan)
+    assert deviating(found) == {}
+    assert "Nothing deviates from the plan" in notes(found)
+    assert "Of 10 planned runs 10 are there; all of these were started after it was written" in notes(found)
+    assert plan.sha256 in notes(found)
+    assert (
+        f"by the plan {tmp_path / 'PLAN.yaml'} (sha256 {plan.sha256[:12]}) of 2026-01-02 00:00 UTC"
+        in sheets.summary(found)
+    )
+    assert [(each.is_declared, each.family) for each in found.comparisons] == [(True, 1)]
+
+
+def test_each_way_to_deviate_is_listed(tmp_path):
+    configs = runs()
+    plan = preregistered(tmp_path, configs, finished=[identity.run_id(configs[9])])
+    make(tmp_path, configs[:1], plan, started=BEFORE)
+    make(tmp_path, configs[1:2], None)
+    make(tmp_path, configs[2:3], plan, status=Status.FAILED, metrics={})
+    make(tmp_path, configs[3:5] + configs[6:], plan)
+    make(tmp_path, runs(gates=[PLAIN, BOTH], seeds=[7]), plan)
+    make(tmp_path, runs(gates=[KEY], seeds=[2]), plan)
+    slugs = [identity.slug(config) for config in configs]
+    assert deviating(gather(tmp_path, plan)) == {
+        Kind.MISSING: [slugs[5]],
+        Kind.UNFINISHED: [slugs[2]],
+        Kind.SEED: [identity.slug(config) for config in runs(gates=[BOTH, PLAIN], seeds=[7])],
+        Kind.EXTRA: [identity.slug(config) for config in runs(gates=[KEY], seeds=[2])],
+        Kind.LATE: [slugs[9]],
+        Kind.EARLY: [slugs[0]],
+        Kind.UNNAMED: [slugs[1]],
+    }
+    found = gather(tmp_path, plan)
+    assert "Of 10 planned runs 9 are there; 7 of these were started after it was written, 8 have its sha256" in notes(
+        found
+    )
+    assert "without 2 of other seeds" in sheets.summary(found)
+
+
+def test_the_first_attempt_counts_and_another_plan_is_told(tmp_path):
+    configs = runs()
+    plan = preregistered(tmp_path, configs)
+    earlier = synthetic.record(configs[0], [0.5], started=BEFORE)
+    again = synthetic.record(configs[0], [0.5], started=AFTER)
+    preregistration.note(again, earlier, plan.path)
+    synthetic.write(tmp_path, again)
+    make(tmp_path, configs[1:], plan)
+    (tmp_path / "other").mkdir()
+    other = preregistered(tmp_path / "other", runs(tasks=["cola"]))
+    make(tmp_path, configs[1:2], other)
+    assert deviating(gather(tmp_path, plan)) == {
+        Kind.EARLY: [identity.slug(configs[0])],
+        Kind.OTHER: [identity.slug(configs[1])],
+    }
+
+
+def test_seeds_that_were_not_planned_do_not_count(tmp_path):
+    plan = preregistered(tmp_path, runs())
+    make(tmp_path, runs(seeds=range(1, 9)), plan)
+    found = gather(tmp_path, plan)
+    assert [len(each.pairs) for each in found.comparisons] == [5]
+    assert {run.seed for run in found.runs} == {1, 2, 3, 4, 5}
+
+
+def test_what_was_planned_and_not_run_is_of_the_family(tmp_path):
+    """Without that, whoever runs the promising tasks first would be corrected over few."""
+    tasks = ["rte", "cola", "mrpc", "sst2"]
+    plan = preregistered(tmp_path, runs(tasks))
+    make(tmp_path, runs(tasks[:2]), plan)
+    found = [each for each in gather(tmp_path, plan).comparisons if each.is_primary]
+    assert [each.family for each in found] == [4, 4]
+    lowest = min(found, key=lambda each: synthetic.given(each.effect.p))
+    assert lowest.effect.p_holm == pytest.approx(4 * synthetic.given(lowest.effect.p))
+
+
+def test_primary_comparisons_are_a_family_and_others_explore(tmp_path):
+    primary = [(("gi.side", "both"), ("task", "rte"))]
+    configs = runs(["rte", "cola"], [PLAIN, BOTH])
+    plan = preregistered(tmp_path, configs, primary)
+    make(tmp_path, [*configs, *runs(["rte", "cola"], [KEY])], plan)
+    found = gather(tmp_path, plan)
+    judged = {(str(each.gate.get("gi.side")), each.task.name): each for each in found.comparisons if each.is_primary}
+    assert {key: (each.is_declared, each.family) for key, each in judged.items()} == {
+        ("both", "rte"): (True, 1),
+        ("both", "cola"): (False, 4),
+        ("key", "rte"): (False, 4),
+        ("key", "cola"): (False, 4),
+    }
+    (sheet,) = sheets.make(found, ["comparison"])
+    text = " ".join(piece.text for row in sheet.rows for item in row for piece in item)
+    assert (text.count("(primary)"), text.count("(exploratory)")) == (1, 3)
+    assert "Nobody can see" not in " ".join(sheet.notes)
+
+
+def test_a_plan_of_other_runs_is_refused(tmp_path):
+    plan = preregistered(tmp_path, runs(["cola"]))
+    make(tmp_path, runs(["rte"]), None)
+    with pytest.raises(PlanError, match="is of none of the 10 runs that there are, but of 10 others, such as cola_"):
+        gather(tmp_path, plan)
+    same_name = [replace(config, train=replace(config.train, epochs=9)) for config in runs(["rte"])]
+    (tmp_path / "other").mkdir()
+    with pytest.raises(PlanError, match=r"was planned as .*, the run of that name is"):
+        gather(tmp_path, preregistered(tmp_path / "other", same_name))
+
+
+def test_runs_that_name_a_plan_which_was_not_given(tmp_path, capsys):
+    plan = preregistered(tmp_path, runs())
+    make(tmp_path, runs()[:9], plan)
+    make(tmp_path, runs()[9:], None)
+    assert report.main([str(tmp_path), "--show", "plan"]) == ExitCode.DONE
+    said = f"9 of the 10 runs name the plan {plan.path} (sha256 {plan.sha256[:12]}), which was not given"
+    assert said in capsys.readouterr().out.replace("\\_", "_")
+
+
+def test_the_command_takes_margin_and_primary_from_the_plan(tmp_path, capsys):
+    plan = preregistered(tmp_path, runs())
+    make(tmp_path, runs(), plan)
+    words = [str(tmp_path), "--plan", plan.path]
+    assert report.main([*words, "--format", "json"]) == ExitCode.DONE
+    found = json.loads(capsys.readouterr().out)
+    assert found["rules"] == {
+        "margin": 0.005,
+        "primary": [],
+        "plan": {"path": plan.path, "sha256": plan.sha256, "written": WRITTEN},
+    }
+    assert found["plan"] == []
+    for option in (["--margin", "1"], ["--primary", "gi.side=both"]):
+        assert report.main([*words, *option]) == ExitCode.BAD_INPUT
+        assert (
+            capsys.readouterr().err
+            == f"error: {option[0]}: {plan.path} has decided it, before the runs; leave it out\n"
+        )
+    assert report.main([str(tmp_path), "--plan", str(tmp_path / "none.yaml")]) == ExitCode.BAD_INPUT
+    assert "none.yaml: no such file" in capsys.readouterr().err
+
+
+def test_all_formats_of_a_report_have_the_plan(tmp_path):
+    plan = preregistered(tmp_path, runs())
+    make(tmp_path / "runs", runs(seeds=range(1, 7))[1:], plan)
+    out = tmp_path / "out"
+    assert report.main([str(tmp_path / "runs"), "--plan", plan.path, "--out", str(out)]) == ExitCode.DONE
+    for name in ("report.md", "report.tex", "report.html", "report.json"):
+        assert plan.sha256 in (out / name).read_text(), name
+    assert planned.Kind.MISSING.value in (out / "plan.csv").read_text()
