@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from gifine.report.analysis import comparison, families, pairing, planned, published, table, twins
+from gifine.report.analysis import comparison, families, pairing, planned, published, table, twins, variance
 from gifine.report.analysis.comparison import Comparison
 from gifine.report.analysis.families import Rules
 from gifine.report.analysis.pairing import Unpaired
@@ -14,6 +14,7 @@ from gifine.report.analysis.planned import Held
 from gifine.report.analysis.published import Entry
 from gifine.report.analysis.table import Table
 from gifine.report.analysis.twins import Difference
+from gifine.report.analysis.variance import Component
 from gifine.report.reading import Problem, Reading, Run
 from gifine.runs.records import Status
 
@@ -26,6 +27,7 @@ class Contents:
     table: Table
     comparisons: list[Comparison]
     rules: Rules  # by which they were judged
+    variance: list[Component]  # of runs that vary a single stream of random numbers
     twins: list[Difference]  # pairs that were not computed alike
     unpaired: list[Unpaired]  # if there are gated runs and baselines at all
     published: list[Entry]
@@ -79,6 +81,7 @@ def gather(
         results,
         comparisons,
         rules,
+        variance.find(reading.runs),
         twins.find(comparisons),
         unpaired,
         beside,

@@ -18,7 +18,7 @@ from gifine.runs import origin, records
 class Start:
     label: str | None = None  # in the place of `model.init_from`; None: not known to be another run's
     gi: dict[str, Any] | None = None  # the gates of the run that made the weights; None: not known, here and below
-    seed: int | None = None
+    seed: int | str | None = None  # of that run, as `Replicate.name` has it
 
 
 @dataclass(slots=True)

@@ -19,6 +19,7 @@ from gifine.report import settings
 from gifine.report.analysis.families import Selection
 from gifine.report.analysis.statistics import ALPHA
 from gifine.report.settings import Pool, Settings, Task, Value
+from gifine.report.starts import Start
 from gifine.runs import identity, preregistration
 from gifine.runs.preregistration import Hypothesis, Preregistration
 
@@ -168,7 +169,7 @@ def families(found: Sequence[Compared]) -> Counter[tuple[str, bool]]:
 def _arms(configs: Iterable[RunConfig], pool: Pool) -> list[Arm]:
     found: dict[tuple[Settings, Settings], Arm] = {}
     for config in configs:
-        setup, change, _, task = pool.take(identity.to_dict(config), None, sources.contents(config))
+        setup, change, _, task = pool.take(identity.to_dict(config), Start(), sources.contents(config))
         found.setdefault((setup, change), Arm(setup, change, task)).configs.append(config)
     return [*found.values()]
 
