@@ -113,6 +113,7 @@ def test_each_kind_of_figure_where_there_is_something_to_show(drawn):
     assert set(drawn) == {
         f"forest-over-tasks-{model}",
         f"forest-{model}",
+        *(f"over-tasks-{model}{number}" for number in ("", "-2", "-3")),
         *(f"{kind}-{task}-{model}" for kind in ("heat", "levels", "seeds") for task in ("mrpc", "rte")),
         f"curves-rte-{model}-both",
     }
@@ -372,7 +373,7 @@ def test_the_same_runs_are_the_same_bytes(found, drawn, monkeypatch):
 @pytest.mark.integration
 def test_several_processes_make_the_same_files(found, monkeypatch):
     alone = list(plots.files(found))
-    assert len(alone) == 8
+    assert len(alone) == 11
     started = []
 
     class Watched(ProcessPoolExecutor):
