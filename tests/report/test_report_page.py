@@ -70,7 +70,7 @@ def test_it_has_all_sheets_and_figures(found, parsed):
         for row in sheet.rows:
             assert {"".join(piece.text for piece in item) for item in row} <= set(parsed.cells)
         assert all(note in parsed.texts for note in sheet.notes)
-    assert sum(tag == "svg" for tag, _ in parsed.elements) == len(list(plots.make(found))) == 9
+    assert sum(tag == "svg" for tag, _ in parsed.elements) == len(list(plots.make(found))) == 10
     assert "RTE, deberta-v3-large" in parsed.texts
 
 
@@ -210,9 +210,9 @@ def test_the_script_is_javascript(parsed, tmp_path):
     assert done.returncode == 0, done.stderr
 
 
-# What a reader does: sort the first table twice by its last column, filter it, follow a number, go back, open settings.
+# What a reader does: sort the results twice by their last column, filter them, follow a number, go back, open settings.
 USE = """
-const seen = {}, table = document.querySelector("table"), body = table.tBodies[0];
+const seen = {}, part = document.querySelector("#table"), table = part.querySelector("table"), body = table.tBodies[0];
 const heads = [...table.tHead.rows[0].cells], button = heads.at(-1).querySelector("button");
 const column = () => [...body.rows].map((row) => parseFloat(row.cells[heads.length - 1].textContent));
 const shown = (rows) => [...rows].filter((row) => !row.hidden).length;
@@ -224,11 +224,11 @@ seen.sorted = [heads.at(-1).getAttribute("aria-sort")];
 button.click();
 seen.falling = column();
 seen.sorted.push(heads.at(-1).getAttribute("aria-sort"));
-const filter = document.querySelector("input[type=search]");
+const filter = part.querySelector("input[type=search]");
 filter.value = "BOTH all";
 filter.dispatchEvent(new Event("input"));
-seen.filtered = [shown(body.rows), document.querySelector("output").textContent];
-const members = document.querySelector("#runs tbody").rows, link = document.querySelector("a[data-runs]");
+seen.filtered = [shown(body.rows), part.querySelector("output").textContent];
+const members = document.querySelector("#runs tbody").rows, link = part.querySelector("a[data-runs]");
 link.click();
 seen.chosen = [shown(members), link.dataset.runs.split(" ").length, document.querySelector("#choice span").textContent];
 const [all, back] = document.querySelectorAll("#choice button");
