@@ -21,7 +21,7 @@ from gifine.report.analysis import best_of, crossed, families, tuning
 from gifine.report.analysis.comparison import Basis, Verdict
 from gifine.report.analysis.tuned_scores import Halves
 from gifine.report.contents import Contents
-from gifine.report.formats import flat, markdown, sheets, tuned
+from gifine.report.formats import answer, flat, markdown, sheets
 from gifine.report.reading import Reader
 from gifine.runs.records import Status
 from support import synthetic
@@ -237,6 +237,36 @@ def test_chosen_recipes_are_of_one_family_with_all_other_comparisons(tmp_path):
     assert {each.family for each in judged} == {3}
 
 
+def test_runs_of_other_data_are_no_trials_and_no_test(tmp_path):
+    sweep(tmp_path, trials=5, seeds=3)
+    (before,) = gathered(tmp_path).tunings
+    other = {"data": {"validation": "other"}, "processes": 1, "device": "cpu"}
+    place = next(tmp_path.glob(f"*-{before.chosen[1].gated[1].run_id}"))
+    entries = json.loads((place / "record.json").read_text())
+    (place / "record.json").write_text(json.dumps(entries | {"provenance": other}))
+    (each,) = gathered(tmp_path).tunings
+    assert each.seeds == [2, 3], "a trial's score is of twins alone"
+    effect = given(each.comparison).effect
+    assert effect.verdict is Verdict.UNDECIDED
+    assert given(effect.why).startswith("it differs in the data's fingerprint")
+
+
+def test_chosen_recipes_whose_runs_were_lost_have_no_verdict(tmp_path):
+    sweep(tmp_path, trials=5, seeds=5, gain=0.03)
+    (before,) = gathered(tmp_path).tunings
+    assert given(before.comparison).effect.verdict is Verdict.HELPS
+    for seed in (4, 5):
+        run = before.chosen[1].gated[seed]
+        entries = json.loads((run.folder / "record.json").read_text())
+        lost = entries | {"status": "failed", "metrics": {}, "error": "killed"}
+        (run.folder / "record.json").write_text(json.dumps(lost))
+    (each,) = gathered(tmp_path).tunings
+    assert each.seeds == [1, 2, 3]
+    effect = given(each.comparison).effect
+    assert effect.verdict is Verdict.UNDECIDED
+    assert "2 of 5 pairs are lost" in given(effect.why)
+
+
 @pytest.fixture
 def searched(tmp_path) -> Path:
     return sweep(tmp_path / "runs", gain=0.05)
@@ -263,10 +293,11 @@ def test_all_formats_have_it(searched, tmp_path, capsys):
 def test_a_sentence_to_quote(searched):
     found = gathered(searched)
     (each,) = found.tunings
-    said = tuned.sentence(each, found.rules)
-    score = f"{100 * each.baseline.means[3]:.1f} without gates and {100 * each.gated.means[3]:.1f} with both 0.3"
+    (said,) = [each.quote for each in answer.answer(found)]
+    without, gated = (f"{100 * curve.means[3]:.1f}" for curve in (each.baseline, each.gated))
+    score = f"{without} without gates and {gated} with GI on both sides at level 0.3"
     assert said.startswith(
-        f"RTE: of 8 trials, the same for both, the best of 4 is expected to score {score} (accuracy; +"
+        f"On RTE, of 8 trials that are the same for both, the best of 4 is expected to score {score} (accuracy; +"
     )
     assert "over 5 seeds: helps" in said
 

@@ -13,9 +13,8 @@ from gifine.report import settings
 from gifine.report.analysis.answers import Answer
 from gifine.report.analysis.cells import Cell, Summary
 from gifine.report.analysis.comparison import Choice, Comparison, Effect, Verdict
-from gifine.report.analysis.tuning import Tuning
 from gifine.report.contents import Contents
-from gifine.report.formats import losses
+from gifine.report.formats import losses, tuned
 from gifine.report.formats.answer import sentence
 from gifine.report.reading import Run
 from gifine.runs.records import Status
@@ -32,7 +31,7 @@ def tables(contents: Contents) -> dict[str, Rows]:
         "attrition": [losses.entries(each) for each in contents.losses],
         "plan": _plan(contents),
         "twins": _twins(contents),
-        "tuning": [_tuning(each) for each in contents.tunings],
+        "tuning": [tuned.entries(each) | {"comparison": _tuned(each.comparison)} for each in contents.tunings],
         "unpaired": _unpaired(contents),
         "published": _published(contents),
         "failures": [_failure(each) for each in contents.failures],
@@ -174,6 +173,10 @@ def _comparison(comparison: Comparison) -> dict[str, Any]:
     }
 
 
+def _tuned(comparison: Comparison | None) -> dict[str, Any] | None:
+    return _comparison(comparison) if comparison is not None else None
+
+
 def _effect(effect: Effect) -> dict[str, Any]:
     estimate, interval, detectable = effect.estimate, effect.interval, effect.detectable_interval
     return {
@@ -224,42 +227,6 @@ def _twins(contents: Contents) -> Rows:
         }
         for each in contents.twins
     ]
-
-
-def _tuning(tuning: Tuning) -> dict[str, Any]:
-    arms = {
-        side: {
-            "expected_best": curve.means,
-            "intervals": curve.intervals,
-            "trials": [_ids([*arm.values()]) for arm in tried],
-        }
-        for side, curve, tried in (
-            ("baseline", tuning.baseline, [trial.baseline for trial in tuning.trials]),
-            ("gated", tuning.gated, [trial.gated for trial in tuning.trials]),
-        )
-    }
-    return {
-        "model": tuning.model,
-        **tuning.extra,
-        **{key: tuning.gate.get(key) for key in tuning.gate.keys()},  # noqa: SIM118 - no dict
-        "task": tuning.task.name,
-        "measure": tuning.task.primary,
-        "drawn": tuning.is_drawn,
-        "halves": str(tuning.halves),
-        "seeds": tuning.seeds,
-        "trials": [
-            {key: trial.setup.get(key) for key in tuning.keys}
-            | dict(zip(("search.seed", "search.trial"), trial.number or (None, None), strict=True))
-            for trial in tuning.trials
-        ],
-        "left_out": tuning.alone,
-        **arms,
-        "difference": {"means": tuning.difference.means, "intervals": tuning.difference.intervals},
-        "chosen": {
-            side: tuning.trials.index(trial) for side, trial in zip(("baseline", "gated"), tuning.chosen, strict=True)
-        },
-        "comparison": _comparison(tuning.comparison) if tuning.comparison is not None else None,
-    }
 
 
 def _unpaired(contents: Contents) -> Rows:
