@@ -219,7 +219,8 @@ def sheet(contents: Contents) -> Sheet:
             "confidence. P(better): pairs in which the gated run scores higher. Last epoch: the same mean of the "
             "differences at the last evaluation."
         )
-    lead = [" ".join([each.quote, *each.details]) for each in answer(contents)] if rows else []
+    is_told = rows or any(each.comparison is not None for each in contents.tunings)
+    lead = [" ".join([each.quote, *each.details]) for each in answer(contents)] if is_told else []
     return Sheet("answer", "Over all tasks", heads, rows, notes, lead=lead)
 
 
