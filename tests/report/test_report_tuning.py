@@ -87,7 +87,7 @@ def test_arms_are_compared_over_their_trials_and_judged_by_what_each_would_choos
     effect = given(each.comparison).effect
     ours, theirs = each.chosen[1].gated, each.chosen[0].baseline
     primary = each.task.primary
-    wanted = np.mean([given(ours[s].score(primary)) - given(theirs[s].score(primary)) for s in range(1, 6)])
+    wanted = np.mean([given(ours[s, s, s].score(primary)) - given(theirs[s, s, s].score(primary)) for s in range(1, 6)])
     assert effect.summary.mean == pytest.approx(wanted)
     assert (effect.verdict, effect.basis) == (Verdict.HELPS, Basis.RUNS)
     assert effect.reason == "no predictions were kept"
@@ -188,7 +188,7 @@ def test_seeds_that_chose_nothing_test_where_there_are_enough(tmp_path):
     (again,) = gathered(tmp_path).tunings
     assert again.seeds == [1], "the choice stays what it was"
     assert again.chosen[0].number == each.chosen[0].number
-    assert [pair.gated.seed for pair in given(again.comparison).pairs] == [2, 3, 4]
+    assert [pair.gated.replicate.seed for pair in given(again.comparison).pairs] == [2, 3, 4]
 
 
 def test_a_grid_that_was_given_is_read_as_trials_and_stays_among_the_comparisons(tmp_path):
@@ -241,7 +241,7 @@ def test_runs_of_other_data_are_no_trials_and_no_test(tmp_path):
     sweep(tmp_path, trials=5, seeds=3)
     (before,) = gathered(tmp_path).tunings
     other = {"data": {"validation": "other"}, "processes": 1, "device": "cpu"}
-    place = next(tmp_path.glob(f"*-{before.chosen[1].gated[1].run_id}"))
+    place = next(tmp_path.glob(f"*-{before.chosen[1].gated[1, 1, 1].run_id}"))
     entries = json.loads((place / "record.json").read_text())
     (place / "record.json").write_text(json.dumps(entries | {"provenance": other}))
     (each,) = gathered(tmp_path).tunings
@@ -255,7 +255,7 @@ def test_chosen_recipes_whose_runs_were_lost_have_no_verdict(tmp_path):
     sweep(tmp_path, trials=5, seeds=5, gain=0.03)
     (before,) = gathered(tmp_path).tunings
     assert given(before.comparison).effect.verdict is Verdict.HELPS
-    for run in (trial.gated[seed] for trial in before.trials for seed in (4, 5)):
+    for run in (trial.gated[seed, seed, seed] for trial in before.trials for seed in (4, 5)):
         entries = json.loads((run.folder / "record.json").read_text())
         lost = entries | {"status": "failed", "metrics": {}, "error": "killed"}
         (run.folder / "record.json").write_text(json.dumps(lost))
@@ -305,7 +305,7 @@ def test_the_figure_has_both_arms_and_bands_up_to_half_of_the_trials(searched):
     (plot,) = plots.make(gathered(searched))
     above, below = plot.figure.axes
     assert [line.get_label() for line in above.lines] == ["without gates", "both 0.3"]
-    assert all(len(line.get_xdata()) == 8 for line in above.lines)
+    assert all(np.size(line.get_xdata()) == 8 for line in above.lines)
     band = below.collections[0].get_paths()[0].get_extents()
     assert (band.x0, band.x1) == (1, 4)
 

@@ -38,9 +38,9 @@ def combine(estimates: Sequence[Estimate]) -> Mean | None:
     1965), less 1 as degrees of freedom, and at least 1.
 
     Why not the first error alone, with K − 1 degrees of freedom: the weights come from errors of few seeds, and a task
-    whose error came out small by chance has too much of a say. With nine tasks of five seeds it then finds a change
-    where there is none in 6 to 10 % of sweeps, of three seeds in up to 13 %; truncated at 1, in up to 9 and 11 %, and
-    of two or three tasks it finds hardly anything. This one stays at 5 % (tests/report/test_report_across.py).
+    whose error came out small by chance has too much of a say. In simulated sweeps whose mean change is 0 it finds one
+    in 5 to 14 %; truncated at 1, in up to 11 % with nine tasks, and of two or three tasks it finds hardly anything.
+    This one stays at 5 % (tests/report/test_report_across.py), and finds less of what is there: docs/report.md.
 
     The prediction interval is that of Higgins, Thompson and Spiegelhalter (2009), with one degree of freedom less.
     """

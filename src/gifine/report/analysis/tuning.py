@@ -26,10 +26,11 @@ from gifine.report.analysis.tuned_scores import Halves, Scores
 from gifine.report.reading import Run, progress
 from gifine.report.settings import Settings, Task, Value
 from gifine.runs.records import FINISHED, Status
+from gifine.runs.replicate import Twin
 
 FEWEST_TRIALS = 3  # of fewer, "the best of" says nothing
 
-Seeds = dict[int, Run]  # of one setting and arm, whatever became of them
+Seeds = dict[Twin, Run]  # of one setting and arm, whatever became of them
 Frame = tuple[object, ...]  # what runs of one search share: all but hyper-parameters, gate and seed
 
 
@@ -39,7 +40,7 @@ class Trial:
     baseline: Seeds
     gated: Seeds
     number: tuple[int, int] | None  # search.seed and search.trial; None: given by hand
-    seeds: set[int]  # of twins that have both finished
+    seeds: set[Twin]  # of twins that have both finished
 
     def words(self, keys: Sequence[str]) -> str:
         """The values of these keys, as on a command line."""
@@ -56,7 +57,7 @@ class Tuning:
     task: Task
     trials: list[Trial]  # in the order of their numbers
     keys: list[str]  # hyper-parameters that they differ in
-    seeds: list[int]  # a trial's score is the mean over these, which all trials have
+    choosing: list[Twin]  # seeds that all trials have: a trial's score is the mean over these
     setups: list[Settings]  # all that were drawn or given, those too that one arm alone has a result of
     is_drawn: bool  # by a random search
     halves: Halves  # of dev, to choose on and to report
@@ -66,6 +67,11 @@ class Tuning:
     difference: Curve
     chosen: tuple[Trial, Trial]  # of baseline and gated
     comparison: Comparison | None = None  # of these two; None: not drawn, or no seed that both have
+
+    @property
+    def seeds(self) -> list[int | str]:
+        """The names of `choosing`."""
+        return [self.trials[0].baseline[each].replicate.name for each in self.choosing]
 
     @property
     def alone(self) -> int:
@@ -106,7 +112,7 @@ def compare(
         others = (pairing.other_circumstances(pair.baseline, pair.gated, strict=False) for pair in made.tried)
         if each.halves is Halves.NONE:
             made.doubt = "chosen on the examples that would test it"
-        elif differing := next(filter(None, others), None):
+        elif differing := next(filter(None, others), pairing.dependence(made.tried)[1]):
             made.doubt = differing
     return sorted(found, key=_place)
 
@@ -152,7 +158,9 @@ def _searches(runs: Iterable[Run], twins: Container[tuple[int, int]]) -> Iterato
         for setup, members in gated.items():
             trial = next((run.trial for run in [*plain.get(setup, []), *members] if run.trial is not None), None)
             space, number = (trial[0], trial[1:]) if trial is not None else (None, None)
-            arms = [{run.seed: run for run in arm} for arm in (plain.get(setup, []), members)]
+            arms = [
+                {run.replicate.twin: run for run in cells.independent(arm)} for arm in (plain.get(setup, []), members)
+            ]
             both = {seed for seed in arms[0].keys() & arms[1].keys() if _is_twin(arms[0][seed], arms[1][seed], twins)}
             spaces.setdefault(space, []).append(Trial(setup, arms[0], arms[1], number, both))
         searched = [each for space, each in spaces.items() if space is not None and len(each) >= FEWEST_TRIALS]
@@ -200,7 +208,7 @@ def _tuning(search: _Search, with_predictions: bool) -> Tuning | None:
         task=first.task,
         trials=trials,
         keys=list(keys),
-        seeds=seeds,
+        choosing=seeds,
         setups=search.setups,
         is_drawn=search.is_drawn,
         halves=found.halves,
@@ -215,7 +223,7 @@ def _tuning(search: _Search, with_predictions: bool) -> Tuning | None:
     return made
 
 
-def _runs(trials: Iterable[Trial], seeds: Sequence[int]) -> list[Run]:
+def _runs(trials: Iterable[Trial], seeds: Sequence[Twin]) -> list[Run]:
     return [arm[seed] for trial in trials for arm in (trial.baseline, trial.gated) for seed in seeds]
 
 
@@ -231,7 +239,7 @@ def _test(tuning: Tuning, with_predictions: bool) -> Comparison | None:
     """
     theirs, ours = tuning.chosen[0].baseline, tuning.chosen[1].gated
     both = sorted(theirs.keys() & ours.keys())
-    fresh = [seed for seed in both if seed not in tuning.seeds]
+    fresh = [seed for seed in both if seed not in tuning.choosing]
     tried = [Pair(theirs[seed], ours[seed]) for seed in (fresh if len(fresh) >= FEWEST_PAIRS else both)]
     if not tried:
         return None
