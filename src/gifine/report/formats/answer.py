@@ -11,7 +11,7 @@ from gifine.report.analysis.answers import Answer
 from gifine.report.analysis.comparison import Basis, Comparison, Effect, Verdict
 from gifine.report.analysis.families import FEWEST_PAIRS
 from gifine.report.contents import Contents
-from gifine.report.formats import verdicts
+from gifine.report.formats import tuned, verdicts
 from gifine.report.formats.words import Item, Sheet, linked, p_value, plain
 from gifine.report.reading import Run
 from gifine.report.settings import Settings
@@ -31,6 +31,13 @@ class Said:
 
 def answer(contents: Contents) -> list[Said]:
     """What the first lines of a report say: of each change, declared ones and those with a verdict first."""
+    searched = [
+        Said(tuned.sentence(each, change(each.gate), contents.rules))
+        for each in contents.tunings
+        if each.comparison is not None
+    ]
+    if not contents.answers and searched:
+        return searched[:_MOST]
     if not contents.answers:
         return [Said("Nobody can say: no gated run has a baseline that differs from it in the gate alone.")]
     ordered = sorted(contents.answers, key=_rank)
@@ -41,7 +48,7 @@ def answer(contents: Contents) -> list[Said]:
         said.append(
             Said(f"{_count(left, 'more change').capitalize()} {_is(left)} in the table, {undecided} of them undecided.")
         )
-    return said
+    return [*said, *searched[:_MOST]]
 
 
 def _rank(answer: Answer) -> tuple[bool, bool]:
@@ -212,7 +219,8 @@ def sheet(contents: Contents) -> Sheet:
             "confidence. P(better): pairs in which the gated run scores higher. Last epoch: the same mean of the "
             "differences at the last evaluation."
         )
-    lead = [" ".join([each.quote, *each.details]) for each in answer(contents)] if rows else []
+    is_told = rows or any(each.comparison is not None for each in contents.tunings)
+    lead = [" ".join([each.quote, *each.details]) for each in answer(contents)] if is_told else []
     return Sheet("answer", "Over all tasks", heads, rows, notes, lead=lead)
 
 

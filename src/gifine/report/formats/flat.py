@@ -11,10 +11,9 @@ from typing import Any
 
 from gifine.report import settings
 from gifine.report.analysis.cells import Cell, Summary
-from gifine.report.analysis.tuning import Tuning
 from gifine.report.analysis.variance import Component
 from gifine.report.contents import Contents
-from gifine.report.formats import losses
+from gifine.report.formats import losses, tuned
 from gifine.report.formats.differences import answered, compared, ids
 from gifine.report.reading import Run
 from gifine.runs.records import Status
@@ -32,7 +31,10 @@ def tables(contents: Contents) -> dict[str, Rows]:
         "plan": _plan(contents),
         "variance": [_component(each) for each in contents.variance],
         "twins": _twins(contents),
-        "tuning": [_tuning(each) for each in contents.tunings],
+        "tuning": [
+            tuned.entries(each) | {"comparison": None if each.comparison is None else compared(each.comparison)}
+            for each in contents.tunings
+        ],
         "unpaired": _unpaired(contents),
         "published": _published(contents),
         "failures": [_failure(each) for each in contents.failures],
@@ -147,42 +149,6 @@ def _twins(contents: Contents) -> Rows:
         }
         for each in contents.twins
     ]
-
-
-def _tuning(tuning: Tuning) -> dict[str, Any]:
-    arms = {
-        side: {
-            "expected_best": curve.means,
-            "intervals": curve.intervals,
-            "trials": [ids([*arm.values()]) for arm in tried],
-        }
-        for side, curve, tried in (
-            ("baseline", tuning.baseline, [trial.baseline for trial in tuning.trials]),
-            ("gated", tuning.gated, [trial.gated for trial in tuning.trials]),
-        )
-    }
-    return {
-        "model": tuning.model,
-        **tuning.extra,
-        **{key: tuning.gate.get(key) for key in tuning.gate.keys()},  # noqa: SIM118 - no dict
-        "task": tuning.task.name,
-        "measure": tuning.task.primary,
-        "drawn": tuning.is_drawn,
-        "halves": str(tuning.halves),
-        "seeds": tuning.seeds,
-        "trials": [
-            {key: trial.setup.get(key) for key in tuning.keys}
-            | dict(zip(("search.seed", "search.trial"), trial.number or (None, None), strict=True))
-            for trial in tuning.trials
-        ],
-        "left_out": tuning.alone,
-        **arms,
-        "difference": {"means": tuning.difference.means, "intervals": tuning.difference.intervals},
-        "chosen": {
-            side: tuning.trials.index(trial) for side, trial in zip(("baseline", "gated"), tuning.chosen, strict=True)
-        },
-        "comparison": compared(tuning.comparison) if tuning.comparison is not None else None,
-    }
 
 
 def _unpaired(contents: Contents) -> Rows:

@@ -35,7 +35,7 @@ CSV = "table"  # what `--format csv` is of where nobody says
 def make(contents: Contents, names: Sequence[str] = NAMES) -> list[Sheet]:
     """The named sheets that have something to say."""
     made = (_MAKERS[name](contents) for name in names)
-    return [sheet for sheet in made if sheet.rows or sheet.notes]
+    return [sheet for sheet in made if sheet.rows or sheet.notes or sheet.lead]
 
 
 def summary(contents: Contents) -> str:
