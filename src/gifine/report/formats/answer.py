@@ -66,7 +66,8 @@ def sentence(answer: Answer, contents: Contents) -> str:
         words += f" (95 % interval {_signed(low)} … {_signed(high)})"
     elif effect.summary.mean is not None:
         words += " (no interval: no error can be told)"
-    return f"{words}{_where(answer)}{_lost(answer)}: {_conclusion(effect, contents.rules.margin)}."
+    verdict = f"{_conclusion(effect, contents.rules.margin)}{_contrary(answer)}"
+    return f"{words}{_where(answer)}{_lost(answer)}: {verdict}."
 
 
 def change(gate: Settings) -> str:
@@ -116,9 +117,20 @@ def _where(answer: Answer) -> str:
 
 
 def _lost(answer: Answer) -> str:
+    """How many pairs have no difference, unless the verdict says so."""
     tried = sum(len(each.tried) for each in answer.comparisons)
     lost = tried - sum(len(each.pairs) for each in answer.comparisons)
-    return f", with {lost} of {tried} pairs lost" if lost else ""
+    is_said = "pairs are lost" in (answer.effect.why or "")
+    return f", with {lost} of {tried} pairs lost" if lost and not is_said else ""
+
+
+def _contrary(answer: Answer) -> str:
+    """Tasks of which the verdict over all tasks is not true."""
+    if answer.mean is None or answer.effect.verdict is Verdict.UNDECIDED:
+        return ""
+    others = [each for each in (Verdict.HELPS, Verdict.HURTS) if each is not answer.effect.verdict]
+    found = [f"{each} on {_titles(answer.tasks(each))}" for each in others if answer.tasks(each)]
+    return f", though it {_joined(found)}" if found else ""
 
 
 def _conclusion(effect: Effect, margin: float) -> str:
@@ -172,9 +184,8 @@ def _tasks(answer: Answer, margin: float) -> str:
         (Verdict.HURTS, "hurts on"),
         (Verdict.SAME, f"makes no difference above {_plain_points(margin)} on"),
     ):
-        names = [each.task.title for each in answer.tasks(verdict)]
-        if names:
-            parts.append(f"{words} {_joined(names)}")
+        if answer.tasks(verdict):
+            parts.append(f"{words} {_titles(answer.tasks(verdict))}")
     decided = [verdict for verdict in (Verdict.HELPS, Verdict.HURTS) if answer.tasks(verdict)]
     undecided = len(answer.tasks(Verdict.UNDECIDED))
     if not parts:
@@ -259,6 +270,10 @@ def _is(number: int) -> str:
 
 def _joined(words: Sequence[str]) -> str:
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+def _titles(comparisons: Sequence[Comparison]) -> str:
+    return _joined([each.task.title for each in comparisons])
 
 
 def _signed(fraction: float) -> str:
