@@ -239,9 +239,8 @@ class FirstConfig:
 class SeedsConfig:
     """What single streams of random numbers start from; null: from `seed`, and the run is the one without the key."""
 
-    head: int | None = deciding_if_set(
-        None
-    )  # first weights that no checkpoint has; with random_init all but the gates'
+    # first weights that no checkpoint has; with random_init all but those of the gates
+    head: int | None = deciding_if_set(None)
     order: int | None = deciding_if_set(None)  # the order of the training examples
     dropout: int | None = deciding_if_set(None)  # what is left out in each step of training
     change: int | None = deciding_if_set(None)  # first weights of the gates; without gates there is nothing to draw

@@ -84,3 +84,9 @@ def test_folders_without_their_weights_are_said_at_once(tmp_path):
 def test_threads_are_as_many_as_a_process_can_have(number):
     with pytest.raises(ConfigError, match=rf"^threads={number}: must be in 1 … 1024, or null"):
         config_from(compose([f"threads={number}"]))
+
+
+@pytest.mark.parametrize("word", ["seed=-1", "seeds.head=-1", "seeds.order=4294967296", "seeds.change=-7"])
+def test_seeds_are_what_random_numbers_can_start_from(word):
+    with pytest.raises(ConfigError, match=f"^{word}: must be in 0 … 2\\^32 − 1$"):
+        config_from(compose([word]))

@@ -24,7 +24,7 @@ CSS = (Path(page.__file__).parent / "page.css").read_text(encoding="utf-8")
 HASHES = {
     "predictions": {"validation": "a" * 64},
     "weights": {"model.safetensors": "b" * 64},
-    "plan": {"sha256": "c" * 64},
+    "plan": {"path": "PLAN.yaml", "sha256": "c" * 64},
 }
 
 

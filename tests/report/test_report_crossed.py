@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 from hypothesis import given as for_all
 from hypothesis import strategies as st
 from scipy import stats
+from statsmodels.stats.weightstats import DescrStatsW
 
 from gifine.objectives import metrics
-from gifine.report.analysis import crossed
+from gifine.report.analysis import crossed, statistics
 from gifine.report.analysis.crossed import Estimate
 from support.synthetic import given
 
@@ -32,14 +34,47 @@ def test_an_estimate_is_a_t_distribution(estimate, level):
 
 
 @for_all(both, st.floats(1e-6, 0.4))
-def test_the_squares_of_both_limits_add(estimate, tail):
-    """An interval's half-width is √(t²·error of runs² + t²·error of examples²), and p agrees with intervals."""
+def test_limits_lie_between_those_of_both_parts(estimate, tail):
     runs, examples = (stats.t.isf(tail, each) for each in (estimate.freedom, estimate.examples))
-    parts = (1 - estimate.share) * runs**2 + estimate.share * examples**2
-    assert estimate.interval(1 - 2 * tail)[1] - estimate.mean == pytest.approx(math.sqrt(parts) * estimate.error)
-    assert estimate.tail(estimate.limit(tail)) == pytest.approx(tail)
-    ends = [Estimate(estimate.mean, estimate.error, freedom).p() for freedom in (estimate.freedom, estimate.examples)]
-    assert min(ends) * (1 - 1e-6) <= estimate.p() <= max(ends) * (1 + 1e-6)
+    limit = estimate.limit(tail)
+    assert min(runs, examples) * (1 - 1e-9) <= limit <= max(runs, examples) * (1 + 1e-9)
+    assert estimate.limit(0.9 * tail) > limit
+    assert estimate.tail(limit) == pytest.approx(tail)
+    assert estimate.interval(1 - 2 * tail)[1] - estimate.mean == pytest.approx(limit * estimate.error)
+
+
+def size(pairs: int, level: float, share: float, squared: Callable[[np.ndarray], np.ndarray]) -> float:
+    """How often p is below a level, as a multiple of it, where examples have this share of the error's square.
+
+    The mean is normal, the runs' part of its squared error is χ², which is integrated over, and the examples' is known.
+    `squared` gives the squared limit by the runs' share.
+    """
+    runs = (1 - share) * stats.chi2.ppf((np.arange(4000) + 0.5) / 4000, pairs - 1) / (pairs - 1)
+    limits = np.sqrt(squared(runs / (runs + share)) * (runs + share))
+    return float(np.mean(2 * stats.norm.sf(limits))) / level
+
+
+@pytest.mark.parametrize("pairs", [3, 4, 5, 7, 10, 20])
+@pytest.mark.parametrize("level", [0.1, 0.05, 0.05 / 3, 0.05 / 9, 0.05 / 27, 0.05 / 108, 0.05 / 432])
+def test_errors_are_as_rare_as_p_says_whatever_the_examples_share(pairs, level):
+    runs, examples = float(stats.t.isf(level / 2, pairs - 1)), float(stats.norm.isf(level / 2))
+    found = [
+        size(pairs, level, share, lambda of_runs: crossed.squared_limit(of_runs, runs, examples))
+        for share in (0.001, 0.01, 0.03, *np.arange(0.05, 1, 0.05), 0.99)
+    ]
+    assert max(found) < (1.025 if level >= 0.05 else 1.18)
+    assert min(found) > 0.6 or level < 0.05, "of one comparison, 3 percent at least"
+
+
+def test_satterthwaites_degrees_of_freedom_would_be_wrong_far_more_often():
+    """Why it is not these: at the level of nine tasks."""
+    level = 0.05 / 9
+    for pairs, times in ((3, 4), (5, 2)):
+
+        def squared(of_runs: np.ndarray, freedom: int = pairs - 1) -> np.ndarray:
+            return stats.t.isf(level / 2, freedom / of_runs**2) ** 2
+
+        assert max(size(pairs, level, share, squared) for share in (0.05, 0.1, 0.2, 0.4)) > times
 
 
 @for_all(both, st.floats(1e-3, 1))
@@ -77,6 +112,27 @@ def layout(differences: np.ndarray) -> tuple[float, float, float]:
         float(pairs * np.sum((columns - mean) ** 2) / (examples - 1)),
         float(np.sum(rest**2) / ((pairs - 1) * (examples - 1))),
     )
+
+
+def test_the_mean_squares_are_statsmodels():
+    import pandas as pd
+    from statsmodels.formula.api import ols
+    from statsmodels.stats.anova import anova_lm
+
+    differences = np.random.default_rng(6).integers(-1, 2, size=(4, 25)).astype(float)
+    pairs, examples = (each.ravel() for each in np.indices(differences.shape))
+    rows = pd.DataFrame({"y": differences.ravel(), "pair": pairs, "example": examples})
+    squares = anova_lm(ols("y ~ C(pair) + C(example)", rows).fit())["mean_sq"]
+    of_pairs, of_examples, rest = (float(squares[name]) for name in ("C(pair)", "C(example)", "Residual"))
+    assert layout(differences) == pytest.approx((of_pairs, of_examples, rest))
+    found = given(crossed.crossed(differences))
+    assert found.error**2 == pytest.approx((of_pairs + max(of_examples - rest, 0)) / differences.size)
+
+
+def test_equivalence_is_statsmodels():
+    differences = np.random.default_rng(7).normal(0.1, 1, size=9)
+    p, _, _ = DescrStatsW(differences).ttost_mean(-0.7, 0.7)
+    assert given(statistics.paired_t(differences)).p_equivalent(0.7) == pytest.approx(p)
 
 
 @for_all(st.integers(0, 10_000), st.integers(2, 6), st.integers(2, 30), st.sampled_from([0.0, 0.5]))

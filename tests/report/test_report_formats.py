@@ -199,6 +199,28 @@ def test_json_has_every_number(capsys, root):
     assert rte["p_equivalent"] <= rte["p_equivalent_holm"]
 
 
+def test_comparisons_that_were_named_are_told_from_others(capsys, root):
+    _, out, _ = run(capsys, root, "--show", "comparison", "--primary", "gi.side=both,task=rte")
+    rows = [line for line in out.splitlines() if line.startswith("|") and "survivors" not in line]
+    assert [("(primary)" in row, "(exploratory)" in row) for row in rows if "accuracy" in row] == [
+        (False, True),
+        (False, True),
+        (False, True),
+        (True, False),
+    ]
+    assert all("descriptive" in row for row in rows if "(f1)" in row)
+    assert "Nobody can see here whether they were named before the runs." in out
+    assert "(primary)" not in run(capsys, root)[1]
+
+
+def test_the_margin_is_the_users(capsys, root):
+    for points, said in (("0.5", "difference of 0.5 points or more"), ("20", "difference of 20 points or more")):
+        _, out, _ = run(capsys, root, "--show", "comparison", "--margin", points)
+        assert said in out
+        assert ("| no difference above 20 " in out) == (points == "20")
+        assert ("by less than 20" in out) == (points == "20")
+
+
 def test_a_terminal_gets_a_table(capsys, found):
     terminal.show([odd_sheet(), *sheets.make(found)], sheets.summary(found))
     out = capsys.readouterr().out

@@ -43,7 +43,7 @@ def runs(tasks: Sequence[str] = ("rte",), gates=(PLAIN, BOTH), seeds=range(1, 6)
 def preregistered(folder: Path, configs: Sequence[RunConfig], primary=(), finished=()) -> Preregistration:
     cells = {identity.run_id(config): Cell([], config) for config in configs}
     plan = preregister.plan(
-        preregister.compared(configs, primary),
+        preregister.compared({run_id: cell.config for run_id, cell in cells.items()}, primary),
         cells,
         command=["gifine"],
         margin=0.005,

@@ -47,7 +47,7 @@ def layouts(
 def limits(share: np.ndarray, pairs: int, examples: int, tail: float) -> np.ndarray:
     """`Estimate.limit` of many sweeps at once."""
     runs, others = stats.t.isf(tail, [pairs - 1, examples - 1])
-    return np.sqrt((1 - share) * runs**2 + share * others**2)
+    return np.sqrt(crossed.squared_limit(1 - share, runs, others))
 
 
 def test_the_layouts_are_those_of_crossed():

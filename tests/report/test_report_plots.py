@@ -111,6 +111,7 @@ def words(plot: Plot) -> str:
 def test_each_kind_of_figure_where_there_is_something_to_show(drawn):
     model = "deberta-v3-large"
     assert set(drawn) == {
+        f"forest-over-tasks-{model}",
         f"forest-{model}",
         *(f"over-tasks-{model}{number}" for number in ("", "-2", "-3")),
         *(f"{kind}-{task}-{model}" for kind in ("heat", "levels", "seeds") for task in ("mrpc", "rte")),
@@ -181,6 +182,21 @@ def test_the_forest_has_the_numbers_of_the_comparison(found, drawn):
     assert {"helps", "undecided"} == set(verdicts)
 
 
+def test_the_changes_over_tasks_are_the_first_forest(found, drawn):
+    assert next(iter(drawn)) == "forest-over-tasks-deberta-v3-large"
+    plot = drawn["forest-over-tasks-deberta-v3-large"]
+    bars = error_bars(plot.figure)
+    assert len(bars) == len(found.answers) == 12
+    for (_, points, ends), answer in zip(bars, found.answers, strict=True):
+        assert points[0, 0] == pytest.approx(100 * given(answer.effect.summary.mean))
+        assert ends[0, :, 0] == pytest.approx([100 * end for end in given(answer.effect.interval)])
+    axes = plot.figure.axes[0]
+    labels = [each.get_text() for each in axes.get_yticklabels()]
+    assert labels[0] == "key 0: 2 tasks, n = 10"
+    verdicts = [each.get_text() for each in axes.child_axes[0].get_yticklabels()]
+    assert verdicts == [str(answer.effect.verdict) for answer in found.answers]
+
+
 def effect_at(mean: float, half: float, *, level: float = 0.3, task: str = "rte") -> Comparison:
     """A comparison of five pairs with this mean and half an interval, points of percent."""
     made = config(f"task={task}", "model=debertav3", side=GateSide.both, level=level)
@@ -198,7 +214,7 @@ def test_the_forest_has_the_margin_and_a_look_for_each_verdict():
     made = [effect_at(*each, level=level / 10) for level, each in enumerate([(3, 0.5), (-3, 0.5), (0, 0.2), (1, 9)])]
     rules = Rules(margin=0.0125)
     families.judge(made, rules)
-    [part] = forest.parts(made, rules)
+    [part] = forest.parts(made, [], rules)
     with drawing.style():
         axes = forest.draw(part).figure.axes[0]
     assert [row.verdict for row in part.rows] == list(Verdict)
@@ -215,7 +231,7 @@ def test_primary_comparisons_come_first_in_the_forest():
     made = [effect_at(1, 2, level=level) for level in (0.1, 0.3, 0.9)]
     rules = Rules(primary=((("gi.level", "0.3"),),))
     families.judge(made, rules)
-    [part] = forest.parts(made, rules)
+    [part] = forest.parts(made, [], rules)
     assert [row.label.rpartition(", ")[2] for row in part.rows] == ["n = 5 (primary)", "n = 5", "n = 5"]
     assert [row.change for row in part.rows] == ["both 0.3", "both 0.1", "both 0.9"]
 
@@ -223,9 +239,9 @@ def test_primary_comparisons_come_first_in_the_forest():
 def test_one_wide_interval_does_not_flatten_many_others():
     made = [effect_at(0.1, 1, level=level / 100) for level in range(30)] + [effect_at(0.1, 50, level=0.9)]
     families.judge(made, Rules())
-    [part] = forest.parts(made, Rules())
+    [part] = forest.parts(made, [], Rules())
     assert -2 < part.limits[0] < part.limits[1] < 2
-    [few] = forest.parts(made[-5:], Rules())
+    [few] = forest.parts(made[-5:], [], Rules())
     assert few.limits[1] > 50
 
 

@@ -161,3 +161,11 @@ def test_the_run_before_may_be_no_record_of_ours(tmp_path):
     (run,) = read(tmp_path / "rte")
     assert run.setup.get("model.init_from") == before.run_id
     assert identity.deciding(made.config, made.contents)["model"]["init_from"] == before.run_id
+
+
+def test_streams_of_random_numbers_belong_to_the_seed():
+    """What the gates were drawn from as well, which a baseline has not."""
+    plain = parent(1, PLAIN, "seeds.order=5", "seeds.change=7")
+    gated = parent(1, BOTH, "seeds.order=5", "seeds.change=7")
+    assert [origin.as_parent(vars(each))["seed"] for each in (plain, gated)] == ["1 order=5"] * 2
+    assert origin.as_parent(vars(plain))["role"] == origin.as_parent(vars(parent(3, PLAIN)))["role"]

@@ -11,6 +11,7 @@ from hypothesis import given as for_all
 from hypothesis import settings
 from hypothesis import strategies as st
 from scipy import stats
+from statsmodels.stats.multitest import multipletests
 
 from gifine.report.analysis import statistics
 from support.synthetic import given
@@ -84,6 +85,12 @@ def test_holm_rejects_what_its_step_down_procedure_rejects(p_values):
     corrected = statistics.holm(p_values)
     assert {place for place, p in enumerate(corrected) if given(p) < 0.05} == rejected
     assert all(p <= given(c) <= 1 for p, c in zip(p_values, corrected, strict=True))
+
+
+@for_all(st.lists(st.floats(1e-9, 1), min_size=1, max_size=30))
+def test_holm_is_statsmodels(p_values):
+    _, expected, _, _ = multipletests(p_values, method="holm")
+    assert statistics.holm(p_values) == pytest.approx(list(expected))
 
 
 def test_holm_by_hand_and_without_what_was_not_tested():

@@ -114,6 +114,23 @@ def test_bold_is_what_is_significantly_best(tmp_path, by, is_best):
     assert marks == {"none": False, "key": False, "both": is_best}
 
 
+def test_bold_is_corrected_over_the_whole_table(tmp_path):
+    """A p of 0.02 is bold in a table of its own, and not as one of nine columns."""
+
+    def scores(config) -> list[float]:
+        step = [-1.0, 1.0, -0.5, 0.5, 0.0][config.seed - 1] if config.gi.side.value == "both" else 0.0
+        gain = 0.0012 if config.task.name == "rte" and config.gi.side.value == "both" else 0.0
+        return [0.8 + gain + 0.001 * step for _ in measures(config)]
+
+    sweep(tmp_path / "alone", scores)
+    sweep(tmp_path / "all", scores, tasks=GLUE)
+    alone, whole = (table.build(read(tmp_path / name)) for name in ("alone", "all"))
+    p = stats.ttest_1samp([0.0002, 0.0022, 0.0007, 0.0017, 0.0012], 0).pvalue
+    assert 0.01 < p < 0.05
+    for made, is_best in ((alone, True), (whole, False)):
+        assert [row.cells["rte",].scores[0].is_best for row in made.rows] == [False, is_best]
+
+
 def test_pairs_are_used_where_there_are_pairs(tmp_path):
     """What the seed does is five times what the gate does: a test that knows no pairs finds nothing."""
     runs = read(sweep(tmp_path, better(0.03)))

@@ -62,7 +62,7 @@ def test_the_same_plan_but_for_the_date(plan, tmp_path):
 
 def test_what_else_differs_tells_hypotheses_apart():
     cells = grid.expand(["task=rte", "gi.side=none,both", "train.learning_rate=1e-5,2e-5", "seed=1,2"])
-    found = preregister.compared(cell.config for cell in cells)
+    found = preregister.compared({cell.run_id: cell.config for cell in cells})
     assert [each.hypothesis.others for each in found] == [{"train.learning_rate": 1e-5}, {"train.learning_rate": 2e-5}]
     assert preregister.families(found) == {("deberta-v3-large", False): 2}
 
@@ -99,7 +99,7 @@ def test_options_of_a_plan_without_one(plan, option):
 
 def test_two_measures_of_a_task_are_refused():
     cells = grid.distinct(grid.expand(["task=mrpc", "gi.side=none,both", "task.select_by=f1,accuracy"]))
-    found = preregister.compared(cell.config for cell in cells.values())
+    found = preregister.compared({cell.run_id: cell.config for cell in cells.values()})
     with pytest.raises(ArgumentError, match="task=mrpc is planned with two measures"):
         preregister.plan(found, cells, command=[], margin=0.5, primary=[], finished=[])
 

@@ -18,6 +18,7 @@ from gifine.report.analysis import (
     table,
     tuning,
     twins,
+    variance,
 )
 from gifine.report.analysis.answers import Answer
 from gifine.report.analysis.attrition import Attrition
@@ -29,6 +30,7 @@ from gifine.report.analysis.published import Entry
 from gifine.report.analysis.table import Table
 from gifine.report.analysis.tuning import Tuning
 from gifine.report.analysis.twins import Difference
+from gifine.report.analysis.variance import Component
 from gifine.report.reading import Problem, Reading, Run
 from gifine.runs.records import Status
 
@@ -43,6 +45,7 @@ class Contents:
     rules: Rules  # by which they were judged
     answers: list[Answer]  # of each change, over its tasks
     losses: list[Attrition]  # of each change
+    variance: list[Component]  # of runs that vary a single stream of random numbers
     twins: list[Difference]  # pairs that were not computed alike
     unpaired: list[Unpaired]  # if there are gated runs and baselines at all
     published: list[Entry]
@@ -104,6 +107,7 @@ def gather(
         rules=rules,
         answers=given,
         losses=losses,
+        variance=variance.find(reading.runs),
         twins=twins.find(comparisons),
         unpaired=unpaired,
         published=beside,

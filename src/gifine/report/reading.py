@@ -22,6 +22,7 @@ from gifine.report.circumstances import Circumstances
 from gifine.report.settings import Pool, Settings, Task
 from gifine.runs import records, staleness
 from gifine.runs.records import FINISHED, RECORD, SCHEMA_VERSION, Status
+from gifine.runs.replicate import Replicate
 from gifine.runs.tree import below
 
 T = TypeVar("T")
@@ -35,10 +36,10 @@ class Run:
     run_id: str
     slug: str
     status: Status
-    setup: Settings  # all that decides the result but gate and seed
+    setup: Settings  # all that decides the result but gate and seeds
     gate: Settings
-    seed: int
-    first_seed: str | None  # of the run that it starts from; None: not known, or there is none
+    replicate: Replicate  # what its random numbers start from
+    first_seed: int | str | None  # of the run that it starts from; None: not known, or there is none
     task: Task
     scores: tuple[float | None, ...]  # of task.measures; None: undefined, or it did not come so far
     last: float | None  # the primary measure at the last evaluation while it trained; None: not recorded, or none
@@ -57,6 +58,10 @@ class Run:
     predictions: dict[str, str]  # that it has written: by split the sha256, where the record has it
     begun: str | None  # as `started`, of the first attempt
     plan: tuple[str, str] | None  # that it has named: path and sha256
+
+    @property
+    def seed(self) -> int:
+        return self.replicate.seed
 
     def score(self, measure: str) -> float | None:
         return self.scores[self.task.measures.index(measure)]
@@ -153,7 +158,7 @@ def _from_entries(folder: Path, entries: dict[str, Any], pool: Pool) -> Run:
     status = Status(entries["status"])
     provenance = entries.get("provenance") or {}
     start = pool.starts.find(folder, entries)
-    setup, gate, seed, task = pool.take(entries["config"], start, entries.get("contents") or {})
+    setup, gate, drawn, task = pool.take(entries["config"], start, entries.get("contents") or {})
     metrics = (entries.get("metrics") or {}) if status in FINISHED else {}
     return Run(
         folder=folder,
@@ -162,7 +167,7 @@ def _from_entries(folder: Path, entries: dict[str, Any], pool: Pool) -> Run:
         status=status,
         setup=setup,
         gate=gate,
-        seed=seed,
+        replicate=drawn,
         first_seed=start.seed,
         task=task,
         scores=tuple(_number(metrics.get(measure)) for measure in task.measures),
@@ -224,10 +229,10 @@ def _shortened(error: str | None) -> str | None:
 
 def _distinct(runs: Sequence[Run]) -> tuple[list[Run], list[Problem]]:
     """One run for each result asked for, finished ones first, then the latest; the others as problems."""
-    best: dict[tuple[Settings, Settings, int], Run] = {}
+    best: dict[tuple[Settings, Settings, Replicate], Run] = {}
     twice = []
     for run in runs:
-        key = (run.setup, run.gate, run.seed)
+        key = (run.setup, run.gate, run.replicate)
         other = best.setdefault(key, run)
         if other is not run:
             best[key], left = (run, other) if _merit(run) > _merit(other) else (other, run)

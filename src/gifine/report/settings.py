@@ -14,7 +14,8 @@ from typing import Any
 
 from gifine.inputs import model_files
 from gifine.report.starts import Start, Starts
-from gifine.runs import identity
+from gifine.runs import identity, replicate
+from gifine.runs.replicate import Replicate
 
 Value = str | int | float | bool | None  # of a config; lists and empty objects as their JSON
 GLUE = ("cola", "sst2", "mrpc", "stsb", "qqp", "mnli", "qnli", "rte", "wnli")  # in the order of papers
@@ -108,8 +109,8 @@ class Pool:
 
     def take(
         self, config: dict[str, Any], start: Start, contents: dict[str, str]
-    ) -> tuple[Settings, Settings, int, Task]:
-        """Of a record's config: all that decides its result but gate and seed; the gate; the seed; the task.
+    ) -> tuple[Settings, Settings, Replicate, Task]:
+        """Of a record's config: all that decides its result but gate and seeds; the gate; the seeds; the task.
 
         Gates that differ from those of the run that it starts from are gates of their own: `gi.first` says which. The
         `contents` are the record's.
@@ -126,7 +127,8 @@ class Pool:
             gi = gi | {"first": gate(self._settings({"gi": start.gi}))}
         if not isinstance(seed, int):
             raise TypeError("its seed is no number")
-        return self._settings(kept), self._settings({"gi": gi}), seed, self._task(config)
+        drawn = replicate.replicate(seed, kept.pop("seeds", {}))
+        return self._settings(kept), self._settings({"gi": gi}), drawn, self._task(config)
 
     def shared(self, texts: dict[str, str]) -> dict[str, str]:
         """The same texts by name, as one object for all runs that have them."""
@@ -169,10 +171,12 @@ class Pool:
 
 
 def _path(config: dict[str, Any], key: str) -> str | None:
-    """The path that a key of `Record.contents` stands for, if the config has it."""
+    """The path that a key of `Record.contents` stands for, if the config has it; of a size of a model, its name."""
     place: Any = config
     for part in key.split("."):
         place = place.get(part) if isinstance(place, dict) else None
+    if place is None and key == "model.checkpoint":
+        return f"{config['model']['name']}-{config['model']['size']}"
     return place if isinstance(place, str) else None
 
 

@@ -18,7 +18,7 @@ from gifine.runs import origin, records
 class Start:
     label: str | None = None  # in the place of `model.init_from`; None: not known to be another run's
     gi: dict[str, Any] | None = None  # the gates of the run that made the weights; None: not known, here and below
-    seed: str | None = None  # `3`, or `3 order=4` where a stream of its random numbers has a seed of its own
+    seed: int | str | None = None  # of that run, as `Replicate.name` has it
 
 
 @dataclass(slots=True)
@@ -42,8 +42,7 @@ class Starts:
 
 def start(noted: dict[str, Any]) -> Start:
     """By what `origin.as_parent` says of the run that made the weights."""
-    streams = [f"{stream}={seed}" for stream, seed in (noted.get("seeds") or {}).items()]
-    return Start(f"{noted['task']} ({noted['role']})", noted["gi"], " ".join([f"{noted['seed']}", *streams]))
+    return Start(f"{noted['task']} ({noted['role']})", noted["gi"], noted["seed"])
 
 
 def _places(folder: Path, noted: dict[str, Any], run_id: str) -> Iterator[Path]:

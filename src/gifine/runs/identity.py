@@ -78,7 +78,8 @@ def deciding(entries: dict[str, Any], contents: Mapping[str, str]) -> dict[str, 
     if gi["side"] == GateSide.none.value:
         kept["gi"] = {"side": GateSide.none.value}
     if "seeds" in kept:
-        apart = replicate.replicate(kept["seed"], kept.pop("seeds")).apart
+        seed: Any = kept["seed"]
+        apart = replicate.replicate(seed, kept.pop("seeds")).apart
         if gi["side"] == GateSide.none.value:
             apart.pop("change", None)
         kept |= {"seeds": apart} if apart else {}

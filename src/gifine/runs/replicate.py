@@ -11,6 +11,9 @@ from gifine.config import RunConfig
 STREAMS = ("head", "order", "dropout", "change")  # as in config.SeedsConfig
 
 
+Twin = tuple[int, int, int]  # seeds of head, order, dropout
+
+
 class Replicate(NamedTuple):
     """The seed of each stream of random numbers; `seed` is that of those which were not set.
 
@@ -29,8 +32,8 @@ class Replicate(NamedTuple):
         return {name: getattr(self, name) for name in STREAMS if getattr(self, name) != self.seed}
 
     @property
-    def twin(self) -> tuple[int, int, int]:
-        """What a run has in common with its baseline, which has no change to draw: head, order, dropout."""
+    def twin(self) -> Twin:
+        """What a run has in common with its baseline, which has no change to draw."""
         return self.head, self.order, self.dropout
 
     @property

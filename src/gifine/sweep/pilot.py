@@ -98,7 +98,7 @@ def needs(
         ArgumentError: if the pilot has nothing to say on any of the comparisons.
     """
     pool = Pool()
-    compared = preregister.compared(configs.values(), primary, pool)
+    compared = preregister.compared(configs, primary, pool)
     runs = Reader(paths, pool).read().runs
     tried = [each for each in comparison.compare(pairing.pair(runs)[0]) if each.is_primary]
     arms: dict[tuple[str, str], dict[int, Arm]] = {}  # of a model and task, each once
@@ -141,7 +141,7 @@ def _nearest(arm: Arm, tried: Sequence[Comparison]) -> Comparison | None:
 def _need(each: Compared, pilot: Comparison | None, alpha: float, margin: float) -> Need:
     arm = each.changed
     need = Need(arm.model, arm.task.name, arm.task.title, settings.gate(arm.change), alpha, "none")
-    need.seeds = len(arm.seeds & each.baseline.seeds)
+    need.seeds = len(arm.twins & each.baseline.twins)
     if pilot is None:
         need.reason = "the pilot has no pair of this model and task"
         return need

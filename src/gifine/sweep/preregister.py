@@ -5,22 +5,22 @@ from __future__ import annotations
 import logging
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from gifine import __version__
 from gifine.compose.grid import Cell
 from gifine.config import RunConfig
 from gifine.errors import ArgumentError, PlanError, did_you_mean
 from gifine.inputs import sources
-from gifine.report import settings, starts
+from gifine.report import settings
 from gifine.report.analysis.families import Selection
 from gifine.report.analysis.statistics import ALPHA
 from gifine.report.settings import Pool, Settings, Task, Value
-from gifine.report.starts import Start
-from gifine.runs import identity, origin, preregistration
+from gifine.runs import identity, origin, preregistration, replicate
 from gifine.runs.preregistration import Hypothesis, Preregistration
 
 log = logging.getLogger(__name__)
@@ -42,6 +42,11 @@ class Arm:
         return {config.seed for config in self.configs}
 
     @property
+    def twins(self) -> set[tuple[int, ...]]:
+        """What runs share with their twins in other arms: the seeds of all streams but the change's own."""
+        return {replicate.of(config).twin for config in self.configs}
+
+    @property
     def model(self) -> str:
         return settings.model(self.setup)
 
@@ -61,9 +66,9 @@ class Compared:
 
 
 def compared(
-    configs: Iterable[RunConfig], primary: Sequence[Selection] = (), pool: Pool | None = None
+    configs: Mapping[str, RunConfig], primary: Sequence[Selection] = (), pool: Pool | None = None
 ) -> list[Compared]:
-    """What a grid of runs compares: each arm with a change, where there is a baseline of the same settings and seeds.
+    """What a grid of runs, by run_id, compares: each arm with a change that has a baseline of its settings and seeds.
 
     With the pool that other runs were read with, settings of both are the same objects.
 
@@ -73,7 +78,7 @@ def compared(
     arms = _arms(configs, pool or Pool())
     plain = {arm.setup: arm for arm in arms if settings.is_baseline(arm.change)}
     changed = [arm for arm in arms if not settings.is_baseline(arm.change)]
-    pairs = [(arm, plain[arm.setup]) for arm in changed if arm.setup in plain and arm.seeds & plain[arm.setup].seeds]
+    pairs = [(arm, plain[arm.setup]) for arm in changed if arm.setup in plain and arm.twins & plain[arm.setup].twins]
     if not pairs:
         raise ArgumentError(
             "these runs compare nothing: none with a change has a baseline of its own settings and seed; "
@@ -108,7 +113,7 @@ def write(
         OutputError: if the file cannot be written, or is there already.
         PlanError: if runs are finished, unless that `is_late` is meant.
     """
-    found = compared((cell.config for cell in cells.values()), primary)
+    found = compared({run_id: cell.config for run_id, cell in cells.items()}, primary)
     if finished and not is_late:
         names = ", ".join(identity.slug(cells[run_id].config) for run_id in finished[:_NAMED])
         raise PlanError(
@@ -166,25 +171,26 @@ def families(found: Sequence[Compared]) -> Counter[tuple[str, bool]]:
     return everything + Counter((each.hypothesis.model, True) for each in found if each.hypothesis.is_primary)
 
 
-def _arms(configs: Iterable[RunConfig], pool: Pool) -> list[Arm]:
-    configs, found = [*configs], dict[tuple[Settings, Settings], Arm]()
-    known = _starts(configs)
-    for config in configs:
-        start = known.get(config.first.run, Start())
-        setup, change, _, task = pool.take(identity.to_dict(config), start, sources.contents(config))
+def _arms(configs: Mapping[str, RunConfig], pool: Pool) -> list[Arm]:
+    found: dict[tuple[Settings, Settings], Arm] = {}
+    for config in configs.values():
+        entries = identity.to_dict(config)
+        start = pool.starts.find(Path(), {"config": entries, "provenance": {"init_from": _start(config, configs)}})
+        setup, change, _, task = pool.take(entries, start, sources.contents(config))
         found.setdefault((setup, change), Arm(setup, change, task)).configs.append(config)
     return [*found.values()]
 
 
-def _starts(configs: Sequence[RunConfig]) -> dict[str | None, Start]:
-    """By run_id how runs start that start from one of these, which has not been trained yet."""
-    wanted = {config.first.run for config in configs} - {None}
-    parents = (config for config in configs if wanted and identity.run_id(config) in wanted)
-    found = {}
-    for parent in parents:
-        entries = {"config": identity.to_dict(parent), "contents": sources.contents(parent), "provenance": {}}
-        found[identity.run_id(parent)] = starts.start(origin.as_parent(entries))
-    return found
+def _start(config: RunConfig, configs: Mapping[str, RunConfig]) -> dict[str, Any]:
+    """What the record of a run will say of the run that it starts from, which may be one of the grid."""
+    if config.first.run is None:
+        return origin.made_by(config.model.init_from) if config.model.init_from is not None else {}
+    earlier = configs.get(config.first.run)
+    if earlier is None:
+        return {"run_id": config.first.run}
+    provenance = {"init_from": _start(earlier, configs)}
+    entries = {"config": identity.to_dict(earlier), "contents": sources.contents(earlier), "provenance": provenance}
+    return {"run_id": config.first.run, **origin.as_parent(entries)}
 
 
 def _telling_apart(arms: Sequence[Arm]) -> list[str]:

@@ -17,6 +17,7 @@ from gifine.report import settings
 from gifine.report.reading import Run
 from gifine.report.settings import Value
 from gifine.runs.records import Status
+from gifine.runs.replicate import STREAMS, Replicate
 
 ALL = "all"  # gi.layers=null
 NAMED = ("model", "gi", "task", "seed")  # what may be asked for beside the keys of the config
@@ -38,7 +39,7 @@ class Score:
     """One measure of a cell."""
 
     measure: str  # task/split/metric
-    values: dict[int, float]  # by seed, of all runs that ended with a number
+    values: dict[Replicate, float]  # by seeds, of all runs that ended with a number
     summary: Summary
     regular: Summary  # without degenerate runs
     is_best: bool = False  # significantly better than every other cell of its column, corrected over the table
@@ -74,7 +75,9 @@ def value(run: Run, key: str) -> Value:
     if key == "task":
         return run.task.name
     if key == "seed":
-        return run.seed
+        return run.replicate.seed
+    if key.startswith("seeds."):
+        return getattr(run.replicate, key.removeprefix("seeds."))
     if key == "gi.layers" and not settings.is_baseline(run.gate):
         return run.gate.get(key) or ALL  # where there are no gates there is nothing
     return (run.gate if key.startswith("gi.") else run.setup).get(key)
@@ -89,7 +92,8 @@ def check_keys(runs: Sequence[Run], keys: Sequence[str]) -> None:
     twice = [key for key, count in Counter(keys).items() if count > 1]
     if twice:
         raise ArgumentError(f"{', '.join(twice)}: more than once in --rows and --columns")
-    known = {*NAMED, *(f"gi.{each.name}" for each in fields(GiConfig))}  # those, though there may be baselines only
+    known = {*NAMED, *(f"seeds.{name}" for name in STREAMS)}
+    known |= {f"gi.{each.name}" for each in fields(GiConfig)}  # those, though there may be baselines only
     for each in {id(part): part for run in runs for part in (run.setup, run.gate)}.values():
         known.update(each.keys())
     for key in keys:
@@ -127,14 +131,24 @@ def _differing(groups: Groups) -> list[str]:
     return named or [key for key in found if key not in known]
 
 
+def independent(runs: Sequence[Run]) -> list[Run]:
+    """Of runs that differ by nothing but their seeds those that a mean is of.
+
+    Where several have one seed for all, runs with seeds of single streams (`seeds`) are no further replicates: they
+    share what they draw with the others. `variance` is of those.
+    """
+    plain = [run for run in runs if not run.replicate.apart]
+    return plain if len(plain) > 1 else list(runs)
+
+
 def fill(runs: Sequence[Run]) -> Cell:
     """The cell of runs that differ by nothing but the seed."""
     counts = Counter(run.status for run in runs)
-    task = runs[0].task
+    task, counted = runs[0].task, sorted(independent(runs), key=lambda run: run.replicate)
     scores = []
     for place, measure in enumerate(task.measures):
-        scored = [(run, run.scores[place]) for run in sorted(runs, key=lambda run: run.seed)]
-        values = {run.seed: score for run, score in scored if score is not None}
+        scored = [(run, run.scores[place]) for run in counted]
+        values = {run.replicate: score for run, score in scored if score is not None}
         regular = [score for run, score in scored if score is not None and run.status is not Status.DEGENERATE]
         scores.append(Score(measure, values, summarise(list(values.values())), summarise(regular)))
     return Cell(list(runs), {status: counts[status] for status in Status if counts[status]}, scores)

@@ -121,7 +121,7 @@ def compare(pairs: Sequence[Pair], *, with_predictions: bool = True) -> list[Com
     # Settings of one task are compared one after the other: they share the baseline's predictions.
     ordered = sorted(groups.runs.items(), key=lambda item: _place(*item, by_task=True))
     for (names, extra), runs in progress(ordered, "comparing", "settings"):
-        both = [Pair(baselines[id(run)], run) for run in sorted(runs, key=lambda run: run.seed)]
+        both = [Pair(baselines[id(run)], run) for run in sorted(cells.independent(runs), key=lambda run: run.replicate)]
         for measure in runs[0].task.measures:
             made = _comparison(str(names[0]), dict(zip(groups.extra, extra, strict=True)), both, measure, kept)
             found.append((_place((names, extra), runs), made))
@@ -144,6 +144,7 @@ def _comparison(
         "baseline": [each.baseline for each in both],
         "gated": [each.gated for each in both],
     }
+    shared, doubt = pairing.dependence(both)
     return Comparison(
         model=model,
         extra=extra,
@@ -158,7 +159,12 @@ def _comparison(
             side: dict(Counter(run.status for run in runs if run.status is not Status.DONE))
             for side, runs in sides.items()
         },
-        cautions=[*cells.cautions([run for runs in sides.values() for run in runs]), *pairing.cautions(both)],
+        cautions=[
+            *cells.cautions([run for runs in sides.values() for run in runs]),
+            *pairing.cautions(both),
+            *([shared] if shared is not None else []),
+        ],
+        doubt=doubt,
     )
 
 

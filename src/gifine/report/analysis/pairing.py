@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from gifine.report import circumstances, settings
 from gifine.report.reading import Run
 from gifine.report.settings import Settings
+from gifine.runs.replicate import STREAMS, Replicate, Twin
 
 _NAMED = 6  # keys in a reason
 _CANDIDATES = 200  # settings that the nearest one is looked for in: enough to say what is wrong
@@ -16,7 +17,7 @@ _CANDIDATES = 200  # settings that the nearest one is looked for in: enough to s
 
 @dataclass(slots=True, frozen=True)
 class Pair:
-    """The same model, task, data, recipe and seed, without gates and with them."""
+    """The same model, task, data, recipe, head, order and dropout, without gates and with them."""
 
     baseline: Run
     gated: Run
@@ -46,17 +47,17 @@ def pair(runs: Iterable[Run], *, strict: bool = False) -> tuple[list[Pair], list
     `gi`, and what was found when it ran: the data, weights and word pieces that were read and the number of processes.
     `strict` ones share what else they were computed with, too: `circumstances`.
     """
-    plain: dict[tuple[Settings, int], Run] = {}
+    plain: dict[tuple[Settings, Twin], Run] = {}
     gated: list[Run] = []
     for run in runs:
         if settings.is_baseline(run.gate):
-            plain[run.setup, run.seed] = run
+            plain[run.setup, run.replicate.twin] = run
         else:
             gated.append(run)
     pairs: list[Pair] = []
     refused: dict[int, tuple[Run, str]] = {}  # by id: the run, and what else differs from its partner
     for run in gated:
-        baseline = plain.get((run.setup, run.seed))
+        baseline = plain.get((run.setup, run.replicate.twin))
         differing = _other_circumstances(baseline, run, strict=strict) if baseline is not None else None
         if baseline is not None and differing is None:
             pairs.append(Pair(baseline, run))
@@ -82,6 +83,21 @@ def cautions(pairs: Sequence[Pair]) -> list[str]:
     return [f"{len(found)} of {len(pairs)} pairs differ in {names}"] if found else []
 
 
+def dependence(pairs: Sequence[Pair]) -> tuple[str | None, str | None]:
+    """What to say of pairs that share seeds of some streams: a caution, and why they allow no verdict.
+
+    Where all share a stream the difference is known for that one draw of it. Where some do, they are no independent
+    draws, and n pairs say less than n.
+    """
+    drawn = [each.gated.replicate for each in pairs]
+    different = {name: len({getattr(each, name) for each in drawn}) for name in STREAMS}
+    shared = [name for name, count in different.items() if count == 1]
+    caution = f"all pairs have one seed of {', '.join(shared)}: of other ones nothing is said" if shared else None
+    partly = [name for name, count in different.items() if 1 < count < len(pairs)]
+    doubt = f"pairs that share seeds of {', '.join(partly)} are not independent" if partly else None
+    return (caution if len(pairs) > 1 else None), doubt
+
+
 def _other_circumstances(baseline: Run, gated: Run, *, strict: bool) -> str | None:
     """What differs between two runs though their configs agree; what a run did not come to say differs from nothing."""
     found = [
@@ -102,15 +118,15 @@ def _other_circumstances(baseline: Run, gated: Run, *, strict: bool) -> str | No
     return f"it differs in {' and '.join(found)}" if found else None
 
 
-def _setups(runs: Iterable[Run]) -> dict[str, dict[Settings, Counter[int]]]:
+def _setups(runs: Iterable[Run]) -> dict[str, dict[Settings, Counter[Replicate]]]:
     """By task the settings that there are, with their seeds."""
-    found: dict[str, dict[Settings, Counter[int]]] = {}
+    found: dict[str, dict[Settings, Counter[Replicate]]] = {}
     for run in runs:
-        found.setdefault(run.task.name, {}).setdefault(run.setup, Counter())[run.seed] += 1
+        found.setdefault(run.task.name, {}).setdefault(run.setup, Counter())[run.replicate] += 1
     return found
 
 
-def _reason(run: Run, partners: dict[Settings, Counter[int]] | None) -> str:
+def _reason(run: Run, partners: dict[Settings, Counter[Replicate]] | None) -> str:
     wanted = "gated run" if settings.is_baseline(run.gate) else "baseline"
     if not partners:
         return f"no {wanted} of this task"

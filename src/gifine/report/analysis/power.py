@@ -7,7 +7,7 @@ import functools
 import numpy as np
 from scipy import special
 
-from gifine.report.analysis.crossed import Estimate
+from gifine.report.analysis.crossed import Estimate, squared_limit
 from gifine.report.analysis.statistics import ALPHA
 
 POWER = 0.8
@@ -49,9 +49,9 @@ def _found(shift: float, limits: np.ndarray) -> float:
 
 def _limits(estimate: Estimate, tail: float) -> np.ndarray:
     """How far from 0, in true standard errors, a mean has to be in other sweeps, equally likely each."""
-    runs, examples = estimate.limits(tail)
-    drawn = _drawn(estimate.freedom)
-    return np.sqrt((1 - estimate.share) * drawn * runs**2 + estimate.share * examples**2)
+    runs = (1 - estimate.share) * _drawn(estimate.freedom)
+    squared = runs + estimate.share  # error
+    return np.sqrt(squared * squared_limit(runs / squared, *estimate.limits(tail)))
 
 
 @functools.lru_cache(maxsize=64)

@@ -121,6 +121,12 @@ def _notes(table: Table) -> list[str]:
         hidden = [key for key in keys if key not in shown and key.partition(".")[0] not in shown]
         if hidden:
             notes.append(f"{_words(column)}: the rows also differ in {', '.join(hidden)}.")
+    apart = sum(len(cell.runs) - len(cells.independent(cell.runs)) for row in table.rows for cell in row.cells.values())
+    if apart:
+        notes.append(
+            f"{apart} run{'s' * (apart > 1)} with seeds of single streams (seeds.order and the like) "
+            "share what they draw with others of their cell: they are in no mean, but in the part variance."
+        )
     for row in table.rows:
         for column, cell in row.cells.items():
             where = _words([*row.key, *row.extra, *column])

@@ -14,6 +14,7 @@ from gifine.report.analysis.answers import Answer
 from gifine.report.analysis.cells import Cell, Summary
 from gifine.report.analysis.comparison import Choice, Comparison, Effect, Verdict
 from gifine.report.analysis.tuning import Tuning
+from gifine.report.analysis.variance import Component
 from gifine.report.contents import Contents
 from gifine.report.formats import losses
 from gifine.report.formats.answer import sentence
@@ -31,6 +32,7 @@ def tables(contents: Contents) -> dict[str, Rows]:
         "comparison": [_comparison(each) for each in contents.comparisons],
         "attrition": [losses.entries(each) for each in contents.losses],
         "plan": _plan(contents),
+        "variance": [_component(each) for each in contents.variance],
         "twins": _twins(contents),
         "tuning": [_tuning(each) for each in contents.tunings],
         "unpaired": _unpaired(contents),
@@ -158,7 +160,7 @@ def _comparison(comparison: Comparison) -> dict[str, Any]:
         "primary": comparison.is_primary,
         "declared": comparison.is_declared,
         "family": comparison.family,
-        "seeds": [each.gated.seed for each in comparison.pairs],
+        "seeds": [each.gated.replicate.name for each in comparison.pairs],
         "baseline": baseline,
         "gated": gated,
         **_effect(comparison.effect),
@@ -209,6 +211,24 @@ def _plan(contents: Contents) -> Rows:
     ]
 
 
+def _component(component: Component) -> dict[str, Any]:
+    low, high = component.interval
+    return {
+        "model": component.model,
+        **component.extra,
+        "gate": settings.gate(component.runs[0].gate),
+        "task": component.runs[0].task.name,
+        "measure": component.measure,
+        "source": component.source,
+        "sd": component.sd,
+        "sd_low": low,
+        "sd_high": high,
+        "n": len(component.runs),
+        "groups": component.groups,
+        "runs": _ids(component.runs),
+    }
+
+
 def _twins(contents: Contents) -> Rows:
     return [
         {
@@ -216,7 +236,7 @@ def _twins(contents: Contents) -> Rows:
             **each.comparison.extra,
             "gate": settings.gate(each.comparison.gate),
             "task": each.comparison.task.name,
-            "seeds": [pair.gated.seed for pair in each.pairs],
+            "seeds": [pair.gated.replicate.name for pair in each.pairs],
             "what": each.what,
             "baseline": each.baseline,
             "gated": each.gated,
@@ -268,7 +288,7 @@ def _unpaired(contents: Contents) -> Rows:
             "model": settings.model(each.runs[0].setup),
             "gate": settings.gate(each.runs[0].gate),
             "task": each.runs[0].task.name,
-            "seeds": sorted(run.seed for run in each.runs),
+            "seeds": [each.name for each in sorted(run.replicate for run in each.runs)],
             "reason": each.reason,
             "runs": _ids(each.runs),
         }

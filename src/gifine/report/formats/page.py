@@ -107,7 +107,7 @@ def _run(run: Run, setups: Shared, provenances: Shared) -> dict[str, Any]:
         "model": settings.model(run.setup),
         "task": run.task.title,
         "gate": settings.gate(run.gate),
-        "seed": run.seed,
+        "seed": run.replicate,
         "status": str(run.status),
         "scores": [
             f"{run.task.described(measure)} {f'{100 * score:.2f}' if score is not None else '–'}"

@@ -8,7 +8,7 @@ from gifine.report import settings
 from gifine.report.analysis import twins
 from gifine.report.analysis.cells import Cell
 from gifine.report.contents import Contents
-from gifine.report.formats import answer, losses, plan, tuned, verdicts
+from gifine.report.formats import answer, losses, plan, tuned, variance, verdicts
 from gifine.report.formats.words import Item, Piece, Sheet, counts, linked, number, plain
 from gifine.report.reading import Run
 from gifine.report.settings import Task, Value
@@ -21,6 +21,7 @@ NAMES = (
     "attrition",
     "tuning",
     "plan",
+    "variance",
     "twins",
     "unpaired",
     "published",
@@ -95,7 +96,7 @@ def _twins(contents: Contents) -> Sheet:
     for each in contents.twins:
         runs = [run for pair in each.pairs for run in (pair.baseline, pair.gated)]
         of = each.comparison
-        seeds = ", ".join(str(pair.gated.seed) for pair in each.pairs)
+        seeds = ", ".join(str(pair.gated.replicate) for pair in each.pairs)
         words = [of.model, settings.gate(of.gate), of.task.title, seeds, each.what, each.baseline, each.gated]
         rows.append([linked(plain(word), runs if place == 3 else ()) for place, word in enumerate(words)])
     older, notes = twins.unrecorded(contents.comparisons), []
@@ -118,7 +119,7 @@ def _unpaired(contents: Contents) -> Sheet:
             plain(settings.model(each.runs[0].setup)),
             plain(settings.gate(each.runs[0].gate)),
             plain(each.runs[0].task.title),
-            linked(plain(", ".join(str(seed) for seed in sorted(run.seed for run in each.runs))), each.runs),
+            linked(plain(", ".join(str(each) for each in sorted(run.replicate for run in each.runs))), each.runs),
             plain(each.reason),
         ]
         for each in contents.unpaired
@@ -194,6 +195,7 @@ _MAKERS = {
     "table": _table,
     "comparison": verdicts.sheet,
     "plan": plan.sheet,
+    "variance": variance.sheet,
     "twins": _twins,
     "tuning": tuned.sheet,
     "unpaired": _unpaired,

@@ -35,7 +35,7 @@ def sheet(contents: Contents) -> Sheet:
             start[-1] += ", without degenerate"
             kept = [pair for pair in each.pairs if Status.DEGENERATE not in (pair.baseline.status, pair.gated.status)]
             numbers = [linked(item, _runs(kept)) for item in _numbers(each.regular)]
-            none, last = plain("survivors: none"), plain("")
+            none, last = plain("no verdict: survivors alone"), plain("")
             rows.append([*map(plain, start), plain(task), *numbers[:3], none, *numbers[3:], last])
     return Sheet("comparison", "Gated runs against their baseline", heads, rows, _notes(contents))
 

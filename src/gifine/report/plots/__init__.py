@@ -95,7 +95,8 @@ def _named(made: Iterable[_Named | None]) -> Iterator[_Named]:
 
 def _work(contents: Contents) -> Sequence[_Work]:
     work: list[_Work] = []
-    work += [partial(forest.draw, part) for part in forest.parts(contents.comparisons, contents.rules)]
+    forests = forest.parts(contents.comparisons, contents.answers, contents.rules)
+    work += [partial(forest.draw, part) for part in forests]
     work += [partial(profiles.draw, part) for part in profiles.parts(contents.answers)]
     work += [partial(tuning.draw, each) for each in contents.tunings]
     for panel in panels.split(analysed.without_drawn(contents.runs, contents.tunings)):

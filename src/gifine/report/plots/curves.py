@@ -77,7 +77,7 @@ def averaged(runs: Sequence[dict[int, float]]) -> Curve | None:
 def _curves(panel: Panel, cell: Cell, measure: str) -> dict[str, Curve]:
     """Of the runs that ended with a score: one that broke off would end everybody's curve."""
     scored = panel.score(cell).values
-    read_ones = [curves.read(run.folder, (LOSS, measure)) for run in cell.runs if run.seed in scored]
+    read_ones = [curves.read(run.folder, (LOSS, measure)) for run in cell.runs if run.replicate in scored]
     found = {}
     for key, scale in ((LOSS, 1.0), (measure, 100.0)):
         kept = [{step: scale * value for step, value in each[key].items()} for each in read_ones if len(each[key]) > 1]

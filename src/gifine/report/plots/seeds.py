@@ -27,7 +27,7 @@ def draw(panel: Panel) -> Plot | None:
     for row, cell in enumerate(cells):
         values = panel.score(cell).values
         spread = np.linspace(-0.25, 0.25, len(values)) if len(values) > 1 else np.zeros(1)
-        degenerate = {run.seed for run in cell.runs if run.status is Status.DEGENERATE}
+        degenerate = {run.replicate for run in cell.runs if run.status is Status.DEGENERATE}
         for marker, colour, seeds in (
             ("o", drawing.BLUE, values.keys() - degenerate),
             ("x", drawing.VERMILION, values.keys() & degenerate),
