@@ -70,7 +70,7 @@ def test_it_has_all_sheets_and_figures(found, parsed):
         for row in sheet.rows:
             assert {"".join(piece.text for piece in item) for item in row} <= set(parsed.cells)
         assert all(note in parsed.texts for note in sheet.notes)
-    assert sum(tag == "svg" for tag, _ in parsed.elements) == len(list(plots.make(found))) == 9
+    assert sum(tag == "svg" for tag, _ in parsed.elements) == len(list(plots.make(found))) == 10
     assert "RTE, deberta-v3-large" in parsed.texts
 
 

@@ -10,14 +10,12 @@ from dataclasses import asdict
 from typing import Any
 
 from gifine.report import settings
-from gifine.report.analysis.answers import Answer
 from gifine.report.analysis.cells import Cell, Summary
-from gifine.report.analysis.comparison import Choice, Comparison, Effect, Verdict
+from gifine.report.analysis.comparison import Comparison, Effect
 from gifine.report.analysis.tuning import Tuning
 from gifine.report.analysis.variance import Component
 from gifine.report.contents import Contents
-from gifine.report.formats import losses
-from gifine.report.formats.answer import sentence
+from gifine.report.formats import losses, over_tasks, verdicts
 from gifine.report.reading import Run
 from gifine.runs.records import Status
 
@@ -27,7 +25,7 @@ Rows = list[dict[str, Any]]  # with lists and objects as values where there are 
 def tables(contents: Contents) -> dict[str, Rows]:
     """Each sheet's rows by its name, with all measures."""
     return {
-        "answer": [_answer(each, contents) for each in contents.answers],
+        "answer": [over_tasks.entries(each, contents) | _effect(each.effect) for each in contents.answers],
         "table": _table(contents),
         "comparison": [_comparison(each) for each in contents.comparisons],
         "attrition": [losses.entries(each) for each in contents.losses],
@@ -107,48 +105,6 @@ def _summary(summary: Summary, suffix: str = "") -> dict[str, Any]:
     return {f"{key}{suffix}": value for key, value in asdict(summary).items()}
 
 
-def _answer(answer: Answer, contents: Contents) -> dict[str, Any]:
-    mean, better, last = answer.mean, answer.better, answer.last
-    prediction = mean.prediction if mean is not None else None
-    return {
-        "model": answer.model,
-        **answer.extra,
-        **{key: answer.gate.get(key) for key in answer.gate.keys()},  # noqa: SIM118 - no dict
-        "sentence": sentence(answer, contents),
-        "tasks": [each.task.name for each in answer.comparisons],
-        "left_out": [each.task.name for each in answer.left_out],
-        "declared": answer.is_declared,
-        "family": answer.family,
-        **_effect(answer.effect),
-        "spread": mean.spread if mean is not None else None,
-        "prediction_low": prediction[0] if prediction is not None else None,
-        "prediction_high": prediction[1] if prediction is not None else None,
-        "helps_on": [each.task.name for each in answer.tasks(Verdict.HELPS)],
-        "hurts_on": [each.task.name for each in answer.tasks(Verdict.HURTS)],
-        "better": better.share if better is not None else None,
-        "better_low": better.low if better is not None else None,
-        "better_high": better.high if better is not None else None,
-        "last_epoch": last.mean if last is not None else None,
-        "last_epoch_error": last.error if last is not None else None,
-        "runs": {
-            "baseline": _ids([pair.baseline for each in answer.comparisons for pair in each.pairs]),
-            "gated": _ids([pair.gated for each in answer.comparisons for pair in each.pairs]),
-        },
-    }
-
-
-def _last(choice: Choice | None) -> dict[str, Any]:
-    """Nulls where no run chose its best evaluation."""
-    if choice is None:
-        return dict.fromkeys(("last_epoch", "last_epoch_pairs", "evaluations"))
-    baseline, gated = choice.evaluations
-    return {
-        "last_epoch": choice.last_mean,
-        "last_epoch_pairs": choice.pairs,
-        "evaluations": {"baseline": baseline, "gated": gated},
-    }
-
-
 def _comparison(comparison: Comparison) -> dict[str, Any]:
     baseline, gated = comparison.scores
     return {
@@ -164,7 +120,7 @@ def _comparison(comparison: Comparison) -> dict[str, Any]:
         "baseline": baseline,
         "gated": gated,
         **_effect(comparison.effect),
-        **_last(comparison.choice),
+        **verdicts.last_epoch(comparison.choice),
         **losses.worst(comparison),
         "without_degenerate": _effect(comparison.regular) if comparison.regular is not None else None,
         "failures": comparison.failures,
