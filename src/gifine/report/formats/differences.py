@@ -1,58 +1,13 @@
-"""Differences as plain values, for programs: of comparisons, and of answers over tasks. Fractions, not percent."""
+"""Differences as plain values, for programs. Fractions, not percent."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-from gifine.report.analysis.answers import Answer
-from gifine.report.analysis.comparison import Choice, Comparison, Effect, Verdict
-from gifine.report.contents import Contents
-from gifine.report.formats import losses
-from gifine.report.formats.answer import sentence
+from gifine.report.analysis.comparison import Comparison, Effect
+from gifine.report.formats import losses, verdicts
 from gifine.report.reading import Run
-
-
-def answered(answer: Answer, contents: Contents) -> dict[str, Any]:
-    mean, better, last = answer.mean, answer.better, answer.last
-    prediction = mean.prediction if mean is not None else None
-    return {
-        "model": answer.model,
-        **answer.extra,
-        **{key: answer.gate.get(key) for key in answer.gate.keys()},  # noqa: SIM118 - no dict
-        "sentence": sentence(answer, contents),
-        "tasks": [each.task.name for each in answer.comparisons],
-        "left_out": [each.task.name for each in answer.left_out],
-        "declared": answer.is_declared,
-        "family": answer.family,
-        **_effect(answer.effect),
-        "spread": mean.spread if mean is not None else None,
-        "prediction_low": prediction[0] if prediction is not None else None,
-        "prediction_high": prediction[1] if prediction is not None else None,
-        "helps_on": [each.task.name for each in answer.tasks(Verdict.HELPS)],
-        "hurts_on": [each.task.name for each in answer.tasks(Verdict.HURTS)],
-        "better": better.share if better is not None else None,
-        "better_low": better.low if better is not None else None,
-        "better_high": better.high if better is not None else None,
-        "last_epoch": last.mean if last is not None else None,
-        "last_epoch_error": last.error if last is not None else None,
-        "runs": {
-            "baseline": ids([pair.baseline for each in answer.comparisons for pair in each.pairs]),
-            "gated": ids([pair.gated for each in answer.comparisons for pair in each.pairs]),
-        },
-    }
-
-
-def _last(choice: Choice | None) -> dict[str, Any]:
-    """Nulls where no run chose its best evaluation."""
-    if choice is None:
-        return dict.fromkeys(("last_epoch", "last_epoch_pairs", "evaluations"))
-    baseline, gated = choice.evaluations
-    return {
-        "last_epoch": choice.last_mean,
-        "last_epoch_pairs": choice.pairs,
-        "evaluations": {"baseline": baseline, "gated": gated},
-    }
 
 
 def compared(comparison: Comparison) -> dict[str, Any]:
@@ -69,10 +24,10 @@ def compared(comparison: Comparison) -> dict[str, Any]:
         "seeds": [each.gated.replicate.name for each in comparison.pairs],
         "baseline": baseline,
         "gated": gated,
-        **_effect(comparison.effect),
-        **_last(comparison.choice),
+        **effect(comparison.effect),
+        **verdicts.last_epoch(comparison.choice),
         **losses.worst(comparison),
-        "without_degenerate": _effect(comparison.regular) if comparison.regular is not None else None,
+        "without_degenerate": effect(comparison.regular) if comparison.regular is not None else None,
         "failures": comparison.failures,
         "cautions": comparison.cautions,
         "runs": {
@@ -82,7 +37,7 @@ def compared(comparison: Comparison) -> dict[str, Any]:
     }
 
 
-def _effect(effect: Effect) -> dict[str, Any]:
+def effect(effect: Effect) -> dict[str, Any]:
     estimate, interval, detectable = effect.estimate, effect.interval, effect.detectable_interval
     return {
         "n": effect.summary.n,

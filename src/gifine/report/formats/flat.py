@@ -13,8 +13,8 @@ from gifine.report import settings
 from gifine.report.analysis.cells import Cell, Summary
 from gifine.report.analysis.variance import Component
 from gifine.report.contents import Contents
-from gifine.report.formats import losses, tuned
-from gifine.report.formats.differences import answered, compared, ids
+from gifine.report.formats import losses, over_tasks, tuned
+from gifine.report.formats.differences import compared, effect, ids
 from gifine.report.reading import Run
 from gifine.runs.records import Status
 
@@ -24,7 +24,7 @@ Rows = list[dict[str, Any]]  # with lists and objects as values where there are 
 def tables(contents: Contents) -> dict[str, Rows]:
     """Each sheet's rows by its name, with all measures."""
     return {
-        "answer": [answered(each, contents) for each in contents.answers],
+        "answer": [over_tasks.entries(each, contents) | effect(each.effect) for each in contents.answers],
         "table": _table(contents),
         "comparison": [compared(each) for each in contents.comparisons],
         "attrition": [losses.entries(each) for each in contents.losses],

@@ -8,7 +8,7 @@ from gifine.report import settings
 from gifine.report.analysis import twins
 from gifine.report.analysis.cells import Cell
 from gifine.report.contents import Contents
-from gifine.report.formats import answer, losses, plan, tuned, variance, verdicts
+from gifine.report.formats import losses, over_tasks, plan, tuned, variance, verdicts
 from gifine.report.formats.words import Item, Piece, Sheet, counts, linked, number, plain
 from gifine.report.reading import Run
 from gifine.report.settings import Task, Value
@@ -190,7 +190,7 @@ def _problems(contents: Contents) -> Sheet:
 
 
 _MAKERS = {
-    "answer": answer.sheet,
+    "answer": over_tasks.sheet,
     "attrition": losses.sheet,
     "table": _table,
     "comparison": verdicts.sheet,
