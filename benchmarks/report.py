@@ -47,7 +47,7 @@ BARE = (
 REPORT = "from gifine.report.__main__ import main; main()"
 # The system counts the parent's memory among a child's (ru_maxrss), so the process says itself what it has used.
 PEAK = (
-    "print(time.process_time(), re.search(r'VmHWM:\\s+(\\d+)', pathlib.Path('/proc/self/status').read_text())[1], "
+    "print(sum(os.times()[:4]), re.search(r'VmHWM:\\s+(\\d+)', pathlib.Path('/proc/self/status').read_text())[1], "
     "file=sys.stderr)"
 )
 EXAMPLES = 1000  # a split's, of the runs with predictions
@@ -83,7 +83,7 @@ def main() -> None:
 
 def measure(name: str, program: str, root: Path, *options: str) -> None:
     """Print seconds, those of the CPU among them, and peak memory of a Python process."""
-    words = [sys.executable, "-c", f"import sys, pathlib, re, time; {program}; {PEAK}", str(root), *options]
+    words = [sys.executable, "-c", f"import sys, os, pathlib, re; {program}; {PEAK}", str(root), *options]
     clock = time.monotonic()
     done = subprocess.run(words, capture_output=True, text=True, check=True)
     seconds, (cpu, peak) = time.monotonic() - clock, map(float, done.stderr.split()[-2:])

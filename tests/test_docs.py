@@ -7,17 +7,20 @@ import re
 import shlex
 import unicodedata
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 import yaml
 
 from conftest import ROOT
-from gifine.compose import grid
+from gifine.compose import grid, mistakes
 from gifine.dashboard import __main__ as dashboard
 from gifine.errors import ExitCode
 from gifine.inputs import offline
 from gifine.inputs.offline import Manifest
+from gifine.runs import preregistration
+from gifine.runs.preregistration import Preregistration
 
 PAGES = sorted(ROOT.glob("docs/*.md"))
 DOCUMENTS = [*sorted(ROOT.glob("*.md")), *PAGES, *sorted(ROOT.glob("launchers/*.md")), *ROOT.glob("benchmarks/**/*.md")]
@@ -113,7 +116,7 @@ def first_cell(words: list[str]) -> list[str]:
         config = yaml.safe_load((ROOT / "conf" / "experiment" / f"{name}.yaml").read_text())
         params = config.get("hydra", {}).get("sweeper", {}).get("params", {})
         found += [
-            f"{key}={values.split(',')[0]}"
+            mistakes.values(f"{key}={values}")[0]
             for key, values in params.items()
             if not any(w.startswith(f"{key}=") for w in words)
         ]
@@ -124,6 +127,7 @@ OWN = {
     "data.dir=": "",
     "prefetch=": "",
     "model.init_from=": "model",
+    "plan=": "PLAN.yaml",
     "task.files.train=": "rows.csv",
     "task.files.validation=": "rows.csv",
 }
@@ -139,6 +143,8 @@ def own_folder(place: Path, monkeypatch: pytest.MonkeyPatch, name: str | None) -
     monkeypatch.setenv("HOME", str(place))
     offline.write(place, Manifest())
     (place / "rows.csv").touch()
+    plan = Preregistration(datetime.now(UTC), "", [], 0.5, 0.05, [], [1], {}, [], {}, [])
+    preregistration.write(plan, place / "PLAN.yaml")
     (place / "model").mkdir()
     for file in ("config.json", "model.safetensors"):
         (place / "model" / file).write_text("{}")

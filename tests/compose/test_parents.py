@@ -130,3 +130,12 @@ def test_data_of_what_is_trained_first_are_missed_before_anything_starts(tmp_pat
         ConfigError, match=r"^first.task=mnli: .* lacks the data of task=mnli, train; on a machine with"
     ):
         grid.expand([*RTE, f"prefetch={tmp_path}"])
+
+
+def test_all_trials_of_a_search_start_from_the_same():
+    words = ["experiment=random_search", "first.task=mnli", "gi.side=none", "search.trial=0,1,2"]
+    parents, children = cells(*words)
+    assert (len(parents), len(children)) == (1, 3)
+    assert len({child.config.train.learning_rate for child in children}) == 3
+    (alone,) = grid.expand(["task=mnli", "gi.side=none", "seed=1", "evaluate.split_dev=true"])
+    assert parents[0].run_id == alone.run_id

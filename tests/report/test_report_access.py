@@ -59,10 +59,10 @@ def parsed(whole) -> Page:
 
 def test_the_answer_comes_first_then_differences_tables_and_reasons(parsed):
     ids = parsed.all("id")
-    order = ["parts", "differences", "table", "comparison", "decided", "figures", "runs"]
+    order = ["parts", "differences", "answer", "table", "comparison", "decided", "figures", "runs"]
     assert [name for name in ids if name in order] == order
     links = [attributes["href"] for attributes, _ in parsed.links if "class" not in attributes]
-    assert links[:3] == ["#differences", "#table", "#comparison"]
+    assert links[:4] == ["#differences", "#answer", "#table", "#comparison"]
     tags = [tag for tag, _ in parsed.elements]
     assert tags.index("h1") < tags.index("nav") < tags.index("section")
 

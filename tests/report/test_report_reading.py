@@ -101,6 +101,13 @@ def test_weights_are_told_apart_by_their_contents_wherever_they_lie(tmp_path):
     )
 
 
+def test_weights_that_a_size_names_are_called_after_the_size(tmp_path):
+    made = config("task=rte", "model=minilm", seed=1, **PLAIN)
+    write(tmp_path, replace(record(made, [0.5]), contents={"model.checkpoint": "a" * 64}))
+    (run,) = read(tmp_path)
+    assert settings.model(run.setup) == "minilm-l6"
+
+
 @pytest.mark.parametrize("provenance", [{"files": []}, {"files": "x"}, {"files": {"/no/such": 3}}])
 @pytest.mark.parametrize("contents", [[], "x", {"model.checkpoint": 3}])
 def test_foreign_contents_hide_no_other_record(tmp_path, provenance, contents):

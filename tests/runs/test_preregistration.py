@@ -43,7 +43,7 @@ def test_it_is_short_and_for_people():
     lines = preregistration.text(PLAN).splitlines()
     assert "margin: 0.5" in lines
     assert "  0123456789ab: rte_deberta_plain_s1" in lines
-    assert "- {gi.side: both, gi.level: '1e-05'}" in lines
+    assert "- {gi.side: both, gi.level: 1e-05}" in lines
     assert len(lines) == 23
 
 

@@ -82,6 +82,7 @@ def _checked(config: RunConfig) -> RunConfig:
         train = from_entries(TrainConfig, entries)
     except OmegaConfBaseException as error:
         raise ConfigError(f"first.train: {unwrap(error)}") from error
+    # A search draws for the run itself: all its trials start from the same.
     parent = replace(config, train=train, first=FirstConfig(), search=SearchConfig(), output_dir=None, overwrite=False)
     checks.check(parent)
     if missing := list(_missing(parent)):

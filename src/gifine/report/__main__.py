@@ -121,7 +121,7 @@ def _rules(args: Namespace) -> Rules:
 
 def _show(found: Contents, style: str, names: Sequence[str] | None, *, clear: bool) -> None:
     if style == "csv":
-        print(flat.csv_text(flat.tables(found)[(names or sheets.NAMES)[0]]), end="")
+        print(flat.csv_text(flat.tables(found)[names[0] if names else sheets.CSV]), end="")
     elif style == "json":
         print(flat.json_text(found, names or sheets.NAMES), end="")
     elif style == "terminal":

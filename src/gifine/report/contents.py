@@ -6,13 +6,29 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from gifine.report.analysis import comparison, families, pairing, planned, published, table, twins, variance
+from gifine.report.analysis import (
+    answers,
+    attrition,
+    comparison,
+    families,
+    pairing,
+    planned,
+    published,
+    selection,
+    table,
+    tuning,
+    twins,
+    variance,
+)
+from gifine.report.analysis.answers import Answer
+from gifine.report.analysis.attrition import Attrition
 from gifine.report.analysis.comparison import Comparison
 from gifine.report.analysis.families import Rules
 from gifine.report.analysis.pairing import Unpaired
 from gifine.report.analysis.planned import Held
 from gifine.report.analysis.published import Entry
 from gifine.report.analysis.table import Table
+from gifine.report.analysis.tuning import Tuning
 from gifine.report.analysis.twins import Difference
 from gifine.report.analysis.variance import Component
 from gifine.report.reading import Problem, Reading, Run
@@ -27,10 +43,13 @@ class Contents:
     table: Table
     comparisons: list[Comparison]
     rules: Rules  # by which they were judged
+    answers: list[Answer]  # of each change, over its tasks
+    losses: list[Attrition]  # of each change
     variance: list[Component]  # of runs that vary a single stream of random numbers
     twins: list[Difference]  # pairs that were not computed alike
     unpaired: list[Unpaired]  # if there are gated runs and baselines at all
     published: list[Entry]
+    tunings: list[Tuning]  # sweeps over hyper-parameters
     plan: Held | None = None  # what was said before the runs, if a plan was given
 
     @property
@@ -71,19 +90,27 @@ def gather(
         reading = replace(reading, runs=held.kept, changed=changed)
     results = table.build(reading.runs, rows, columns)
     pairs, unpaired = pairing.pair(reading.runs, strict=strict)
+    tunings = tuning.compare(reading.runs, with_predictions=with_predictions)
+    pairs = tuning.without_trials(pairs, tunings)
     comparisons = comparison.compare(pairs, with_predictions=with_predictions)
-    families.judge(comparisons, rules)
+    losses = attrition.examine(comparisons, rules.margin)
+    selection.examine(comparisons)
+    families.judge([*comparisons, *tuning.comparisons(tunings)], rules)
+    given = answers.give(comparisons, losses, rules)
     beside = published.set_beside(reading.runs)
     return Contents(
-        reading.runs,
-        reading.problems,
-        reading.changed,
-        results,
-        comparisons,
-        rules,
-        variance.find(reading.runs),
-        twins.find(comparisons),
-        unpaired,
-        beside,
-        held,
+        runs=reading.runs,
+        problems=reading.problems,
+        changed=reading.changed,
+        table=results,
+        comparisons=comparisons,
+        rules=rules,
+        answers=given,
+        losses=losses,
+        variance=variance.find(reading.runs),
+        twins=twins.find(comparisons),
+        unpaired=unpaired,
+        published=beside,
+        tunings=tunings,
+        plan=held,
     )

@@ -39,11 +39,13 @@ class Run:
     setup: Settings  # all that decides the result but gate and seeds
     gate: Settings
     replicate: Replicate  # what its random numbers start from
-    first_seed: int | str | None  # of the run that it starts from; None: not known, or there is none
+    first_seed: str | None  # of the run that it starts from; None: not known, or there is none
     task: Task
     scores: tuple[float | None, ...]  # of task.measures; None: undefined, or it did not come so far
     last: float | None  # the primary measure at the last evaluation while it trained; None: not recorded, or none
     evaluations: int | None  # while it trained; None: not recorded
+    selected: float | None  # of task.logged: where dev is split, the score of the half that chose the checkpoint
+    trial: tuple[str, int, int] | None  # of a random search: the space, search.seed and search.trial
     data: str | None  # fingerprint of what was read; None: it did not come so far
     weights: str | None  # fingerprint of those that were read; None for random ones and those of another run
     tokenizer: str | None  # fingerprint of its word pieces
@@ -171,6 +173,8 @@ def _from_entries(folder: Path, entries: dict[str, Any], pool: Pool) -> Run:
         scores=tuple(_number(metrics.get(measure)) for measure in task.measures),
         last=_number((entries.get("last") or {}).get(task.metric(task.primary))),
         evaluations=_count(entries.get("evaluations")),
+        selected=_number(metrics.get(task.logged)),
+        trial=_trial(entries["config"].get("search") or {}),
         data=_fingerprint(provenance.get("data")),
         weights=_fingerprint(provenance.get("weights")) if "init_from" not in provenance else None,
         tokenizer=_fingerprint(provenance.get("tokenizer")),
@@ -184,6 +188,12 @@ def _from_entries(folder: Path, entries: dict[str, Any], pool: Pool) -> Run:
         begun=provenance.get("begun") or entries.get("started"),
         plan=_plan(provenance.get("plan")),
     )
+
+
+def _trial(search: dict[str, Any]) -> tuple[str, int, int] | None:
+    if search.get("trial") is None:
+        return None
+    return sys.intern(json.dumps(search["space"], sort_keys=True)), int(search["seed"]), int(search["trial"])
 
 
 def _number(value: object) -> float | None:

@@ -62,8 +62,12 @@ class Task:
     title: str  # as papers write it
     measures: tuple[str, ...]  # keys of a record's metrics: of each split that is reported, the official ones in order
     primary: str  # of `measures`: what chooses checkpoints, on the first split
-    is_classification: bool
+    labels: int  # how many there are; 0: it predicts a number
     is_glue: bool  # GLUE's own data, not files of one's own under its name
+
+    @property
+    def is_classification(self) -> bool:
+        return self.labels > 0
 
     @property
     def heading(self) -> str:
@@ -160,17 +164,19 @@ class Pool:
                 task.get("title") or name,
                 measures,
                 f"{name}/{splits[0]}/{task['select_by']}",
-                bool(task["labels"]),
+                len(task["labels"]),
                 name in GLUE and not is_own,
             )
         return self.tasks[text]
 
 
 def _path(config: dict[str, Any], key: str) -> str | None:
-    """The path that a key of `Record.contents` stands for, if the config has it."""
+    """The path that a key of `Record.contents` stands for, if the config has it; of a size of a model, its name."""
     place: Any = config
     for part in key.split("."):
         place = place.get(part) if isinstance(place, dict) else None
+    if place is None and key == "model.checkpoint":
+        return f"{config['model']['name']}-{config['model']['size']}"
     return place if isinstance(place, str) else None
 
 
@@ -201,10 +207,15 @@ def gate(gate: Settings) -> str:
     level, layers = gate.get("gi.level"), gate.get("gi.layers")
     words = [str(gate.get("gi.side")), *([f"{level:g}"] if level is not None else [])]
     words += [f"last{layers}"] if layers is not None else []
+    return " ".join([*words, *unusual(gate)])
+
+
+def unusual(gate: Settings) -> list[str]:
+    """What else of a gate is not as published: `threshold=token`."""
     usual = {"gi.threshold": "batch", "gi.mask_padding": False, "gi.init": "normal"}
     named = {"gi.side", "gi.level", "gi.layers"}
     others = [key for key in gate.keys() if key not in named and gate.get(key) != usual.get(key)]  # noqa: SIM118 - no dict
-    return " ".join([*words, *(f"{key.removeprefix('gi.')}={shown(gate.get(key))}" for key in others)])
+    return [f"{key.removeprefix('gi.')}={shown(gate.get(key))}" for key in others]
 
 
 def gate_place(gate: Settings) -> list[Value]:

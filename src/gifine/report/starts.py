@@ -18,7 +18,7 @@ from gifine.runs import origin, records
 class Start:
     label: str | None = None  # in the place of `model.init_from`; None: not known to be another run's
     gi: dict[str, Any] | None = None  # the gates of the run that made the weights; None: not known, here and below
-    seed: int | str | None = None  # of that run, as `Replicate.name` has it
+    seed: str | None = None  # `3`, or `3 order=4` where a stream of its random numbers has a seed of its own
 
 
 @dataclass(slots=True)
@@ -37,9 +37,15 @@ class Starts:
                     record = records.entries(place)
                     self.known[place] = origin.as_parent(record) if record.get("run_id") == run_id else {}
                 noted |= self.known[place]
-        if "role" in noted:
-            return Start(f"{noted['task']} ({noted['role']})", noted["gi"], noted["seed"])
-        return Start(run_id)
+        return start(noted) if "role" in noted else Start(run_id)
+
+
+def start(noted: dict[str, Any]) -> Start:
+    """By what `origin.as_parent` says of the run that made the weights."""
+    # Not what its gates were drawn from, which a baseline's does not have.
+    seeds = {stream: seed for stream, seed in (noted.get("seeds") or {}).items() if stream != "change"}
+    streams = [f"{stream}={seed}" for stream, seed in seeds.items()]
+    return Start(f"{noted['task']} ({noted['role']})", noted["gi"], " ".join([f"{noted['seed']}", *streams]))
 
 
 def _places(folder: Path, noted: dict[str, Any], run_id: str) -> Iterator[Path]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from gifine.config import ModelConfig
 from gifine.inputs import model_files
-from gifine.runs import identity, records, replicate
+from gifine.runs import identity, records
 
 
 def package(model: ModelConfig) -> dict[str, str] | None:
@@ -54,11 +54,10 @@ def as_parent(record: dict[str, Any]) -> dict[str, Any]:
         if "role" in own:
             contents["model.init_from"] = own["role"]
         kept = identity.deciding(record["config"], contents)
-        gi, seed = kept.pop("gi"), kept.pop("seed")
-        # Without what the gates are drawn from, which a baseline does not have.
-        seed = replicate.replicate(int(seed), kept.pop("seeds", {}) | {"change": None}).name
+        gi, seed, seeds = kept.pop("gi"), kept.pop("seed"), kept.pop("seeds", {})
         text = json.dumps(kept, sort_keys=True)
         task = record["config"]["task"]["name"]
     except (LookupError, TypeError, AttributeError, ValueError):
         return {}
-    return {"role": hashlib.sha256(text.encode()).hexdigest()[:12], "task": task, "seed": seed, "gi": gi}
+    role = hashlib.sha256(text.encode()).hexdigest()[:12]
+    return {"role": role, "task": task, "seed": seed, "seeds": seeds, "gi": gi}

@@ -15,12 +15,12 @@ from gifine.compose.grid import Cell
 from gifine.config import RunConfig
 from gifine.errors import ArgumentError, PlanError, did_you_mean
 from gifine.inputs import sources
-from gifine.report import settings
+from gifine.report import settings, starts
 from gifine.report.analysis.families import Selection
 from gifine.report.analysis.statistics import ALPHA
 from gifine.report.settings import Pool, Settings, Task, Value
 from gifine.report.starts import Start
-from gifine.runs import identity, preregistration
+from gifine.runs import identity, origin, preregistration
 from gifine.runs.preregistration import Hypothesis, Preregistration
 
 log = logging.getLogger(__name__)
@@ -167,11 +167,24 @@ def families(found: Sequence[Compared]) -> Counter[tuple[str, bool]]:
 
 
 def _arms(configs: Iterable[RunConfig], pool: Pool) -> list[Arm]:
-    found: dict[tuple[Settings, Settings], Arm] = {}
+    configs, found = [*configs], dict[tuple[Settings, Settings], Arm]()
+    known = _starts(configs)
     for config in configs:
-        setup, change, _, task = pool.take(identity.to_dict(config), Start(), sources.contents(config))
+        start = known.get(config.first.run, Start())
+        setup, change, _, task = pool.take(identity.to_dict(config), start, sources.contents(config))
         found.setdefault((setup, change), Arm(setup, change, task)).configs.append(config)
     return [*found.values()]
+
+
+def _starts(configs: Sequence[RunConfig]) -> dict[str | None, Start]:
+    """By run_id how runs start that start from one of these, which has not been trained yet."""
+    wanted = {config.first.run for config in configs} - {None}
+    parents = (config for config in configs if wanted and identity.run_id(config) in wanted)
+    found = {}
+    for parent in parents:
+        entries = {"config": identity.to_dict(parent), "contents": sources.contents(parent), "provenance": {}}
+        found[identity.run_id(parent)] = starts.start(origin.as_parent(entries))
+    return found
 
 
 def _telling_apart(arms: Sequence[Arm]) -> list[str]:

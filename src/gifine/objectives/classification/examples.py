@@ -15,6 +15,7 @@ from gifine.errors import DataError
 from gifine.inputs import dataset
 from gifine.inputs.dataset import Split
 from gifine.inputs.rows import Row
+from gifine.objectives import halving
 
 LAYOUT: int = 1  # raise it when the columns of `prepare` change: older caches are then left alone
 
@@ -75,10 +76,9 @@ def _check_halves(split: str, labels: np.ndarray, task: TaskConfig) -> None:
 
 
 def halves(examples: Dataset) -> tuple[Dataset, Dataset]:
-    """Two halves with the same distribution of labels; the same ones whatever a run's seed is."""
-    shuffled = np.random.default_rng(0).permutation(len(examples))
-    by_label = shuffled[np.argsort(np.asarray(examples["labels"])[shuffled], kind="stable")]
-    return take(examples, np.sort(by_label[::2])), take(examples, np.sort(by_label[1::2]))
+    """One to choose on and one to report: `halving.halves`."""
+    select, report = halving.halves(np.asarray(examples["labels"]))
+    return take(examples, select), take(examples, report)
 
 
 def order(examples: Dataset, config: RunConfig) -> Dataset:

@@ -16,7 +16,7 @@ from scipy import special
 from gifine.report.analysis.crossed import Estimate
 
 _ENOUGH = 1e-10  # relative: τ² is found, or there is no scatter
-_MEANINGFUL = 0.75  # of pairs: the advice of Bouthillier et al. (2021)
+_MEANINGFUL = 0.75  # of pairs
 
 
 @dataclass(slots=True, frozen=True)
@@ -72,9 +72,9 @@ def combined(means: np.ndarray, variances: np.ndarray) -> tuple[np.ndarray, ...]
 
 
 def _without(means: np.ndarray, variances: np.ndarray, task: int) -> np.ndarray:
-    others = [np.delete(each, task, axis=1) for each in (means, variances)]
-    between = paule_mandel(*others) if others[0].shape[1] > 1 else np.zeros(len(means))
-    return _weighted(*others, between)[0]
+    means, variances = np.delete(means, task, axis=1), np.delete(variances, task, axis=1)
+    between = paule_mandel(means, variances) if means.shape[1] > 1 else np.zeros(len(means))
+    return _weighted(means, variances, between)[0]
 
 
 def _weighted(means: np.ndarray, variances: np.ndarray, between: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -114,8 +114,8 @@ class Better:
 
     @property
     def is_meaningful(self) -> bool:
-        """As Bouthillier et al. (2021) advise: surely above a half, and 0.75 or more."""
-        return self.low > 0.5 and self.share >= _MEANINGFUL
+        """As Bouthillier et al. (2021) advise: the interval is above a half, and reaches 0.75."""
+        return self.low > 0.5 and self.high > _MEANINGFUL
 
 
 def better(differences: Sequence[np.ndarray]) -> Better | None:

@@ -6,7 +6,7 @@ What may be concluded depends on all comparisons together: `families.judge`.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -66,6 +66,17 @@ class Effect:
 
 
 @dataclass(slots=True)
+class Choice:
+    """That scores are of the best evaluation, and what the last one would say."""
+
+    on_other_half: bool  # evaluate.split_dev: chosen on examples that are not reported
+    last: Estimate | None  # the difference at the last evaluation, given this dev set
+    last_mean: float | None
+    pairs: int  # whose last evaluation is known on both sides
+    evaluations: tuple[list[int], list[int]]  # of baseline and changed runs, as far as they are known
+
+
+@dataclass(slots=True)
 class Comparison:
     """One measure of one task, with a change of one setting and without."""
 
@@ -80,6 +91,8 @@ class Comparison:
     regular: Effect | None  # without pairs that have a degenerate run, never judged; None if there are none
     failures: dict[str, dict[Status, int]]  # of `baseline` and `gated`: runs other than done, in all pairs
     cautions: list[str] = field(default_factory=list)
+    choice: Choice | None = None  # where the runs chose their best evaluation
+    worst: tuple[Estimate, Estimate] | None = None  # of all tried pairs, if lost runs were the worst, and the best
     doubt: str | None = None  # why its numbers allow no verdict, whatever they are
     is_declared: bool = False  # one of those that were named as primary
     family: int = 0  # how many comparisons it was corrected with, itself included; 0: with none
@@ -140,7 +153,7 @@ def _comparison(
         measure=measure,
         tried=both,
         pairs=scored,
-        effect=_crossed(scored, measure, kept),
+        effect=effect_over(scored, measure, kept),
         regular=effect_of(_differences(regular, measure)) if len(regular) < len(scored) else None,
         failures={
             side: dict(Counter(run.status for run in runs if run.status is not Status.DONE))
@@ -176,24 +189,35 @@ def effect_of(differences: np.ndarray) -> Effect:
     return Effect(summary, estimate=estimate, p=p, p_sign_flip=p_sign_flip)
 
 
-def _crossed(pairs: Sequence[Pair], measure: str, kept: Predictions | None) -> Effect:
+def effect_over(pairs: Sequence[Pair], measure: str, kept: Predictions | None) -> Effect:
     """The same of the runs and the examples, if the predictions of all these pairs can be used.
 
     With those of some pairs alone the others' scores would count for nothing: then it is of the runs, and says why.
     """
-    effect = effect_of(_differences(pairs, measure))
+    return crossed_effect(_differences(pairs, measure), lambda: _estimate(pairs, measure, kept))
+
+
+def _estimate(pairs: Sequence[Pair], measure: str, kept: Predictions | None) -> Estimate | None:
+    if kept is None:
+        raise predictions.UnusableError("predictions were not to be read")
+    return kept.estimate(pairs, measure)
+
+
+def crossed_effect(differences: np.ndarray, estimate: Callable[[], Estimate | None]) -> Effect:
+    """What differences of scores (S,) say, with the estimate of runs and examples, if it can be had.
+
+    `estimate` may raise an `UnusableError`, which becomes the effect's `reason`; it is not called below two pairs.
+    """
+    effect = effect_of(differences)
     if effect.p is None:
         return effect
-    if kept is None:
-        effect.reason = "predictions were not to be read"
-        return effect
     try:
-        estimate = kept.estimate(pairs, measure)
+        found = estimate()
     except predictions.UnusableError as error:
         effect.reason = str(error)
         return effect
-    if estimate is None or effect.estimate is None:
+    if found is None or effect.estimate is None:
         effect.reason = "nothing varies"
         return effect
-    effect.basis, effect.estimate, effect.p = Basis.CROSSED, estimate, estimate.p()
+    effect.basis, effect.estimate, effect.p = Basis.CROSSED, found, found.p()
     return effect

@@ -7,9 +7,11 @@ in twenty would show an effect where there is none; Holm's correction keeps the 
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from gifine.errors import ArgumentError, did_you_mean
 from gifine.report import settings
@@ -57,14 +59,30 @@ def judge(comparisons: Sequence[Comparison], rules: Rules) -> None:
         _follow(judged, rules.plan, rules.primary)
     elif judged:
         _declare(judged, rules.primary)
+    planned = {model: _planned(rules.plan, model) for model in {each.model for each in judged}}
+    judge_by_model(judged, rules.margin, planned)
+
+
+class Judged(Protocol):
+    """A comparison, or an answer over tasks."""
+
+    model: str
+    effect: Effect
+    doubt: str | None
+    is_declared: bool
+    family: int
+
+
+def judge_by_model(judged: Sequence[Judged], margin: float, planned: Mapping[str, int]) -> None:
+    """Judge each model's as `judge` says: the margin as a fraction, and how many a plan has, run or not, by model."""
     for model in dict.fromkeys(each.model for each in judged):
         family = [each for each in judged if each.model == model]
         for each in family:
             estimate = each.effect.estimate
-            each.effect.p_equivalent = estimate.p_equivalent(rules.margin) if estimate is not None else None
+            each.effect.p_equivalent = estimate.p_equivalent(margin) if estimate is not None else None
         _correct(family, [each for each in family if not each.is_declared])
         declared = [each for each in family if each.is_declared]
-        _correct(declared, declared, _planned(rules.plan, model))
+        _correct(declared, declared, planned.get(model, 0))
 
 
 def _declare(judged: Sequence[Comparison], primary: Sequence[Selection]) -> None:
@@ -93,6 +111,15 @@ def _planned(plan: Preregistration | None, model: str) -> int:
     return counts[True] if plan.primary else counts.total()
 
 
+def planned_changes(plan: Preregistration | None) -> dict[str, int]:
+    """By model, how many changes the plan has, of the primary ones if it has such."""
+    if plan is None:
+        return {}
+    those = [each for each in plan.hypotheses if each.is_primary or not plan.primary]
+    changes = {(each.model, json.dumps(each.change, sort_keys=True)) for each in those}
+    return dict(Counter(model for model, _ in changes))
+
+
 def _shown(comparison: Comparison, key: str) -> str:
     return settings.shown(cells.value(comparison.tried[0].gated, key))
 
@@ -106,7 +133,7 @@ def _missing(judged: Sequence[Comparison], selection: Selection) -> str:
     return f"--primary {','.join(f'{key}={value}' for key, value in selection)}: no comparison has all of it"
 
 
-def _correct(family: Sequence[Comparison], those: Sequence[Comparison], planned: int = 0) -> None:
+def _correct(family: Sequence[Judged], those: Sequence[Judged], planned: int = 0) -> None:
     """Judge `those` of a family, by p corrected over the whole of it, or over as many as planned if these are more."""
     tested = sum(each.effect.p is not None for each in family)
     size = max(tested, planned)

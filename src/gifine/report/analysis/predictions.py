@@ -69,9 +69,7 @@ class Predictions:
         key = id(run), measure
         if key not in self.parts:
             answers, metric = self._read(run, run.task.split(measure)), run.task.metric(measure)
-            score, recorded = _score(metric, answers), run.score(measure)
-            if score is None or recorded is None or abs(score - recorded) > _SAME:
-                raise UnusableError(f"predictions do not give the record's score ({run.folder.name})")
+            check_score(run, measure, answers)
             parts = crossed.pseudovalues(metric, answers.predicted[None], answers.labels)[0]
             if not np.isfinite(parts).all():
                 raise UnusableError(f"{metric} is undefined without one of the examples ({run.folder.name})")
@@ -124,7 +122,15 @@ def read(run: Run, split: str) -> Answers:
     return Answers(idx, labels.astype(float), logits[:, 0].astype(float))
 
 
-def _score(metric: str, answers: Answers) -> float | None:
+def check_score(run: Run, measure: str, answers: Answers) -> None:
+    """Raise an UnusableError if the answers do not give the score of the run's record."""
+    found, recorded = score(run.task.metric(measure), answers), run.score(measure)
+    if found is None or recorded is None or abs(found - recorded) > _SAME:
+        raise UnusableError(f"predictions do not give the record's score ({run.folder.name})")
+
+
+def score(metric: str, answers: Answers) -> float | None:
+    """None where the metric is undefined, or not for such classes."""
     try:
         return metrics.compute([metric], answers.predicted, answers.labels)[metric]
     except (ValueError, TypeError):  # of classes that the metric is not for

@@ -10,10 +10,13 @@ from dataclasses import asdict
 from typing import Any
 
 from gifine.report import settings
+from gifine.report.analysis.answers import Answer
 from gifine.report.analysis.cells import Cell, Summary
-from gifine.report.analysis.comparison import Comparison, Effect
-from gifine.report.analysis.variance import Component
+from gifine.report.analysis.comparison import Choice, Comparison, Effect, Verdict
+from gifine.report.analysis.tuning import Tuning
 from gifine.report.contents import Contents
+from gifine.report.formats import losses, twins, variance
+from gifine.report.formats.answer import sentence
 from gifine.report.reading import Run
 from gifine.runs.records import Status
 
@@ -23,11 +26,14 @@ Rows = list[dict[str, Any]]  # with lists and objects as values where there are 
 def tables(contents: Contents) -> dict[str, Rows]:
     """Each sheet's rows by its name, with all measures."""
     return {
+        "answer": [_answer(each, contents) for each in contents.answers],
         "table": _table(contents),
         "comparison": [_comparison(each) for each in contents.comparisons],
+        "attrition": [losses.entries(each) for each in contents.losses],
         "plan": _plan(contents),
-        "variance": [_component(each) for each in contents.variance],
-        "twins": _twins(contents),
+        "variance": [variance.entries(each) for each in contents.variance],
+        "twins": [twins.entries(each) for each in contents.twins],
+        "tuning": [_tuning(each) for each in contents.tunings],
         "unpaired": _unpaired(contents),
         "published": _published(contents),
         "failures": [_failure(each) for each in contents.failures],
@@ -100,6 +106,48 @@ def _summary(summary: Summary, suffix: str = "") -> dict[str, Any]:
     return {f"{key}{suffix}": value for key, value in asdict(summary).items()}
 
 
+def _answer(answer: Answer, contents: Contents) -> dict[str, Any]:
+    mean, better, last = answer.mean, answer.better, answer.last
+    prediction = mean.prediction if mean is not None else None
+    return {
+        "model": answer.model,
+        **answer.extra,
+        **{key: answer.gate.get(key) for key in answer.gate.keys()},  # noqa: SIM118 - no dict
+        "sentence": sentence(answer, contents),
+        "tasks": [each.task.name for each in answer.comparisons],
+        "left_out": [each.task.name for each in answer.left_out],
+        "declared": answer.is_declared,
+        "family": answer.family,
+        **_effect(answer.effect),
+        "spread": mean.spread if mean is not None else None,
+        "prediction_low": prediction[0] if prediction is not None else None,
+        "prediction_high": prediction[1] if prediction is not None else None,
+        "helps_on": [each.task.name for each in answer.tasks(Verdict.HELPS)],
+        "hurts_on": [each.task.name for each in answer.tasks(Verdict.HURTS)],
+        "better": better.share if better is not None else None,
+        "better_low": better.low if better is not None else None,
+        "better_high": better.high if better is not None else None,
+        "last_epoch": last.mean if last is not None else None,
+        "last_epoch_error": last.error if last is not None else None,
+        "runs": {
+            "baseline": _ids([pair.baseline for each in answer.comparisons for pair in each.pairs]),
+            "gated": _ids([pair.gated for each in answer.comparisons for pair in each.pairs]),
+        },
+    }
+
+
+def _last(choice: Choice | None) -> dict[str, Any]:
+    """Nulls where no run chose its best evaluation."""
+    if choice is None:
+        return dict.fromkeys(("last_epoch", "last_epoch_pairs", "evaluations"))
+    baseline, gated = choice.evaluations
+    return {
+        "last_epoch": choice.last_mean,
+        "last_epoch_pairs": choice.pairs,
+        "evaluations": {"baseline": baseline, "gated": gated},
+    }
+
+
 def _comparison(comparison: Comparison) -> dict[str, Any]:
     baseline, gated = comparison.scores
     return {
@@ -115,6 +163,8 @@ def _comparison(comparison: Comparison) -> dict[str, Any]:
         "baseline": baseline,
         "gated": gated,
         **_effect(comparison.effect),
+        **_last(comparison.choice),
+        **losses.worst(comparison),
         "without_degenerate": _effect(comparison.regular) if comparison.regular is not None else None,
         "failures": comparison.failures,
         "cautions": comparison.cautions,
@@ -160,39 +210,40 @@ def _plan(contents: Contents) -> Rows:
     ]
 
 
-def _component(component: Component) -> dict[str, Any]:
-    low, high = component.interval
-    return {
-        "model": component.model,
-        **component.extra,
-        "gate": settings.gate(component.runs[0].gate),
-        "task": component.runs[0].task.name,
-        "measure": component.measure,
-        "source": component.source,
-        "sd": component.sd,
-        "sd_low": low,
-        "sd_high": high,
-        "n": len(component.runs),
-        "groups": component.groups,
-        "runs": _ids(component.runs),
-    }
-
-
-def _twins(contents: Contents) -> Rows:
-    return [
-        {
-            "model": each.comparison.model,
-            **each.comparison.extra,
-            "gate": settings.gate(each.comparison.gate),
-            "task": each.comparison.task.name,
-            "seeds": [pair.gated.replicate.name for pair in each.pairs],
-            "what": each.what,
-            "baseline": each.baseline,
-            "gated": each.gated,
-            "runs": _ids([run for pair in each.pairs for run in (pair.baseline, pair.gated)]),
+def _tuning(tuning: Tuning) -> dict[str, Any]:
+    arms = {
+        side: {
+            "expected_best": curve.means,
+            "intervals": curve.intervals,
+            "trials": [_ids([*arm.values()]) for arm in tried],
         }
-        for each in contents.twins
-    ]
+        for side, curve, tried in (
+            ("baseline", tuning.baseline, [trial.baseline for trial in tuning.trials]),
+            ("gated", tuning.gated, [trial.gated for trial in tuning.trials]),
+        )
+    }
+    return {
+        "model": tuning.model,
+        **tuning.extra,
+        **{key: tuning.gate.get(key) for key in tuning.gate.keys()},  # noqa: SIM118 - no dict
+        "task": tuning.task.name,
+        "measure": tuning.task.primary,
+        "drawn": tuning.is_drawn,
+        "halves": str(tuning.halves),
+        "seeds": tuning.seeds,
+        "trials": [
+            {key: trial.setup.get(key) for key in tuning.keys}
+            | dict(zip(("search.seed", "search.trial"), trial.number or (None, None), strict=True))
+            for trial in tuning.trials
+        ],
+        "left_out": tuning.alone,
+        **arms,
+        "difference": {"means": tuning.difference.means, "intervals": tuning.difference.intervals},
+        "chosen": {
+            side: tuning.trials.index(trial) for side, trial in zip(("baseline", "gated"), tuning.chosen, strict=True)
+        },
+        "comparison": _comparison(tuning.comparison) if tuning.comparison is not None else None,
+    }
 
 
 def _unpaired(contents: Contents) -> Rows:

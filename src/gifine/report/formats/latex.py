@@ -19,6 +19,9 @@ _ESCAPES = {
     "≥": r"$\geq$",
     "≤": r"$\leq$",
     "–": "--",
+    "−": "$-$",
+    "τ": r"$\tau$",
+    "²": "$^2$",
     "…": r"\dots{}",
     '"': "''",
     **{each: f"\\{each}" for each in "&%$#_{}"},
@@ -37,7 +40,13 @@ def escaped(words: str) -> str:
 
 
 def _sheet(sheet: Sheet) -> str:
-    lines = [r"\begin{table}", r"\centering", rf"\caption{{{escaped(sheet.title)}}}", rf"\label{{tab:{sheet.name}}}"]
+    lines = [
+        *(f"{escaped(words)}\n" for words in sheet.lead),
+        r"\begin{table}",
+        r"\centering",
+        rf"\caption{{{escaped(sheet.title)}}}",
+        rf"\label{{tab:{sheet.name}}}",
+    ]
     if sheet.rows:
         lines += [
             rf"\begin{{tabular}}{{{'l' * len(sheet.columns)}}}",

@@ -20,7 +20,7 @@ def escaped(words: str) -> str:
 
 
 def _sheet(sheet: Sheet) -> str:
-    parts = [f"## {escaped(sheet.title)}"]
+    parts = [f"## {escaped(sheet.title)}", *map(escaped, sheet.lead)]
     if sheet.rows:
         lines = [map(escaped, sheet.columns), ["---"] * len(sheet.columns), *(map(_item, row) for row in sheet.rows)]
         parts.append("\n".join(f"| {' | '.join(line)} |" for line in lines))

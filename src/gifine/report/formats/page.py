@@ -14,7 +14,7 @@ from gifine.report import settings
 from gifine.report.analysis import statistics
 from gifine.report.analysis.families import FEWEST_PAIRS
 from gifine.report.contents import Contents
-from gifine.report.formats import sheets, verdicts
+from gifine.report.formats import answer, sheets, verdicts
 from gifine.report.reading import Run, progress
 from gifine.report.settings import Settings
 from gifine.runs import curves, records
@@ -65,7 +65,7 @@ def make(contents: Contents, pictures: Sequence[Picture]) -> Iterator[str]:
     )
     environment.policies["json.dumps_kwargs"] = {"separators": (",", ":")}
     stream = environment.get_template("page.html.j2").stream(
-        answer=verdicts.answer(contents),
+        said=answer.answer(contents),
         summary=sheets.summary(contents),
         sheets=sheets.make(contents),
         forest=[each for each in figures if each[0].name.startswith("forest")],

@@ -23,6 +23,8 @@ def show(sheets: Sequence[Sheet], summary: str, *, clear: bool = False) -> None:
     for sheet in sheets:
         console.print()
         console.print(Text(sheet.title, "bold underline"))
+        for words in sheet.lead:
+            console.print(Text(words))
         if sheet.rows:
             table = Table(box=None, header_style="bold", pad_edge=False)
             for column in sheet.columns:

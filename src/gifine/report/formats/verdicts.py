@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from gifine.report import settings
 from gifine.report.analysis import statistics
+from gifine.report.analysis.attrition import around
 from gifine.report.analysis.comparison import Basis, Comparison, Effect, Verdict
 from gifine.report.analysis.families import FEWEST_PAIRS, Rules
 from gifine.report.analysis.pairing import Pair
@@ -15,7 +16,6 @@ from gifine.report.formats.words import Item, Piece, Sheet, counts, linked, p_va
 from gifine.report.reading import Run
 from gifine.runs.records import Status
 
-_NAMED = 4  # comparisons in the answer
 _REASONS = 8  # in the notes
 
 
@@ -23,41 +23,21 @@ def sheet(contents: Contents) -> Sheet:
     shown, rules = contents.comparisons, contents.rules
     extra = list(shown[0].extra) if shown else []
     heads = ["model", *extra, "gate", "task", "n", "difference", "95 % interval", "verdict"]
-    heads += ["p", "p Holm", "p margin", "detectable", "random"]
+    heads += ["p", "p Holm", "p margin", "detectable", "random", "last epoch"]
     rows = []
     for each in shown:
         start = [each.model, *map(settings.shown, each.extra.values()), settings.gate(each.gate)]
         task = f"{each.task.title} ({each.task.described(each.measure)})"
         numbers = [linked(item, _runs(each.pairs)) for item in _numbers(each.effect)]
-        rows.append([*map(plain, start), plain(task), *numbers[:3], _verdict(each, rules), *numbers[3:]])
+        last = plain(_last(each))
+        rows.append([*map(plain, start), plain(task), *numbers[:3], _verdict(each, rules), *numbers[3:], last])
         if each.regular is not None:
             start[-1] += ", without degenerate"
             kept = [pair for pair in each.pairs if Status.DEGENERATE not in (pair.baseline.status, pair.gated.status)]
             numbers = [linked(item, _runs(kept)) for item in _numbers(each.regular)]
-            rows.append([*map(plain, start), plain(task), *numbers[:3], plain("survivors: none"), *numbers[3:]])
+            none, last = plain("survivors: none"), plain("")
+            rows.append([*map(plain, start), plain(task), *numbers[:3], none, *numbers[3:], last])
     return Sheet("comparison", "Gated runs against their baseline", heads, rows, _notes(contents))
-
-
-def answer(contents: Contents) -> str:
-    """Whether the gates help, in a sentence: what `families.judge` found, and no more."""
-    judged = [each for each in contents.comparisons if each.is_primary]
-    if not judged:
-        return "Nobody can say: no gated run has a baseline that differs from it in the gate alone."
-    if all(each.effect.summary.n < FEWEST_PAIRS for each in judged):
-        return f"Nobody can say yet: no comparison has the {FEWEST_PAIRS} pairs of runs that a verdict needs."
-    found = {verdict: [each for each in judged if each.effect.verdict is verdict] for verdict in Verdict}
-    whole = f"{len(judged)} comparison{'s' * (len(judged) != 1)} of gated runs with their baseline"
-    if len(found[Verdict.UNDECIDED]) == len(judged):
-        return f"Undecided: none of {whole} shows a difference. That is not to say that there is none."
-    several_models = len({each.model for each in judged}) > 1
-    words = []
-    for verdict in (Verdict.HELPS, Verdict.HURTS):
-        those = found[verdict]
-        names = [_named(each, with_model=several_models) for each in those[:_NAMED]]
-        names += [f"{len(those) - _NAMED} more"] if len(those) > _NAMED else []
-        words.append(f"it {verdict} in {len(those)}" + (f" ({'; '.join(names)})" if names else ""))
-    words.append(f"makes no difference above {margin(contents.rules)} points in {len(found[Verdict.SAME])}")
-    return f"Of {whole}, {', '.join(words)} and {len(found[Verdict.UNDECIDED])} are undecided."
 
 
 def margin(rules: Rules) -> str:
@@ -79,11 +59,6 @@ def conclusion(effect: Effect, rules: Rules) -> str:
 
 def _runs(pairs: Sequence[Pair]) -> list[Run]:
     return [run for pair in pairs for run in (pair.baseline, pair.gated)]
-
-
-def _named(comparison: Comparison, *, with_model: bool) -> str:
-    model = f"{comparison.model}, " if with_model else ""
-    return f"{model}{comparison.task.title} with {settings.gate(comparison.gate)}"
 
 
 def _numbers(effect: Effect) -> list[Item]:
@@ -111,9 +86,20 @@ def _verdict(comparison: Comparison, rules: Rules) -> Item:
     for side, failures in comparison.failures.items():
         if failures:
             words += f"; {side}: {counts(failures)}"
+    if comparison.worst is not None and comparison.doubt is None:
+        low, high = around(comparison.worst)
+        words += f"; worst case {100 * low:+.2f} … {100 * high:+.2f}"
     words += "".join(f"; {caution}" for caution in comparison.cautions)
     decided = comparison.effect.verdict in (Verdict.HELPS, Verdict.HURTS)
     return (Piece(words, decided),)
+
+
+def _last(comparison: Comparison) -> str:
+    choice = comparison.choice
+    if choice is None or choice.last_mean is None:
+        return ""
+    few = f" ({choice.pairs})" if choice.pairs < len(comparison.pairs) else ""
+    return f"{100 * choice.last_mean:+.2f}{few}"
 
 
 def _notes(contents: Contents) -> list[str]:
@@ -133,6 +119,7 @@ def _notes(contents: Contents) -> list[str]:
         "such sweeps would find at Holm's first step, and how far few seeds leave that open (95 %). Other metrics and "
         "rows of survivors are descriptive and have no verdict."
     ]
+    notes += _choices(shown)
     if rules.plan is not None:
         which = "primary" if rules.primary else "planned"
         notes.append(
@@ -152,3 +139,25 @@ def _notes(contents: Contents) -> list[str]:
     if len(reasons) > _REASONS:
         notes.append(f"And {len(reasons) - _REASONS} more reasons, which --format json has.")
     return notes
+
+
+def _choices(shown: Sequence[Comparison]) -> list[str]:
+    """Of which epoch the scores are."""
+    judged = [each for each in shown if each.is_primary]
+    chosen = [each.choice for each in judged if each.choice is not None]
+    if not chosen:
+        return ["Scores are of the last epoch (train.select_best=false)."]
+    some = "Scores are" if len(chosen) == len(judged) else f"The scores of {len(chosen)} comparisons are"
+    halves = sum(each.on_other_half for each in chosen)
+    if halves == len(chosen):
+        return [
+            f"{some} of the best epoch, which was chosen on the other half of dev (evaluate.split_dev): they are not "
+            "too high by the choice, and of half as many examples. Last epoch: the mean difference at the last "
+            "evaluation."
+        ]
+    where = "on the dev set that is reported" + (f" ({halves} on its other half)" if halves else "")
+    return [
+        f"{some} of the best epoch, chosen {where}. That is too high, more so of many evaluations and of a small dev "
+        "set. Last epoch: the mean difference at the last evaluation, which nobody chose. evaluate.split_dev=true "
+        "chooses on one half of dev and reports the other; train.select_best=false chooses nothing."
+    ]

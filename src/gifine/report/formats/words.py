@@ -27,6 +27,7 @@ class Sheet:
     columns: list[str]
     rows: list[list[Item]]
     notes: list[str] = field(default_factory=list)
+    lead: list[str] = field(default_factory=list)  # stands before the rows
     is_list: bool = False  # of single runs or files: a terminal shows the first ones
 
 

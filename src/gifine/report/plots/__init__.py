@@ -1,7 +1,7 @@
 """Figures of what runs say, from records and, for learning curves, `metrics.jsonl`. Only those with something to show.
 
 Each module draws one kind: `heat`, `levels`, `seeds` and `curves` one of a `Panel` (runs that differ in gate and seed
-alone), `forest` of comparisons. Scores are in percent here.
+alone), `forest` of comparisons, `profiles` of answers over tasks, `tuning` of searches. Scores are in percent here.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from functools import partial
 from typing import TypeVar
 
 from gifine.machine import limits
+from gifine.report.analysis import tuning as analysed
 from gifine.report.contents import Contents
-from gifine.report.plots import curves, drawing, forest, heat, levels, panels, seeds
+from gifine.report.plots import curves, drawing, forest, heat, levels, panels, profiles, seeds, tuning
 from gifine.report.plots.drawing import FORMATS, Plot, written
 from gifine.report.reading import progress
 
@@ -95,7 +96,9 @@ def _named(made: Iterable[_Named | None]) -> Iterator[_Named]:
 def _work(contents: Contents) -> Sequence[_Work]:
     work: list[_Work] = []
     work += [partial(forest.draw, part) for part in forest.parts(contents.comparisons, contents.rules)]
-    for panel in panels.split(contents.runs):
+    work += [partial(profiles.draw, part) for part in profiles.parts(contents.answers)]
+    work += [partial(tuning.draw, each) for each in contents.tunings]
+    for panel in panels.split(analysed.without_drawn(contents.runs, contents.tunings)):
         work += [partial(draw, panel) for draw in (heat.draw, levels.draw, seeds.draw)]
         work += [partial(curves.draw, panel, side) for side in panel.sides or [None]]
     return work

@@ -14,20 +14,16 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from gifine import commands
 from gifine.compose import grid
 from gifine.compose.grid import Cell
 from gifine.config import RunConfig
-from gifine.errors import ArgumentError, DataError, ExitCode, ModelError
+from gifine.errors import DataError, ExitCode, ModelError
 from gifine.runs import identity, parent, preregistration, records, staleness
 from gifine.runs.records import FINISHED, RECORD
-from gifine.sweep import estimate, listing, sizes
+from gifine.sweep import ahead, estimate, sizes
 from gifine.sweep.estimate import Basis
-
-if TYPE_CHECKING:
-    from gifine.sweep.pilot import Needs
 
 _NAMED = 3  # runs in a sentence
 
@@ -165,30 +161,19 @@ def add_arguments(parser: ArgumentParser) -> None:
     add("overrides", nargs="*", metavar="OVERRIDE", help="those of `gifine --multirun`")
     add("--config-dir", metavar="FOLDER", help="a folder of configs of your own")
     add("--json", action="store_true", help="one object, for programs")
-    add("--preregister", type=Path, metavar="FILE", help="write the plan down, for plan=FILE and report --plan FILE")
-    add("--margin", type=commands.margin, metavar="POINTS", help="a smaller difference is none (0.5)")
-    add(
-        "--primary",
-        type=commands.selection,
-        action="append",
-        default=[],
-        metavar="KEY=VALUE,…",
-        help="the comparisons that the plan is about, as gi.side=both,gi.level=0.3; the others explore",
-    )
-    add("--late", action="store_true", help="preregister although runs are finished; the plan then says so")
-    add("--power", action="store_true", help="how many seeds the margin takes, by the runs of --pilot")
-    add("--pilot", type=Path, action="append", metavar="RUNS", help="finished runs, which the test must not count")
-    add("--price", type=commands.positive, metavar="PER_HOUR", help="of a device, for the cost beside the hours")
+    ahead.add_arguments(parser)
 
 
 def run(args: Namespace) -> ExitCode:
     """Print the plan, and a line for each model."""
-    _check_options(args)
+    ahead.check(args)
     cells = grid.expand(args.overrides, args.config_dir)
     plan, chosen = make(cells), grid.distinct(cells)
-    needs = _needs(args, chosen) if args.power else None
+    known = _read(cell.config for cell in chosen.values()) if args.power or args.preregister is not None else {}
+    needs = ahead.needs(args, chosen, known.values()) if args.power else None
     if args.preregister is not None:
-        _preregister(args, chosen)
+        is_there = [run_id for run_id, cell in chosen.items() if known and _is_finished(run_id, known.get(cell.folder))]
+        ahead.preregister(args, chosen, is_there)
     if args.json:
         print(json.dumps(asdict(plan) | ({"power": asdict(needs)} if needs is not None else {}), indent=2))
         return ExitCode.DONE
@@ -196,56 +181,8 @@ def run(args: Namespace) -> ExitCode:
     for name, each in plan.models.items():
         print(f"  {name:<40} {each['runs']:>8,.0f} runs {_number(each['device_hours']):>10} device hours")
     if needs is not None:
-        from gifine.sweep import pilot
-
-        listing.show(pilot.rows(needs, args.price), as_json=False)
-        print("\n".join(pilot.notes(needs, args.price)))
+        ahead.show(args, needs)
     return ExitCode.DONE
-
-
-def _check_options(args: Namespace) -> None:
-    """Raise an ArgumentError for options that do not go together."""
-    for name, goes_with, is_there in (
-        ("late", "--preregister FILE", args.preregister is not None),
-        ("pilot", "--power", args.power),
-        ("price", "--power", args.power),
-        ("margin", "--preregister FILE or --power", args.power or args.preregister is not None),
-        ("primary", "--preregister FILE or --power", args.power or args.preregister is not None),
-    ):
-        if getattr(args, name) and not is_there:
-            raise ArgumentError(f"--{name}: goes with {goes_with}")
-    if args.power and not args.pilot:
-        raise ArgumentError("--power: needs --pilot RUNS, finished runs of these models and tasks with other seeds")
-    given = [word for word in args.overrides if word.lstrip("+").startswith("plan=")]
-    if given and args.preregister is not None:
-        raise ArgumentError(f"{given[0]}: these runs name a plan already; leave it out to preregister another one")
-
-
-def _needs(args: Namespace, cells: dict[str, Cell]) -> Needs:
-    from gifine.report.analysis import families  # scipy, which the other plans need not wait for
-    from gifine.sweep import pilot
-
-    configs = {run_id: cell.config for run_id, cell in cells.items()}
-    finished = _read(configs.values()).values()
-    return pilot.needs(configs, args.pilot, args.margin or families.MARGIN, args.primary, finished)
-
-
-def _preregister(args: Namespace, cells: dict[str, Cell]) -> None:
-    from gifine.report.analysis import families
-    from gifine.sweep import preregister
-
-    known = _read(cell.config for cell in cells.values())
-    finished = [run_id for run_id, cell in cells.items() if known and _is_finished(run_id, known.get(cell.folder))]
-    words = [*(["--config-dir", args.config_dir] if args.config_dir else []), *args.overrides]
-    preregister.write(
-        args.preregister,
-        cells,
-        command=["gifine", "--multirun", *words],
-        margin=args.margin or families.MARGIN,
-        primary=args.primary,
-        finished=finished,
-        is_late=args.late,
-    )
 
 
 def _read(configs: Iterable[RunConfig]) -> dict[Path, dict[str, Any]]:

@@ -1,0 +1,163 @@
+"""What is known of each change over all its tasks: the mean, the verdict about it, and on which tasks it helps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from gifine.report.analysis import across_tasks, attrition, families
+from gifine.report.analysis.across_tasks import Better, Mean
+from gifine.report.analysis.attrition import Attrition
+from gifine.report.analysis.cells import Summary
+from gifine.report.analysis.comparison import Basis, Comparison, Effect, Verdict
+from gifine.report.analysis.crossed import Estimate
+from gifine.report.analysis.families import FEWEST_PAIRS, Rules
+from gifine.report.settings import Settings, Value
+
+
+@dataclass(slots=True)
+class Answer:
+    """Of one change of a model, over its tasks; MNLI counts once, by its primary measure."""
+
+    model: str
+    extra: dict[str, Value]  # further keys that tell answers apart; those that differ by task are not among them
+    gate: Settings
+    comparisons: list[Comparison]  # one a task, in the order of tables
+    effect: Effect  # of one task: that comparison's own
+    mean: Mean | None  # None of one task, or where fewer than two have an estimate
+    better: Better | None
+    last: Estimate | None  # the same mean of the last epochs' differences, where runs chose the best one
+    losses: Attrition
+    combined: list[Comparison]  # that the mean is of
+    doubt: str | None = None  # why its numbers allow no verdict
+    is_declared: bool = False
+    family: int = 0  # how many answers it was corrected with
+
+    @property
+    def left_out(self) -> list[Comparison]:
+        """The tasks that the mean is without, if there is one."""
+        kept = {id(each) for each in self.combined}
+        return [each for each in self.comparisons if self.mean is not None and id(each) not in kept]
+
+    def tasks(self, verdict: Verdict) -> list[Comparison]:
+        """Those with this verdict after the correction over all comparisons of the model.
+
+        So many tasks are truly helped or hurt, at least, with 95 % confidence for all changes at once: Holm's
+        correction finds as many as the partial conjunction test of Dror et al. (2017, TACL) with Bonferroni's p. Its
+        other variant, Fisher's, wants independent tasks: dev sets are, but seeds and pretrained weights are shared.
+        """
+        return [each for each in self.comparisons if each.effect.verdict is verdict]
+
+
+def give(comparisons: Sequence[Comparison], losses: Sequence[Attrition], rules: Rules) -> list[Answer]:
+    """An answer for each change, judged as comparisons are: the answers of a model are one family."""
+    by_change = {(each.model, each.gate): each for each in losses}
+    made = [
+        _answer(group, extra, by_change[group[0].model, group[0].gate], rules.margin)
+        for group, extra in _groups(comparisons)
+    ]
+    several = [each for each in made if each.mean is not None]
+    families.judge_by_model(several, rules.margin, families.planned_changes(rules.plan))
+    return made
+
+
+def _groups(comparisons: Sequence[Comparison]) -> list[tuple[list[Comparison], dict[str, Value]]]:
+    """The comparisons of each change, one a task. A key that has several values on a task tells answers apart.
+
+    Others, as a learning rate of each task's own, do not.
+    """
+    primary = [each for each in comparisons if each.is_primary]
+    seen: dict[tuple[object, ...], set[Value]] = {}
+    for each in primary:
+        for key, value in each.extra.items():
+            seen.setdefault((each.model, each.task.name, each.gate, key), set()).add(value)
+    splitting = dict.fromkeys(str(key[-1]) for key, values in seen.items() if len(values) > 1)
+    groups: dict[tuple[object, ...], tuple[list[Comparison], dict[str, Value]]] = {}
+    for each in primary:
+        extra = {key: each.extra[key] for key in splitting}
+        groups.setdefault((each.model, each.gate, *extra.values()), ([], extra))[0].append(each)
+    return list(groups.values())
+
+
+def _answer(group: list[Comparison], extra: dict[str, Value], losses: Attrition, margin: float) -> Answer:
+    first = group[0]
+    usable = [each for each in group if each.effect.estimate is not None and each.effect.summary.n >= FEWEST_PAIRS]
+    mean = across_tasks.combine([each.effect.estimate for each in usable if each.effect.estimate is not None])
+    made = Answer(
+        model=first.model,
+        extra=extra,
+        gate=first.gate,
+        comparisons=group,
+        effect=_effect(mean, usable) if mean is not None else first.effect if len(group) == 1 else _nothing(group),
+        mean=mean,
+        better=across_tasks.better([_differences(each) for each in group]),
+        last=_last(group),
+        losses=losses,
+        combined=usable if mean is not None else [],
+        is_declared=all(each.is_declared for each in group),
+    )
+    if mean is not None:
+        made.doubt = _doubt(made, margin)
+    return made
+
+
+def _effect(mean: Mean, usable: Sequence[Comparison]) -> Effect:
+    crossed = all(each.effect.basis is Basis.CROSSED for each in usable)
+    return Effect(
+        Summary(sum(each.effect.summary.n for each in usable), mean.estimate.mean, None),
+        basis=Basis.CROSSED if crossed else Basis.RUNS,
+        estimate=mean.estimate,
+        p=mean.estimate.p(),
+    )
+
+
+def _nothing(group: Sequence[Comparison]) -> Effect:
+    n = sum(each.effect.summary.n for each in group)
+    why = "fewer than two tasks have an error that can be told"
+    return Effect(Summary(n, None, None), verdict=Verdict.UNDECIDED, why=why)
+
+
+def _differences(comparison: Comparison) -> np.ndarray:
+    baseline, gated = comparison.scores
+    return np.asarray(gated) - np.asarray(baseline)
+
+
+def _last(group: Sequence[Comparison]) -> Estimate | None:
+    found = [each.choice.last for each in group if each.choice is not None and each.choice.last is not None]
+    if len(group) == 1:
+        return found[0] if found else None
+    mean = across_tasks.combine(found)
+    return mean.estimate if mean is not None else None
+
+
+def _doubt(answer: Answer, margin: float) -> str | None:
+    """As of a comparison: where the arms lose unlike numbers of runs, or the worst case over tasks leaves all open."""
+    if answer.losses.is_beyond_chance:
+        return answer.losses.words
+    if not any(each.worst for each in answer.comparisons):
+        return None
+    worst, best = (across_tasks.combine(_ends(answer.comparisons, end)) for end in (0, 1))
+    assert worst is not None
+    assert best is not None
+    tried = sum(len(each.tried) for each in answer.comparisons)
+    lost = tried - sum(len(each.pairs) for each in answer.comparisons)
+    return attrition.doubt((worst.estimate, best.estimate), lost, tried, margin)
+
+
+def _ends(comparisons: Sequence[Comparison], end: int) -> list[Estimate]:
+    """Each task's estimate with its lost runs at their worst (0) or best (1).
+
+    The error stays that of the runs that are left: with the larger one of the worst case, a task that may have
+    collapsed would count for less, and hide it.
+    """
+    found = []
+    for each in comparisons:
+        own = each.effect.estimate
+        if each.worst is not None:
+            shifted = each.worst[end]
+            found.append(Estimate(shifted.mean, own.error, own.freedom) if own is not None else shifted)
+        elif own is not None:
+            found.append(own)
+    return found

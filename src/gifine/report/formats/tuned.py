@@ -1,0 +1,151 @@
+"""Equally tuned arms in words: what the best of k trials is expected to score, and the recipes that were chosen."""
+
+from __future__ import annotations
+
+from gifine.report import settings
+from gifine.report.analysis.best_of import Interval
+from gifine.report.analysis.families import FEWEST_PAIRS, Rules
+from gifine.report.analysis.tuned_scores import Halves
+from gifine.report.analysis.tuning import Trial, Tuning
+from gifine.report.contents import Contents
+from gifine.report.formats import verdicts
+from gifine.report.formats.words import Item, Sheet, linked, p_value, plain
+from gifine.report.reading import Run
+
+_HALVES = {
+    Halves.SPLIT: "its epochs and recipe chosen on one half of dev, scores of the other",
+    Halves.PREDICTIONS: "its recipe chosen on one half of dev, scores of the other; its epochs chosen on both",
+    Halves.NONE: "its recipe chosen on the dev set that the scores are of, which flatters both arms",
+}
+
+
+def sheet(contents: Contents) -> Sheet:
+    heads = ["model", "gate", "task", "trials", "k", "best of k: none", "best of k: gated", "difference"]
+    heads += ["95 % interval", "chosen: none", "chosen: gated", "n", "difference of the chosen", "95 % interval"]
+    heads += ["verdict", "p Holm", "p margin"]
+    rows = [_row(each, contents.rules) for each in contents.tunings]
+    return Sheet("tuning", "Gated and plain models, tuned equally", heads, rows, _notes(contents))
+
+
+def sentence(tuning: Tuning, rules: Rules) -> str:
+    """What one search says, to be quoted."""
+    place, trials = tuning.k - 1, len(tuning.trials)
+    gate, task = settings.gate(tuning.gate), tuning.task
+    said = (
+        f"{task.title}: of {trials} trials, the same for both, the best of {tuning.k} is expected to score "
+        f"{100 * tuning.baseline.means[place]:.1f} without gates and {100 * tuning.gated.means[place]:.1f} with {gate} "
+        f"({task.described(task.primary)}; {_signed(tuning.difference.means[place])} points"
+        f"{_within(tuning.difference.intervals[place])})"
+    )
+    made = tuning.comparison
+    if made is None or made.effect.summary.mean is None:
+        return f"{said}."
+    effect = made.effect
+    seeds = f"{effect.summary.n} seed{'s' * (effect.summary.n != 1)}"
+    return (
+        f"{said}; the recipes that each would choose differ by {_signed(effect.summary.mean or 0.0)} points"
+        f"{_within(effect.interval)} over {seeds}: {verdicts.conclusion(effect, rules)}."
+    )
+
+
+def _row(tuning: Tuning, rules: Rules) -> list[Item]:
+    place, effect = tuning.k - 1, tuning.comparison.effect if tuning.comparison is not None else None
+    every = [run for trial in tuning.trials for arm in (trial.baseline, trial.gated) for run in arm.values()]
+    model = ", ".join([tuning.model, *(f"{key}={settings.shown(value)}" for key, value in tuning.extra.items())])
+    words = [
+        f"{100 * tuning.baseline.means[place]:.1f}{_within(tuning.baseline.intervals[place])}",
+        f"{100 * tuning.gated.means[place]:.1f}{_within(tuning.gated.intervals[place])}",
+        _signed(tuning.difference.means[place]),
+        _range(tuning.difference.intervals[place]),
+    ]
+    start = [model, settings.gate(tuning.gate), f"{tuning.task.title} ({tuning.task.described(tuning.task.primary)})"]
+    items = [*map(plain, [*start, str(len(tuning.trials)), str(tuning.k)])]
+    items += [linked(plain(word), every) for word in words]
+    items += [
+        linked(plain(_chosen(trial, tuning)), [*arm.values()])
+        for trial, arm in zip(tuning.chosen, (tuning.chosen[0].baseline, tuning.chosen[1].gated), strict=True)
+    ]
+    if tuning.comparison is None or effect is None:
+        verdict = "" if tuning.is_drawn else "its settings are among the comparisons"
+        return [*items, *map(plain, ["", "", "", verdict, "", ""])]
+    tested: list[Run] = [run for pair in tuning.comparison.pairs for run in (pair.baseline, pair.gated)]
+    mean = effect.summary.mean
+    numbers = [str(effect.summary.n), _signed(mean) if mean is not None else "–", _range(effect.interval)]
+    items += [linked(plain(word), tested) for word in numbers]
+    return [
+        *items,
+        *map(plain, [verdicts.conclusion(effect, rules), p_value(effect.p_holm), p_value(effect.p_equivalent_holm)]),
+    ]
+
+
+def _chosen(trial: Trial, tuning: Tuning) -> str:
+    """The trial's number, and its values without the section, which all share."""
+    short = [key.rpartition(".")[2] for key in tuning.keys]
+    values = ", ".join(
+        f"{name} {settings.shown(trial.setup.get(key))}" for name, key in zip(short, tuning.keys, strict=True)
+    )
+    return f"trial {_number(trial)}: {values}" if trial.number is not None else values
+
+
+def _number(trial: Trial) -> str:
+    assert trial.number is not None
+    seed, number = trial.number
+    return str(number) if seed == 0 else f"{number} of search.seed={seed}"
+
+
+def _notes(contents: Contents) -> list[str]:
+    tunings = contents.tunings
+    if not tunings:
+        return []
+    notes = [
+        "A trial is a recipe that was tried with gates and without; settings that one arm alone has finished are left "
+        "out. Best of k: the expected score, in percent, of the best of k trials, k being half of them, the largest "
+        "budget of which so many trials tell how sure it is; the intervals are of other draws. A run without a score "
+        "counts as the worst. The verdict is about the recipes that each arm chooses of all its trials, over n seeds "
+        f"and the examples of the half that did not choose; it needs {FEWEST_PAIRS} seeds, and is corrected together "
+        "with all comparisons of the model."
+    ]
+    notes += dict.fromkeys(_how(each) for each in tunings)
+    notes += [advice for each in tunings if (advice := _advice(each))]
+    return notes
+
+
+def _how(tuning: Tuning) -> str:
+    gate = f"{tuning.task.title}, {settings.gate(tuning.gate)}"
+    said = f"{gate}: a trial's score is the mean over seed{'s' * (len(tuning.seeds) != 1)} "
+    said += f"{', '.join(map(str, tuning.seeds))}, {_HALVES[tuning.halves]}"
+    if tuning.reason is not None:
+        said += f" ({tuning.reason}; evaluate.split_dev=true makes halves)"
+    if tuning.alone:
+        said += f"; {tuning.alone} setting{'s were' if tuning.alone > 1 else ' was'} left out"
+    return f"{said}."
+
+
+def _advice(tuning: Tuning) -> str:
+    """What would test the chosen recipes, where too few seeds did."""
+    if not tuning.is_drawn or tuning.comparison is None or tuning.comparison.effect.summary.n >= FEWEST_PAIRS:
+        return ""
+    words = [_words(tuning.chosen[0], "none"), _words(tuning.chosen[1], str(tuning.gate.get("gi.side")))]
+    return (
+        f"{tuning.task.title}, {settings.gate(tuning.gate)}: to test what was chosen, give the search's command again "
+        f"with {FEWEST_PAIRS} or more seeds that chose nothing, once with {words[0]} and once with {words[1]}."
+    )
+
+
+def _words(trial: Trial, side: str) -> str:
+    assert trial.number is not None
+    seed, number = trial.number
+    return f"search.trial={number}{f' search.seed={seed}' if seed else ''} gi.side={side}"
+
+
+def _signed(fraction: float) -> str:
+    return f"{100 * fraction:+.2f}"
+
+
+def _range(interval: Interval) -> str:
+    return f"{_signed(interval[0])} … {_signed(interval[1])}" if interval is not None else ""
+
+
+def _within(interval: Interval) -> str:
+    """In brackets, of a score or a difference; empty where there is none."""
+    return f" ({100 * interval[0]:.1f} … {100 * interval[1]:.1f})" if interval is not None else ""

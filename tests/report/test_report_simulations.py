@@ -1,0 +1,212 @@
+"""How often verdicts are wrong, in sweeps whose truth is known. The numbers are in docs/report.md.
+
+A rate is held against its bound with what chance leaves open: three and a half standard deviations of a binomial share,
+which 1 of 2,000 right simulations is beyond.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from gifine.report.analysis import comparison, crossed, families, power
+from gifine.report.analysis.comparison import Comparison, Effect, Verdict
+from gifine.report.analysis.crossed import Estimate
+from gifine.report.analysis.families import MARGIN, Rules
+from gifine.report.settings import Settings, Task
+from support import null_sweeps
+from support.null_sweeps import ALIKE, BOTH, EXAMPLES, RUNS, Kind
+from support.synthetic import given
+
+KINDS = {"runs": RUNS, "examples": EXAMPLES, "both": BOTH, "alike": ALIKE}
+DEV_ROWS = (1043, 872, 408, 1500, 40430, 9815, 5463, 277, 71)  # of GLUE's nine tasks
+
+
+def chance(rate: float, times: int) -> float:
+    return 3.5 * math.sqrt(rate * (1 - rate) / times)
+
+
+def of_differences(differences: np.ndarray) -> Effect:
+    """As `comparison.compare` has it of predictions."""
+    effect = comparison.effect_of(differences.mean(axis=1))
+    estimate = crossed.crossed(differences)
+    if estimate is not None and effect.estimate is not None:
+        effect.estimate, effect.p = estimate, estimate.p()
+    return effect
+
+
+def estimates(seed: int, kind: Kind, pairs: int, examples: int, times: int, difference: float = 0.0) -> list[Effect]:
+    rng = np.random.default_rng([seed, pairs, examples])
+    return [of_differences(null_sweeps.differences(rng, kind, pairs, examples, difference)) for _ in range(times)]
+
+
+def check_false_positives(name: str, pairs: int, examples: int, times: int) -> float:
+    found = estimates(1, KINDS[name], pairs, examples, times)
+    rate = float(np.mean([given(each.p) < 0.05 for each in found]))
+    assert 0.03 - chance(0.03, times) < rate < 0.05 + chance(0.05, times), rate
+    return rate
+
+
+@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("pairs", [3, 5])
+def test_one_comparison_is_wrong_in_3_to_5_percent(name, pairs):
+    check_false_positives(name, pairs, 277, 1000)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("pairs", [3, 5, 10, 20])
+@pytest.mark.parametrize("examples", [277, 872, 3000])
+def test_so_with_any_number_of_seeds_and_examples(name, pairs, examples):
+    check_false_positives(name, pairs, examples, 4000)
+
+
+@pytest.mark.parametrize("metric", ["matthews", "f1", "f1_macro", "pearson", "spearman"])
+@pytest.mark.parametrize("name", ["runs", "examples", "both"])
+@pytest.mark.parametrize("times", [300, pytest.param(3000, marks=pytest.mark.long)])
+def test_other_metrics_are_wrong_as_rarely(metric, name, times):
+    rng, wrong, examples = np.random.default_rng(len(metric)), 0, 100 if metric == "spearman" else 277
+    for _ in range(times):
+        labels, arms = null_sweeps.predictions(rng, KINDS[name], metric, 5, examples)
+        baseline, changed = (crossed.pseudovalues(metric, each, labels) for each in arms)
+        wrong += given(of_differences(changed - baseline).p) < 0.05
+    assert 0.03 - chance(0.03, times) < wrong / times < 0.05 + chance(0.05, times), wrong / times
+
+
+@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize(
+    ("pairs", "examples", "times"), [(5, 277, 1000), pytest.param(10, 872, 4000, marks=pytest.mark.long)]
+)
+def test_intervals_hold_the_truth_and_a_difference_at_the_margin_is_rarely_called_none(name, pairs, examples, times):
+    effects = estimates(2, KINDS[name], pairs, examples, times, difference=0.02)
+    found = [given(each.estimate) for each in effects if each.estimate is not None]
+    held = np.mean([low <= 0.02 <= high for low, high in (each.interval() for each in found)])
+    assert held > 0.95 - chance(0.95, times)
+    alike = np.mean([each.p_equivalent(0.02) < 0.05 for each in found])
+    assert alike < 0.05 + chance(0.05, times)
+
+
+@pytest.mark.parametrize("name", ["runs", "alike"])
+@pytest.mark.parametrize(
+    ("pairs", "examples", "times"),
+    [
+        (5, 277, 1000),
+        pytest.param(3, 872, 4000, marks=pytest.mark.long),
+        pytest.param(10, 872, 4000, marks=pytest.mark.long),
+    ],
+)
+def test_where_the_t_test_is_right_its_power_is_kept(name, pairs, examples, times):
+    """Within 3 points: examples are no part of what varies, and the t-test of runs could be used as well."""
+    kind, rng = KINDS[name], np.random.default_rng(pairs)
+    deviation = np.std([null_sweeps.differences(rng, kind, 1, examples).mean() for _ in range(400)])
+    difference = 0.8 * power.detectable(Estimate(0.0, float(deviation) / math.sqrt(pairs), pairs - 1))
+    found = [0, 0]
+    for _ in range(times):
+        differences = null_sweeps.differences(rng, kind, pairs, examples, difference)
+        found[0] += given(of_differences(differences).p) < 0.05
+        found[1] += given(comparison.effect_of(differences.mean(axis=1)).p) < 0.05
+    ours, theirs = (each / times for each in found)
+    assert 0.4 < theirs < 0.9, "power that could be lost"
+    assert theirs - 0.03 < ours <= theirs
+
+
+def compared(task: int, effect: Effect) -> Comparison:
+    """A comparison that only has its numbers."""
+    return Comparison(
+        model="m",
+        extra={},
+        gate=Settings({}),
+        task=Task(f"t{task}", "T", ("accuracy",), "accuracy", True, False),
+        measure="accuracy",
+        tried=[],
+        pairs=[],
+        effect=effect,
+        regular=None,
+        failures={},
+    )
+
+
+def sweep(
+    rng: np.random.Generator, kind: Kind, changes: int, pairs: int, difference: float = 0.0, most: int = 872
+) -> list[Verdict]:
+    """Verdicts on changes × nine tasks; all changes of a task share its baseline. At most `most` examples a task."""
+    made = []
+    for task, rows in enumerate(DEV_ROWS):
+        shifts = (0.0, *[kind.shift(difference)] * changes)
+        baseline, *changed = null_sweeps.answers(rng, kind, pairs, min(rows, most), shifts)
+        effects = (of_differences(each.astype(np.int8) - baseline) for each in changed)
+        made += [compared(task, effect) for effect in effects]
+    families.judge(made, Rules(margin=difference or MARGIN))
+    return [given(each.effect.verdict) for each in made]
+
+
+SIZES = [
+    (1, 5, 300, 872),
+    (3, 5, 100, 277),
+    *(
+        pytest.param(changes, pairs, times, 872, marks=pytest.mark.long)
+        for (changes, times), pairs in itertools.product([(1, 2000), (3, 1000), (12, 400), (48, 150)], [3, 5, 10])
+    ),
+]
+
+
+@pytest.mark.parametrize(("changes", "pairs", "times", "most"), SIZES)
+@pytest.mark.parametrize("name", ["runs", "both"])
+def test_of_twenty_sweeps_without_an_effect_one_claims_one(name, changes, pairs, times, most):
+    rng = np.random.default_rng([changes, pairs])
+    claimed = []
+    for _ in range(times):
+        verdicts = sweep(rng, KINDS[name], changes, pairs, most=most)
+        claimed.append(bool({Verdict.HELPS, Verdict.HURTS} & set(verdicts)))
+    assert np.mean(claimed) < 0.05 + chance(0.05, times), np.mean(claimed)
+
+
+@pytest.mark.parametrize(("changes", "times"), [(1, 200), pytest.param(3, 2000, marks=pytest.mark.long)])
+def test_of_twenty_sweeps_with_effects_at_the_margin_one_calls_one_none(changes, times):
+    rng = np.random.default_rng(changes)
+    claimed = [Verdict.SAME in sweep(rng, ALIKE, changes, 5, difference=0.03) for _ in range(times)]
+    assert np.mean(claimed) < 0.05 + chance(0.05, times), np.mean(claimed)
+
+
+def test_half_a_point_takes_many_examples():
+    rng = np.random.default_rng(3)
+    verdicts = [verdict for _ in range(20) for verdict in sweep(rng, ALIKE, 1, 10, most=872)]
+    assert verdicts.count(Verdict.SAME) == 0, "872 examples are too few"
+    differences = null_sweeps.differences(rng, ALIKE, 10, 40_000)
+    alone = compared(0, of_differences(differences))
+    families.judge([alone], Rules())
+    assert alone.effect.verdict is Verdict.SAME
+
+
+def test_runs_that_collapse_make_no_false_claims():
+    """Where one run of twenty predicts one class only, differences are far from normal: the test becomes cautious."""
+    rng, claimed = np.random.default_rng(1), []
+    for _ in range(300):
+        made = []
+        for task in range(9):
+            arms = null_sweeps.answers(rng, RUNS, 5, 277)
+            majority = rng.random(277) < 0.53
+            for arm in arms:
+                arm[rng.random(5) < 0.05] = majority
+            made.append(compared(task, of_differences(arms[1].astype(np.int8) - arms[0])))
+        families.judge(made, Rules())
+        claimed.append(any(each.effect.verdict in (Verdict.HELPS, Verdict.HURTS) for each in made))
+    assert np.mean(claimed) < 0.05 + chance(0.05, 300)
+
+
+def test_satterthwaites_degrees_of_freedom_would_be_wrong_far_more_often():
+    """Why `Estimate.limit` adds squares: where both parts matter, at the level of nine tasks, with three seeds."""
+    rng, times, level = np.random.default_rng(2), 20_000, 0.05 / 9
+    runs, examples = rng.chisquare(2, times) / 2, np.full(times, 0.1)
+    mean, error = rng.normal(0, math.sqrt(1.1), times), np.sqrt(runs + examples)
+    freedom = (runs + examples) ** 2 / (runs**2 / 2 + examples**2 / 276)
+    satterthwaite = np.mean(2 * stats.t.sf(np.abs(mean) / error, freedom) < level)
+    limits = np.sqrt(runs * stats.t.isf(level / 2, 2) ** 2 + examples * stats.t.isf(level / 2, 276) ** 2)
+    assert np.mean(np.abs(mean) > limits) <= level
+    assert satterthwaite > 3 * level
+    some = Estimate(0.0, float(error[0]), 2, float(examples[0] / error[0] ** 2), 276)
+    assert some.limit(level / 2) * some.error == pytest.approx(limits[0])
