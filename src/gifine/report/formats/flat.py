@@ -11,9 +11,8 @@ from typing import Any
 
 from gifine.report import settings
 from gifine.report.analysis.cells import Cell, Summary
-from gifine.report.analysis.variance import Component
 from gifine.report.contents import Contents
-from gifine.report.formats import losses, over_tasks, tuned
+from gifine.report.formats import losses, over_tasks, tuned, twins, variance
 from gifine.report.formats.differences import compared, effect, ids
 from gifine.report.reading import Run
 from gifine.runs.records import Status
@@ -29,8 +28,8 @@ def tables(contents: Contents) -> dict[str, Rows]:
         "comparison": [compared(each) for each in contents.comparisons],
         "attrition": [losses.entries(each) for each in contents.losses],
         "plan": _plan(contents),
-        "variance": [_component(each) for each in contents.variance],
-        "twins": _twins(contents),
+        "variance": [variance.entries(each) for each in contents.variance],
+        "twins": [twins.entries(each) for each in contents.twins],
         "tuning": [
             tuned.entries(each) | {"comparison": None if each.comparison is None else compared(each.comparison)}
             for each in contents.tunings
@@ -113,41 +112,6 @@ def _plan(contents: Contents) -> Rows:
         return []
     return [
         {"deviation": str(each.kind), "runs": each.run_ids, "names": each.names} for each in contents.plan.deviations
-    ]
-
-
-def _component(component: Component) -> dict[str, Any]:
-    low, high = component.interval
-    return {
-        "model": component.model,
-        **component.extra,
-        "gate": settings.gate(component.runs[0].gate),
-        "task": component.runs[0].task.name,
-        "measure": component.measure,
-        "source": component.source,
-        "sd": component.sd,
-        "sd_low": low,
-        "sd_high": high,
-        "n": len(component.runs),
-        "groups": component.groups,
-        "runs": ids(component.runs),
-    }
-
-
-def _twins(contents: Contents) -> Rows:
-    return [
-        {
-            "model": each.comparison.model,
-            **each.comparison.extra,
-            "gate": settings.gate(each.comparison.gate),
-            "task": each.comparison.task.name,
-            "seeds": [pair.gated.replicate.name for pair in each.pairs],
-            "what": each.what,
-            "baseline": each.baseline,
-            "gated": each.gated,
-            "runs": ids([run for pair in each.pairs for run in (pair.baseline, pair.gated)]),
-        }
-        for each in contents.twins
     ]
 
 

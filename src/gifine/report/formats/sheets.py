@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from gifine.report import settings
-from gifine.report.analysis import twins
 from gifine.report.analysis.cells import Cell
 from gifine.report.contents import Contents
-from gifine.report.formats import losses, over_tasks, plan, tuned, variance, verdicts
+from gifine.report.formats import losses, over_tasks, plan, tuned, twins, variance, verdicts
 from gifine.report.formats.words import Item, Piece, Sheet, counts, linked, number, plain
 from gifine.report.reading import Run
 from gifine.report.settings import Task, Value
@@ -89,28 +88,6 @@ def _cell(cell: Cell | None) -> Item:
         regular = " / ".join(number(score.regular) for score in cell.scores)
         words += f"; {regular} ({min(score.regular.n for score in cell.scores)}) without"
     return linked((*pieces[1:], Piece(words)) if words else tuple(pieces[1:]), cell.runs)
-
-
-def _twins(contents: Contents) -> Sheet:
-    rows = []
-    for each in contents.twins:
-        runs = [run for pair in each.pairs for run in (pair.baseline, pair.gated)]
-        of = each.comparison
-        seeds = ", ".join(str(pair.gated.replicate) for pair in each.pairs)
-        words = [of.model, settings.gate(of.gate), of.task.title, seeds, each.what, each.baseline, each.gated]
-        rows.append([linked(plain(word), runs if place == 3 else ()) for place, word in enumerate(words)])
-    older, notes = twins.unrecorded(contents.comparisons), []
-    if rows:
-        notes.append(
-            "What is here may move results as well as the gate does. These pairs count; `--strict` leaves them out."
-        )
-    if older:
-        notes.append(
-            f"Not recorded: {older} pair{'s have' if older > 1 else ' has'} a run of an older gifine, which did not "
-            "write down all of what it was computed with. What is not known differs from nothing here."
-        )
-    heads = ["model", "gate", "task", "seeds", "what", "baseline", "gated"]
-    return Sheet("twins", "Pairs that were not computed alike", heads, rows, notes)
 
 
 def _unpaired(contents: Contents) -> Sheet:
@@ -196,7 +173,7 @@ _MAKERS = {
     "comparison": verdicts.sheet,
     "plan": plan.sheet,
     "variance": variance.sheet,
-    "twins": _twins,
+    "twins": twins.sheet,
     "tuning": tuned.sheet,
     "unpaired": _unpaired,
     "published": _published,

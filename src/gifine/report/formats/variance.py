@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from gifine.report import settings
-from gifine.report.analysis.variance import ALL
+from gifine.report.analysis.variance import ALL, Component
 from gifine.report.contents import Contents
 from gifine.report.formats.words import Sheet, linked, plain
 
@@ -35,3 +37,22 @@ def sheet(contents: Contents) -> Sheet:
         )
     heads = ["model", *extra, "gate", "task", "source", "n", "sd", "95 % interval"]
     return Sheet("variance", "Where the deviation over seeds comes from", heads, rows, notes)
+
+
+def entries(component: Component) -> dict[str, Any]:
+    """A row for programs."""
+    low, high = component.interval
+    return {
+        "model": component.model,
+        **component.extra,
+        "gate": settings.gate(component.runs[0].gate),
+        "task": component.runs[0].task.name,
+        "measure": component.measure,
+        "source": component.source,
+        "sd": component.sd,
+        "sd_low": low,
+        "sd_high": high,
+        "n": len(component.runs),
+        "groups": component.groups,
+        "runs": [run.run_id for run in component.runs],
+    }

@@ -1,0 +1,48 @@
+"""Pairs that were not computed alike, in words: a row for each thing that differs in a comparison."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gifine.report import settings
+from gifine.report.analysis.twins import Difference, unrecorded
+from gifine.report.contents import Contents
+from gifine.report.formats.words import Sheet, linked, plain
+
+
+def sheet(contents: Contents) -> Sheet:
+    rows = []
+    for each in contents.twins:
+        runs = [run for pair in each.pairs for run in (pair.baseline, pair.gated)]
+        of = each.comparison
+        seeds = ", ".join(str(pair.gated.replicate) for pair in each.pairs)
+        words = [of.model, settings.gate(of.gate), of.task.title, seeds, each.what, each.baseline, each.gated]
+        rows.append([linked(plain(word), runs if place == 3 else ()) for place, word in enumerate(words)])
+    older, notes = unrecorded(contents.comparisons), []
+    if rows:
+        notes.append(
+            "What is here may move results as well as the gate does. These pairs count; `--strict` leaves them out."
+        )
+    if older:
+        notes.append(
+            f"Not recorded: {older} pair{'s have' if older > 1 else ' has'} a run of an older gifine, which did not "
+            "write down all of what it was computed with. What is not known differs from nothing here."
+        )
+    heads = ["model", "gate", "task", "seeds", "what", "baseline", "gated"]
+    return Sheet("twins", "Pairs that were not computed alike", heads, rows, notes)
+
+
+def entries(difference: Difference) -> dict[str, Any]:
+    """A row for programs."""
+    of = difference.comparison
+    return {
+        "model": of.model,
+        **of.extra,
+        "gate": settings.gate(of.gate),
+        "task": of.task.name,
+        "seeds": [pair.gated.replicate.name for pair in difference.pairs],
+        "what": difference.what,
+        "baseline": difference.baseline,
+        "gated": difference.gated,
+        "runs": [run.run_id for pair in difference.pairs for run in (pair.baseline, pair.gated)],
+    }
