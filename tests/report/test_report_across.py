@@ -23,7 +23,7 @@ def estimates(means, errors, freedom: float = 4) -> list[Estimate]:
 
 
 _NUMBERS = st.lists(
-    st.tuples(st.floats(-5, 5, width=32), st.floats(0.0625, 4, width=32)),
+    st.tuples(st.integers(-500, 500).map(lambda each: each / 100), st.floats(0.0625, 4, width=32)),
     min_size=2,
     max_size=9,
     unique_by=lambda x: x[0],

@@ -82,7 +82,7 @@ def test_four_of_ten_diverged_gated_runs_allow_no_verdict(tmp_path):
     assert low < -0.1 < 0.02 < high
     assert (change.only, change.p) == ((0, 4), 0.125), "not beyond chance, yet it could have made the difference"
     (said,) = answer.answer(found)
-    assert "with 4 of 10 pairs lost: undecided, since 4 of 10 pairs are lost" in said.quote
+    assert ": undecided, since 4 of 10 pairs are lost; in the worst case it is −" in said.quote
 
 
 def test_a_lost_run_that_could_not_have_turned_it_leaves_the_verdict(tmp_path):

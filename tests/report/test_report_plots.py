@@ -373,7 +373,7 @@ def test_the_same_runs_are_the_same_bytes(found, drawn, monkeypatch):
 @pytest.mark.integration
 def test_several_processes_make_the_same_files(found, monkeypatch):
     alone = list(plots.files(found))
-    assert len(alone) == 11
+    assert len(alone) == 12
     started = []
 
     class Watched(ProcessPoolExecutor):

@@ -21,7 +21,7 @@ from gifine.report.analysis import best_of, crossed, families, tuning
 from gifine.report.analysis.comparison import Basis, Verdict
 from gifine.report.analysis.tuned_scores import Halves
 from gifine.report.contents import Contents
-from gifine.report.formats import flat, markdown, sheets, tuned
+from gifine.report.formats import answer, flat, markdown, sheets
 from gifine.report.reading import Reader
 from gifine.runs.records import Status
 from support import synthetic
@@ -87,7 +87,7 @@ def test_arms_are_compared_over_their_trials_and_judged_by_what_each_would_choos
     effect = given(each.comparison).effect
     ours, theirs = each.chosen[1].gated, each.chosen[0].baseline
     primary = each.task.primary
-    wanted = np.mean([given(ours[s].score(primary)) - given(theirs[s].score(primary)) for s in range(1, 6)])
+    wanted = np.mean([given(ours[s, s, s].score(primary)) - given(theirs[s, s, s].score(primary)) for s in range(1, 6)])
     assert effect.summary.mean == pytest.approx(wanted)
     assert (effect.verdict, effect.basis) == (Verdict.HELPS, Basis.RUNS)
     assert effect.reason == "no predictions were kept"
@@ -188,7 +188,7 @@ def test_seeds_that_chose_nothing_test_where_there_are_enough(tmp_path):
     (again,) = gathered(tmp_path).tunings
     assert again.seeds == [1], "the choice stays what it was"
     assert again.chosen[0].number == each.chosen[0].number
-    assert [pair.gated.seed for pair in given(again.comparison).pairs] == [2, 3, 4]
+    assert [pair.gated.replicate.seed for pair in given(again.comparison).pairs] == [2, 3, 4]
 
 
 def test_a_grid_that_was_given_is_read_as_trials_and_stays_among_the_comparisons(tmp_path):
@@ -237,6 +237,35 @@ def test_chosen_recipes_are_of_one_family_with_all_other_comparisons(tmp_path):
     assert {each.family for each in judged} == {3}
 
 
+def test_runs_of_other_data_are_no_trials_and_no_test(tmp_path):
+    sweep(tmp_path, trials=5, seeds=3)
+    (before,) = gathered(tmp_path).tunings
+    other = {"data": {"validation": "other"}, "processes": 1, "device": "cpu"}
+    place = next(tmp_path.glob(f"*-{before.chosen[1].gated[1, 1, 1].run_id}"))
+    entries = json.loads((place / "record.json").read_text())
+    (place / "record.json").write_text(json.dumps(entries | {"provenance": other}))
+    (each,) = gathered(tmp_path).tunings
+    assert each.seeds == [2, 3], "a trial's score is of twins alone"
+    effect = given(each.comparison).effect
+    assert effect.verdict is Verdict.UNDECIDED
+    assert given(effect.why).startswith("it differs in the data's fingerprint")
+
+
+def test_chosen_recipes_whose_runs_were_lost_have_no_verdict(tmp_path):
+    sweep(tmp_path, trials=5, seeds=5, gain=0.03)
+    (before,) = gathered(tmp_path).tunings
+    assert given(before.comparison).effect.verdict is Verdict.HELPS
+    for run in (trial.gated[seed, seed, seed] for trial in before.trials for seed in (4, 5)):
+        entries = json.loads((run.folder / "record.json").read_text())
+        lost = entries | {"status": "failed", "metrics": {}, "error": "killed"}
+        (run.folder / "record.json").write_text(json.dumps(lost))
+    (each,) = gathered(tmp_path).tunings
+    assert each.seeds == [1, 2, 3]
+    effect = given(each.comparison).effect
+    assert effect.verdict is Verdict.UNDECIDED
+    assert "2 of 5 pairs are lost" in given(effect.why)
+
+
 @pytest.fixture
 def searched(tmp_path) -> Path:
     return sweep(tmp_path / "runs", gain=0.05)
@@ -263,10 +292,11 @@ def test_all_formats_have_it(searched, tmp_path, capsys):
 def test_a_sentence_to_quote(searched):
     found = gathered(searched)
     (each,) = found.tunings
-    said = tuned.sentence(each, found.rules)
-    score = f"{100 * each.baseline.means[3]:.1f} without gates and {100 * each.gated.means[3]:.1f} with both 0.3"
+    (said,) = [each.quote for each in answer.answer(found)]
+    without, gated = (f"{100 * curve.means[3]:.1f}" for curve in (each.baseline, each.gated))
+    score = f"{without} without gates and {gated} with GI on both sides at level 0.3"
     assert said.startswith(
-        f"RTE: of 8 trials, the same for both, the best of 4 is expected to score {score} (accuracy; +"
+        f"On RTE, of 8 trials that are the same for both, the best of 4 is expected to score {score} (accuracy; +"
     )
     assert "over 5 seeds: helps" in said
 
@@ -275,7 +305,7 @@ def test_the_figure_has_both_arms_and_bands_up_to_half_of_the_trials(searched):
     (plot,) = plots.make(gathered(searched))
     above, below = plot.figure.axes
     assert [line.get_label() for line in above.lines] == ["without gates", "both 0.3"]
-    assert all(len(line.get_xdata()) == 8 for line in above.lines)
+    assert all(np.size(line.get_xdata()) == 8 for line in above.lines)
     band = below.collections[0].get_paths()[0].get_extents()
     assert (band.x0, band.x1) == (1, 4)
 

@@ -67,6 +67,22 @@ def test_what_else_differs_tells_hypotheses_apart():
     assert preregister.families(found) == {("deberta-v3-large", False): 2}
 
 
+def test_trials_of_a_random_search_are_one_comparison():
+    words = ["experiment=random_search", "task=rte", "model=bert", "search.trial=0,1,2", "gi.side=none,both"]
+    cells = grid.expand([*words, "gi.level=0.3"])
+    found = preregister.compared({cell.run_id: cell.config for cell in cells})
+    assert [each.hypothesis.change["gi.side"] for each in found] == ["both"]
+    assert preregister.families(found) == {("bert-large-uncased", False): 1}
+
+
+def test_what_a_run_starts_from_has_its_role():
+    """Children of each arm's own parents are twins, and the parents are compared, too."""
+    words = ["task=rte", "first.task=mnli", "model=bert", "gi.side=none,both", "gi.level=0.3", "seed=1,2"]
+    found = preregister.compared({cell.run_id: cell.config for cell in grid.expand(words)})
+    assert sorted(each.hypothesis.task for each in found) == ["mnli", "rte"]
+    assert all(each.changed.twins == each.baseline.twins and len(each.changed.twins) == 2 for each in found)
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

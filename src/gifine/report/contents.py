@@ -90,14 +90,14 @@ def gather(
         reading = replace(reading, runs=held.kept, changed=changed)
     results = table.build(reading.runs, rows, columns)
     pairs, unpaired = pairing.pair(reading.runs, strict=strict)
-    tunings = tuning.compare(reading.runs, with_predictions=with_predictions)
-    pairs = tuning.without_trials(pairs, tunings)
+    tunings = tuning.compare(reading.runs, pairs, rules.margin, with_predictions=with_predictions)
+    pairs, unpaired = tuning.without_trials(pairs, tunings), tuning.without_tested(unpaired, tunings)
     comparisons = comparison.compare(pairs, with_predictions=with_predictions)
     losses = attrition.examine(comparisons, rules.margin)
     selection.examine(comparisons)
     families.judge([*comparisons, *tuning.comparisons(tunings)], rules)
     given = answers.give(comparisons, losses, rules)
-    beside = published.set_beside(reading.runs)
+    beside = published.set_beside(tuning.without_drawn(reading.runs, tunings))
     return Contents(
         runs=reading.runs,
         problems=reading.problems,

@@ -84,6 +84,7 @@ def compared(
             "these runs compare nothing: none with a change has a baseline of its own settings and seed; "
             "gi.side=none,both gives both"
         )
+    pairs = _with_trials_once(pairs)
     keys = _telling_apart([arm for arm, _ in pairs])
     found = []
     for arm, baseline in pairs:
@@ -191,6 +192,16 @@ def _start(config: RunConfig, configs: Mapping[str, RunConfig]) -> dict[str, Any
     provenance = {"init_from": _start(earlier, configs)}
     entries = {"config": identity.to_dict(earlier), "contents": sources.contents(earlier), "provenance": provenance}
     return {"run_id": config.first.run, **origin.as_parent(entries)}
+
+
+def _with_trials_once(pairs: Sequence[tuple[Arm, Arm]]) -> list[tuple[Arm, Arm]]:
+    """Trials of a random search are one comparison, of what each arm will have chosen: the first one stands for all."""
+    found: dict[object, tuple[Arm, Arm]] = {}
+    for place, (arm, baseline) in enumerate(pairs):
+        search = arm.configs[0].search
+        key = (arm.model, arm.change, arm.task.name, search.seed, repr(search.space))
+        found.setdefault(place if search.trial is None else key, (arm, baseline))
+    return [*found.values()]
 
 
 def _telling_apart(arms: Sequence[Arm]) -> list[str]:

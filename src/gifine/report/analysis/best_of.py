@@ -57,7 +57,7 @@ def curves(baseline: np.ndarray, changed: np.ndarray) -> tuple[Curve, Curve, Cur
 
     The trials are the sample: other draws would have given others. Errors are the jackknife's, which leaves out one
     trial, in both arms at once. Student's t has n / k degrees of freedom, at most n − 1: n trials hold about n / k
-    bests of k. For normal scores, for a long lower tail and for a fifth of collapses, 94 … 98 % of an arm's intervals
+    bests of k. For normal scores, for a long lower tail and for a fifth of collapses, 93 … 98 % of an arm's intervals
     hold the truth (at k = 1 of ten trials 89 %), and 95 … 100 % of the difference's. A bootstrap's would in 81 % of
     cases for the best of 5 of 20, and in 46 % for the best of all 20: the largest of n numbers says little of how large
     the next may be. So there is none for more than half of the trials. All simulated:

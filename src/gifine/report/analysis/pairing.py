@@ -58,7 +58,7 @@ def pair(runs: Iterable[Run], *, strict: bool = False) -> tuple[list[Pair], list
     refused: dict[int, tuple[Run, str]] = {}  # by id: the run, and what else differs from its partner
     for run in gated:
         baseline = plain.get((run.setup, run.replicate.twin))
-        differing = _other_circumstances(baseline, run, strict=strict) if baseline is not None else None
+        differing = other_circumstances(baseline, run, strict=strict) if baseline is not None else None
         if baseline is not None and differing is None:
             pairs.append(Pair(baseline, run))
         elif baseline is not None and differing is not None:
@@ -98,7 +98,7 @@ def dependence(pairs: Sequence[Pair]) -> tuple[str | None, str | None]:
     return (caution if len(pairs) > 1 else None), doubt
 
 
-def _other_circumstances(baseline: Run, gated: Run, *, strict: bool) -> str | None:
+def other_circumstances(baseline: Run, gated: Run, *, strict: bool) -> str | None:
     """What differs between two runs though their configs agree; what a run did not come to say differs from nothing."""
     found = [
         f"{what} ({ours}, {theirs})"

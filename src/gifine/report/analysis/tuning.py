@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,19 +17,20 @@ import numpy as np
 
 from gifine.config import HYPERPARAMETERS
 from gifine.report import settings
-from gifine.report.analysis import best_of, cells, tuned_scores
+from gifine.report.analysis import attrition, best_of, cells, pairing, selection, tuned_scores
 from gifine.report.analysis.best_of import Curve
 from gifine.report.analysis.comparison import Comparison
 from gifine.report.analysis.families import FEWEST_PAIRS
-from gifine.report.analysis.pairing import Pair
+from gifine.report.analysis.pairing import Pair, Unpaired
 from gifine.report.analysis.tuned_scores import Halves, Scores
 from gifine.report.reading import Run, progress
 from gifine.report.settings import Settings, Task, Value
 from gifine.runs.records import FINISHED, Status
+from gifine.runs.replicate import Twin
 
 FEWEST_TRIALS = 3  # of fewer, "the best of" says nothing
 
-Seeds = dict[int, Run]  # finished runs of one setting and arm
+Seeds = dict[Twin, Run]  # of one setting and arm, whatever became of them
 Frame = tuple[object, ...]  # what runs of one search share: all but hyper-parameters, gate and seed
 
 
@@ -39,6 +40,7 @@ class Trial:
     baseline: Seeds
     gated: Seeds
     number: tuple[int, int] | None  # search.seed and search.trial; None: given by hand
+    seeds: set[Twin]  # of twins that have both finished
 
     def words(self, keys: Sequence[str]) -> str:
         """The values of these keys, as on a command line."""
@@ -55,7 +57,7 @@ class Tuning:
     task: Task
     trials: list[Trial]  # in the order of their numbers
     keys: list[str]  # hyper-parameters that they differ in
-    seeds: list[int]  # a trial's score is the mean over these, which all trials have
+    choosing: list[Twin]  # seeds that all trials have: a trial's score is the mean over these
     setups: list[Settings]  # all that were drawn or given, those too that one arm alone has a result of
     is_drawn: bool  # by a random search
     halves: Halves  # of dev, to choose on and to report
@@ -65,6 +67,11 @@ class Tuning:
     difference: Curve
     chosen: tuple[Trial, Trial]  # of baseline and gated
     comparison: Comparison | None = None  # of these two; None: not drawn, or no seed that both have
+
+    @property
+    def seeds(self) -> list[int | str]:
+        """The names of `choosing`."""
+        return [self.trials[0].baseline[each].replicate.name for each in self.choosing]
 
     @property
     def alone(self) -> int:
@@ -87,11 +94,26 @@ class _Search:
     trials: list[Trial]  # those that both arms have finished
 
 
-def compare(runs: Iterable[Run], *, with_predictions: bool = True) -> list[Tuning]:
-    """All searches in these runs, in the order of tables; without verdicts, which `families.judge` gives."""
-    searches = progress([*_searches(runs)], "tuning", "searches")
+def compare(
+    runs: Iterable[Run], pairs: Iterable[Pair], margin: float, *, with_predictions: bool = True
+) -> list[Tuning]:
+    """All searches in these runs, of which `pairs` are twins, in the order of tables.
+
+    They have no verdicts: `families.judge` gives them. `margin`, a fraction: as in `attrition.examine`.
+    """
+    twins = {(id(each.baseline), id(each.gated)) for each in pairs}
+    searches = progress([*_searches(runs, twins)], "tuning", "searches")
     found = [each for search in searches if (each := _tuning(search, with_predictions)) is not None]
     _tell_apart(found)
+    judged = [(each, each.comparison) for each in found if each.comparison is not None]
+    attrition.examine([made for _, made in judged], margin)
+    selection.examine([made for _, made in judged])
+    for each, made in judged:
+        others = (pairing.other_circumstances(pair.baseline, pair.gated, strict=False) for pair in made.tried)
+        if each.halves is Halves.NONE:
+            made.doubt = "chosen on the examples that would test it"
+        elif differing := next(filter(None, others), pairing.dependence(made.tried)[1]):
+            made.doubt = differing
     return sorted(found, key=_place)
 
 
@@ -102,9 +124,15 @@ def without_trials(pairs: Iterable[Pair], tunings: Iterable[Tuning]) -> list[Pai
 
 
 def without_drawn(runs: Iterable[Run], tunings: Iterable[Tuning]) -> list[Run]:
-    """The runs whose settings no random search has drawn: figures of each trial would be too many."""
+    """The runs whose settings no random search has drawn: of each trial there would be too many figures."""
     setups = {id(setup) for each in tunings if each.is_drawn for setup in each.setups}
     return [run for run in runs if id(run.setup) not in setups]
+
+
+def without_tested(unpaired: Iterable[Unpaired], tunings: Iterable[Tuning]) -> list[Unpaired]:
+    """Those that no chosen recipe was tested on: runs of these have a partner of another recipe."""
+    tested = {id(run) for made in comparisons(tunings) for pair in made.tried for run in (pair.baseline, pair.gated)}
+    return [each for each in unpaired if not all(id(run) in tested for run in each.runs)]
 
 
 def comparisons(tunings: Iterable[Tuning]) -> list[Comparison]:
@@ -112,7 +140,7 @@ def comparisons(tunings: Iterable[Tuning]) -> list[Comparison]:
     return [each.comparison for each in tunings if each.comparison is not None]
 
 
-def _searches(runs: Iterable[Run]) -> Iterator[_Search]:
+def _searches(runs: Iterable[Run], twins: Container[tuple[int, int]]) -> Iterator[_Search]:
     plain: dict[Settings, list[Run]] = {}
     groups: dict[tuple[Settings, Frame], dict[Settings, list[Run]]] = {}  # by gate and frame, then by setup
     frames: dict[Settings, Frame] = {}
@@ -130,18 +158,20 @@ def _searches(runs: Iterable[Run]) -> Iterator[_Search]:
         for setup, members in gated.items():
             trial = next((run.trial for run in [*plain.get(setup, []), *members] if run.trial is not None), None)
             space, number = (trial[0], trial[1:]) if trial is not None else (None, None)
-            spaces.setdefault(space, []).append(
-                Trial(setup, _finished(plain.get(setup, [])), _finished(members), number)
-            )
+            arms = [
+                {run.replicate.twin: run for run in cells.independent(arm)} for arm in (plain.get(setup, []), members)
+            ]
+            both = {seed for seed in arms[0].keys() & arms[1].keys() if _is_twin(arms[0][seed], arms[1][seed], twins)}
+            spaces.setdefault(space, []).append(Trial(setup, arms[0], arms[1], number, both))
         searched = [each for space, each in spaces.items() if space is not None and len(each) >= FEWEST_TRIALS]
         for members in searched or [list(itertools.chain.from_iterable(spaces.values()))]:
-            tried = [trial for trial in members if trial.baseline and trial.gated]
+            tried = [trial for trial in members if trial.seeds]
             if len(tried) >= FEWEST_TRIALS:
                 yield _Search(gate, bool(searched), [trial.setup for trial in members], tried)
 
 
-def _finished(runs: Iterable[Run]) -> Seeds:
-    return {run.seed: run for run in runs if run.status in FINISHED}
+def _is_twin(baseline: Run, gated: Run, twins: Container[tuple[int, int]]) -> bool:
+    return (id(baseline), id(gated)) in twins and {baseline.status, gated.status} <= FINISHED
 
 
 def _frame(setup: Settings) -> Frame:
@@ -159,7 +189,7 @@ def _frame(setup: Settings) -> Frame:
 
 def _tuning(search: _Search, with_predictions: bool) -> Tuning | None:
     trials = sorted(search.trials, key=lambda trial: trial.number or (0, 0))
-    seeds = sorted(set.intersection(*({*trial.baseline} & {*trial.gated} for trial in trials)))
+    seeds = sorted(set.intersection(*(trial.seeds for trial in trials)))
     if not seeds:
         return None
     first = trials[0].baseline[seeds[0]]
@@ -178,7 +208,7 @@ def _tuning(search: _Search, with_predictions: bool) -> Tuning | None:
         task=first.task,
         trials=trials,
         keys=list(keys),
-        seeds=seeds,
+        choosing=seeds,
         setups=search.setups,
         is_drawn=search.is_drawn,
         halves=found.halves,
@@ -193,7 +223,7 @@ def _tuning(search: _Search, with_predictions: bool) -> Tuning | None:
     return made
 
 
-def _runs(trials: Iterable[Trial], seeds: Sequence[int]) -> list[Run]:
+def _runs(trials: Iterable[Trial], seeds: Sequence[Twin]) -> list[Run]:
     return [arm[seed] for trial in trials for arm in (trial.baseline, trial.gated) for seed in seeds]
 
 
@@ -209,7 +239,7 @@ def _test(tuning: Tuning, with_predictions: bool) -> Comparison | None:
     """
     theirs, ours = tuning.chosen[0].baseline, tuning.chosen[1].gated
     both = sorted(theirs.keys() & ours.keys())
-    fresh = [seed for seed in both if seed not in tuning.seeds]
+    fresh = [seed for seed in both if seed not in tuning.choosing]
     tried = [Pair(theirs[seed], ours[seed]) for seed in (fresh if len(fresh) >= FEWEST_PAIRS else both)]
     if not tried:
         return None
@@ -233,7 +263,6 @@ def _test(tuning: Tuning, with_predictions: bool) -> Comparison | None:
             )
         },
         cautions=cells.cautions([run for each in tried for run in (each.baseline, each.gated)]),
-        doubt="chosen on the examples that would test it" if tuning.halves is Halves.NONE else None,
     )
 
 

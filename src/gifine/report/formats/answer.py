@@ -11,9 +11,7 @@ from gifine.report.analysis.answers import Answer
 from gifine.report.analysis.comparison import Basis, Comparison, Effect, Verdict
 from gifine.report.analysis.families import FEWEST_PAIRS
 from gifine.report.contents import Contents
-from gifine.report.formats import verdicts
-from gifine.report.formats.words import Item, Sheet, linked, p_value, plain
-from gifine.report.reading import Run
+from gifine.report.formats import tuned
 from gifine.report.settings import Settings
 
 _NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
@@ -31,6 +29,13 @@ class Said:
 
 def answer(contents: Contents) -> list[Said]:
     """What the first lines of a report say: of each change, declared ones and those with a verdict first."""
+    searched = [
+        Said(tuned.sentence(each, change(each.gate), contents.rules))
+        for each in contents.tunings
+        if each.comparison is not None
+    ]
+    if not contents.answers and searched:
+        return searched[:_MOST]
     if not contents.answers:
         return [Said("Nobody can say: no gated run has a baseline that differs from it in the gate alone.")]
     ordered = sorted(contents.answers, key=_rank)
@@ -41,7 +46,7 @@ def answer(contents: Contents) -> list[Said]:
         said.append(
             Said(f"{_count(left, 'more change').capitalize()} {_is(left)} in the table, {undecided} of them undecided.")
         )
-    return said
+    return [*said, *searched[:_MOST]]
 
 
 def _rank(answer: Answer) -> tuple[bool, bool]:
@@ -66,7 +71,8 @@ def sentence(answer: Answer, contents: Contents) -> str:
         words += f" (95 % interval {_signed(low)} … {_signed(high)})"
     elif effect.summary.mean is not None:
         words += " (no interval: no error can be told)"
-    return f"{words}{_where(answer)}{_lost(answer)}: {_conclusion(effect, contents.rules.margin)}."
+    verdict = f"{_conclusion(effect, contents.rules.margin)}{_contrary(answer)}"
+    return f"{words}{_where(answer)}{_lost(answer)}: {verdict}."
 
 
 def change(gate: Settings) -> str:
@@ -116,9 +122,20 @@ def _where(answer: Answer) -> str:
 
 
 def _lost(answer: Answer) -> str:
+    """How many pairs have no difference, unless the verdict says so."""
     tried = sum(len(each.tried) for each in answer.comparisons)
     lost = tried - sum(len(each.pairs) for each in answer.comparisons)
-    return f", with {lost} of {tried} pairs lost" if lost else ""
+    is_said = "pairs are lost" in (answer.effect.why or "")
+    return f", with {lost} of {tried} pairs lost" if lost and not is_said else ""
+
+
+def _contrary(answer: Answer) -> str:
+    """Tasks of which the verdict over all tasks is not true."""
+    if answer.mean is None or answer.effect.verdict is Verdict.UNDECIDED:
+        return ""
+    others = [each for each in (Verdict.HELPS, Verdict.HURTS) if each is not answer.effect.verdict]
+    found = [f"{each} on {_titles(answer.tasks(each))}" for each in others if answer.tasks(each)]
+    return f", though it {_joined(found)}" if found else ""
 
 
 def _conclusion(effect: Effect, margin: float) -> str:
@@ -172,9 +189,8 @@ def _tasks(answer: Answer, margin: float) -> str:
         (Verdict.HURTS, "hurts on"),
         (Verdict.SAME, f"makes no difference above {_plain_points(margin)} on"),
     ):
-        names = [each.task.title for each in answer.tasks(verdict)]
-        if names:
-            parts.append(f"{words} {_joined(names)}")
+        if answer.tasks(verdict):
+            parts.append(f"{words} {_titles(answer.tasks(verdict))}")
     decided = [verdict for verdict in (Verdict.HELPS, Verdict.HURTS) if answer.tasks(verdict)]
     undecided = len(answer.tasks(Verdict.UNDECIDED))
     if not parts:
@@ -197,54 +213,6 @@ def _attrition(answer: Answer) -> str:
     return f"Lost or degenerate in {whole} of this change: gated runs {told['gated']}; baselines {told['baseline']}."
 
 
-def sheet(contents: Contents) -> Sheet:
-    extra = list(contents.answers[0].extra) if contents.answers else []
-    heads = ["model", *extra, "gate", "tasks", "n", "difference", "95 % interval", "verdict", "p", "p Holm", "p margin"]
-    heads += ["next task", "helps on", "hurts on", "P(better)", "last epoch"]
-    rows = [_row(each, contents) for each in contents.answers]
-    notes = []
-    if rows:
-        notes.append(
-            "Over tasks: the random-effects mean of the tasks' differences (Paule and Mandel's τ²; the larger of "
-            "Hartung-Knapp-Sidik-Jonkman's and the jackknife's error; t with the effective number of tasks less 1). p "
-            "Holm and p margin are corrected over the changes of a model. Next task: where another such task's true "
-            "difference would be (95 %). Helps on, hurts on: tasks with that verdict, so at least as many with 95 % "
-            "confidence. P(better): pairs in which the gated run scores higher. Last epoch: the same mean of the "
-            "differences at the last evaluation."
-        )
-    lead = [" ".join([each.quote, *each.details]) for each in answer(contents)] if rows else []
-    return Sheet("answer", "Over all tasks", heads, rows, notes, lead=lead)
-
-
-def _row(answer: Answer, contents: Contents) -> list[Item]:
-    effect, mean, runs = answer.effect, answer.mean, _runs(answer)
-    interval, better = effect.interval, answer.better
-    start = [answer.model, *map(settings.shown, answer.extra.values()), settings.gate(answer.gate)]
-    numbers = [
-        str(len(answer.combined or answer.comparisons)),
-        str(effect.summary.n),
-        f"{100 * effect.summary.mean:+.2f}" if effect.summary.mean is not None else "–",
-        f"{100 * interval[0]:+.2f} … {100 * interval[1]:+.2f}" if interval is not None else "",
-    ]
-    low_high = mean.prediction if mean is not None else None
-    rest = [
-        p_value(effect.p),
-        p_value(effect.p_holm),
-        p_value(effect.p_equivalent_holm),
-        f"{100 * low_high[0]:+.2f} … {100 * low_high[1]:+.2f}" if low_high is not None else "",
-        str(len(answer.tasks(Verdict.HELPS))),
-        str(len(answer.tasks(Verdict.HURTS))),
-        f"{better.share:.2f} ({better.low:.2f} – {better.high:.2f})" if better is not None else "",
-        f"{100 * answer.last.mean:+.2f}" if answer.last is not None else "",
-    ]
-    verdict = plain(verdicts.conclusion(effect, contents.rules))
-    return [*map(plain, start), *(linked(plain(each), runs) for each in numbers), verdict, *map(plain, rest)]
-
-
-def _runs(answer: Answer) -> list[Run]:
-    return [run for each in answer.comparisons for pair in each.pairs for run in (pair.baseline, pair.gated)]
-
-
 def _count(number: int, thing: str) -> str:
     return f"{_number(number)} {thing}{'s' * (number != 1)}"
 
@@ -259,6 +227,10 @@ def _is(number: int) -> str:
 
 def _joined(words: Sequence[str]) -> str:
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+def _titles(comparisons: Sequence[Comparison]) -> str:
+    return _joined([each.task.title for each in comparisons])
 
 
 def _signed(fraction: float) -> str:

@@ -10,14 +10,11 @@ from dataclasses import asdict
 from typing import Any
 
 from gifine.report import settings
-from gifine.report.analysis.answers import Answer
 from gifine.report.analysis.cells import Cell, Summary
-from gifine.report.analysis.comparison import Choice, Comparison, Effect, Verdict
-from gifine.report.analysis.tuning import Tuning
 from gifine.report.analysis.variance import Component
 from gifine.report.contents import Contents
-from gifine.report.formats import losses
-from gifine.report.formats.answer import sentence
+from gifine.report.formats import losses, over_tasks, tuned
+from gifine.report.formats.differences import compared, effect, ids
 from gifine.report.reading import Run
 from gifine.runs.records import Status
 
@@ -27,14 +24,17 @@ Rows = list[dict[str, Any]]  # with lists and objects as values where there are 
 def tables(contents: Contents) -> dict[str, Rows]:
     """Each sheet's rows by its name, with all measures."""
     return {
-        "answer": [_answer(each, contents) for each in contents.answers],
+        "answer": [over_tasks.entries(each, contents) | effect(each.effect) for each in contents.answers],
         "table": _table(contents),
-        "comparison": [_comparison(each) for each in contents.comparisons],
+        "comparison": [compared(each) for each in contents.comparisons],
         "attrition": [losses.entries(each) for each in contents.losses],
         "plan": _plan(contents),
         "variance": [_component(each) for each in contents.variance],
         "twins": _twins(contents),
-        "tuning": [_tuning(each) for each in contents.tunings],
+        "tuning": [
+            tuned.entries(each) | {"comparison": None if each.comparison is None else compared(each.comparison)}
+            for each in contents.tunings
+        ],
         "unpaired": _unpaired(contents),
         "published": _published(contents),
         "failures": [_failure(each) for each in contents.failures],
@@ -89,7 +89,7 @@ def _table(contents: Contents) -> Rows:
 
 
 def _scores(cell: Cell) -> Rows:
-    shared = {**{str(status): cell.counts.get(status, 0) for status in Status}, "runs": _ids(cell.runs)}
+    shared = {**{str(status): cell.counts.get(status, 0) for status in Status}, "runs": ids(cell.runs)}
     return [
         {
             "measure": score.measure,
@@ -105,101 +105,6 @@ def _scores(cell: Cell) -> Rows:
 
 def _summary(summary: Summary, suffix: str = "") -> dict[str, Any]:
     return {f"{key}{suffix}": value for key, value in asdict(summary).items()}
-
-
-def _answer(answer: Answer, contents: Contents) -> dict[str, Any]:
-    mean, better, last = answer.mean, answer.better, answer.last
-    prediction = mean.prediction if mean is not None else None
-    return {
-        "model": answer.model,
-        **answer.extra,
-        **{key: answer.gate.get(key) for key in answer.gate.keys()},  # noqa: SIM118 - no dict
-        "sentence": sentence(answer, contents),
-        "tasks": [each.task.name for each in answer.comparisons],
-        "left_out": [each.task.name for each in answer.left_out],
-        "declared": answer.is_declared,
-        "family": answer.family,
-        **_effect(answer.effect),
-        "spread": mean.spread if mean is not None else None,
-        "prediction_low": prediction[0] if prediction is not None else None,
-        "prediction_high": prediction[1] if prediction is not None else None,
-        "helps_on": [each.task.name for each in answer.tasks(Verdict.HELPS)],
-        "hurts_on": [each.task.name for each in answer.tasks(Verdict.HURTS)],
-        "better": better.share if better is not None else None,
-        "better_low": better.low if better is not None else None,
-        "better_high": better.high if better is not None else None,
-        "last_epoch": last.mean if last is not None else None,
-        "last_epoch_error": last.error if last is not None else None,
-        "runs": {
-            "baseline": _ids([pair.baseline for each in answer.comparisons for pair in each.pairs]),
-            "gated": _ids([pair.gated for each in answer.comparisons for pair in each.pairs]),
-        },
-    }
-
-
-def _last(choice: Choice | None) -> dict[str, Any]:
-    """Nulls where no run chose its best evaluation."""
-    if choice is None:
-        return dict.fromkeys(("last_epoch", "last_epoch_pairs", "evaluations"))
-    baseline, gated = choice.evaluations
-    return {
-        "last_epoch": choice.last_mean,
-        "last_epoch_pairs": choice.pairs,
-        "evaluations": {"baseline": baseline, "gated": gated},
-    }
-
-
-def _comparison(comparison: Comparison) -> dict[str, Any]:
-    baseline, gated = comparison.scores
-    return {
-        "model": comparison.model,
-        **comparison.extra,
-        **{key: comparison.gate.get(key) for key in comparison.gate.keys()},  # noqa: SIM118 - no dict
-        "task": comparison.task.name,
-        "measure": comparison.measure,
-        "primary": comparison.is_primary,
-        "declared": comparison.is_declared,
-        "family": comparison.family,
-        "seeds": [each.gated.replicate.name for each in comparison.pairs],
-        "baseline": baseline,
-        "gated": gated,
-        **_effect(comparison.effect),
-        **_last(comparison.choice),
-        **losses.worst(comparison),
-        "without_degenerate": _effect(comparison.regular) if comparison.regular is not None else None,
-        "failures": comparison.failures,
-        "cautions": comparison.cautions,
-        "runs": {
-            "baseline": _ids([each.baseline for each in comparison.pairs]),
-            "gated": _ids([each.gated for each in comparison.pairs]),
-        },
-    }
-
-
-def _effect(effect: Effect) -> dict[str, Any]:
-    estimate, interval, detectable = effect.estimate, effect.interval, effect.detectable_interval
-    return {
-        "n": effect.summary.n,
-        "difference": effect.summary.mean,
-        "sd": effect.summary.sd,
-        "error": estimate.error if estimate is not None else None,
-        "freedom": estimate.freedom if estimate is not None else None,
-        "share_of_examples": estimate.share if estimate is not None else None,
-        "low": interval[0] if interval is not None else None,
-        "high": interval[1] if interval is not None else None,
-        "random": str(effect.basis),
-        "reason": effect.reason,
-        "p": effect.p,
-        "p_holm": effect.p_holm,
-        "p_equivalent": effect.p_equivalent,
-        "p_equivalent_holm": effect.p_equivalent_holm,
-        "p_sign_flip": effect.p_sign_flip,
-        "verdict": effect.verdict,
-        "why": effect.why,
-        "detectable": effect.detectable,
-        "detectable_low": detectable[0] if detectable is not None else None,
-        "detectable_high": detectable[1] if detectable is not None else None,
-    }
 
 
 def _plan(contents: Contents) -> Rows:
@@ -225,7 +130,7 @@ def _component(component: Component) -> dict[str, Any]:
         "sd_high": high,
         "n": len(component.runs),
         "groups": component.groups,
-        "runs": _ids(component.runs),
+        "runs": ids(component.runs),
     }
 
 
@@ -240,46 +145,10 @@ def _twins(contents: Contents) -> Rows:
             "what": each.what,
             "baseline": each.baseline,
             "gated": each.gated,
-            "runs": _ids([run for pair in each.pairs for run in (pair.baseline, pair.gated)]),
+            "runs": ids([run for pair in each.pairs for run in (pair.baseline, pair.gated)]),
         }
         for each in contents.twins
     ]
-
-
-def _tuning(tuning: Tuning) -> dict[str, Any]:
-    arms = {
-        side: {
-            "expected_best": curve.means,
-            "intervals": curve.intervals,
-            "trials": [_ids([*arm.values()]) for arm in tried],
-        }
-        for side, curve, tried in (
-            ("baseline", tuning.baseline, [trial.baseline for trial in tuning.trials]),
-            ("gated", tuning.gated, [trial.gated for trial in tuning.trials]),
-        )
-    }
-    return {
-        "model": tuning.model,
-        **tuning.extra,
-        **{key: tuning.gate.get(key) for key in tuning.gate.keys()},  # noqa: SIM118 - no dict
-        "task": tuning.task.name,
-        "measure": tuning.task.primary,
-        "drawn": tuning.is_drawn,
-        "halves": str(tuning.halves),
-        "seeds": tuning.seeds,
-        "trials": [
-            {key: trial.setup.get(key) for key in tuning.keys}
-            | dict(zip(("search.seed", "search.trial"), trial.number or (None, None), strict=True))
-            for trial in tuning.trials
-        ],
-        "left_out": tuning.alone,
-        **arms,
-        "difference": {"means": tuning.difference.means, "intervals": tuning.difference.intervals},
-        "chosen": {
-            side: tuning.trials.index(trial) for side, trial in zip(("baseline", "gated"), tuning.chosen, strict=True)
-        },
-        "comparison": _comparison(tuning.comparison) if tuning.comparison is not None else None,
-    }
 
 
 def _unpaired(contents: Contents) -> Rows:
@@ -290,7 +159,7 @@ def _unpaired(contents: Contents) -> Rows:
             "task": each.runs[0].task.name,
             "seeds": [each.name for each in sorted(run.replicate for run in each.runs)],
             "reason": each.reason,
-            "runs": _ids(each.runs),
+            "runs": ids(each.runs),
         }
         for each in contents.unpaired
     ]
@@ -311,7 +180,7 @@ def _published(contents: Contents) -> Rows:
             "difference": each.difference,
             "differing": each.differing,
             "caveats": each.caveats,
-            "runs": _ids(each.runs),
+            "runs": ids(each.runs),
         }
         for each in contents.published
     ]
@@ -326,7 +195,3 @@ def _failure(run: Run) -> dict[str, Any]:
         "started": run.started,
         "finished": run.finished,
     }
-
-
-def _ids(runs: Sequence[Run]) -> list[str]:
-    return [run.run_id for run in runs]

@@ -8,7 +8,7 @@ from gifine.report import settings
 from gifine.report.analysis import twins
 from gifine.report.analysis.cells import Cell
 from gifine.report.contents import Contents
-from gifine.report.formats import answer, losses, plan, tuned, variance, verdicts
+from gifine.report.formats import losses, over_tasks, plan, tuned, variance, verdicts
 from gifine.report.formats.words import Item, Piece, Sheet, counts, linked, number, plain
 from gifine.report.reading import Run
 from gifine.report.settings import Task, Value
@@ -35,7 +35,7 @@ CSV = "table"  # what `--format csv` is of where nobody says
 def make(contents: Contents, names: Sequence[str] = NAMES) -> list[Sheet]:
     """The named sheets that have something to say."""
     made = (_MAKERS[name](contents) for name in names)
-    return [sheet for sheet in made if sheet.rows or sheet.notes]
+    return [sheet for sheet in made if sheet.rows or sheet.notes or sheet.lead]
 
 
 def summary(contents: Contents) -> str:
@@ -190,7 +190,7 @@ def _problems(contents: Contents) -> Sheet:
 
 
 _MAKERS = {
-    "answer": answer.sheet,
+    "answer": over_tasks.sheet,
     "attrition": losses.sheet,
     "table": _table,
     "comparison": verdicts.sheet,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from gifine.report import settings
 from gifine.report.analysis.best_of import Interval
 from gifine.report.analysis.families import FEWEST_PAIRS, Rules
@@ -27,13 +29,13 @@ def sheet(contents: Contents) -> Sheet:
     return Sheet("tuning", "Gated and plain models, tuned equally", heads, rows, _notes(contents))
 
 
-def sentence(tuning: Tuning, rules: Rules) -> str:
-    """What one search says, to be quoted."""
-    place, trials = tuning.k - 1, len(tuning.trials)
-    gate, task = settings.gate(tuning.gate), tuning.task
+def sentence(tuning: Tuning, change: str, rules: Rules) -> str:
+    """What one search says, to be quoted; `change`: the gate in words."""
+    place, trials, task = tuning.k - 1, len(tuning.trials), tuning.task
+    without, gated = (100 * curve.means[place] for curve in (tuning.baseline, tuning.gated))
     said = (
-        f"{task.title}: of {trials} trials, the same for both, the best of {tuning.k} is expected to score "
-        f"{100 * tuning.baseline.means[place]:.1f} without gates and {100 * tuning.gated.means[place]:.1f} with {gate} "
+        f"On {task.title}, of {trials} trials that are the same for both, the best of {tuning.k} is expected to score "
+        f"{without:.1f} without gates and {gated:.1f} with {change} "
         f"({task.described(task.primary)}; {_signed(tuning.difference.means[place])} points"
         f"{_within(tuning.difference.intervals[place])})"
     )
@@ -46,6 +48,42 @@ def sentence(tuning: Tuning, rules: Rules) -> str:
         f"{said}; the recipes that each would choose differ by {_signed(effect.summary.mean or 0.0)} points"
         f"{_within(effect.interval)} over {seeds}: {verdicts.conclusion(effect, rules)}."
     )
+
+
+def entries(tuning: Tuning) -> dict[str, Any]:
+    """For programs; fractions, not percent."""
+    arms = {
+        side: {
+            "expected_best": curve.means,
+            "intervals": curve.intervals,
+            "trials": [[run.run_id for run in arm.values()] for arm in tried],
+        }
+        for side, curve, tried in (
+            ("baseline", tuning.baseline, [trial.baseline for trial in tuning.trials]),
+            ("gated", tuning.gated, [trial.gated for trial in tuning.trials]),
+        )
+    }
+    return {
+        "model": tuning.model,
+        **tuning.extra,
+        **{key: tuning.gate.get(key) for key in tuning.gate.keys()},  # noqa: SIM118 - no dict
+        "task": tuning.task.name,
+        "measure": tuning.task.primary,
+        "drawn": tuning.is_drawn,
+        "halves": str(tuning.halves),
+        "seeds": tuning.seeds,
+        "trials": [
+            {key: trial.setup.get(key) for key in tuning.keys}
+            | dict(zip(("search.seed", "search.trial"), trial.number or (None, None), strict=True))
+            for trial in tuning.trials
+        ],
+        "left_out": tuning.alone,
+        **arms,
+        "difference": {"means": tuning.difference.means, "intervals": tuning.difference.intervals},
+        "chosen": {
+            side: tuning.trials.index(trial) for side, trial in zip(("baseline", "gated"), tuning.chosen, strict=True)
+        },
+    }
 
 
 def _row(tuning: Tuning, rules: Rules) -> list[Item]:
@@ -72,10 +110,8 @@ def _row(tuning: Tuning, rules: Rules) -> list[Item]:
     mean = effect.summary.mean
     numbers = [str(effect.summary.n), _signed(mean) if mean is not None else "–", _range(effect.interval)]
     items += [linked(plain(word), tested) for word in numbers]
-    return [
-        *items,
-        *map(plain, [verdicts.conclusion(effect, rules), p_value(effect.p_holm), p_value(effect.p_equivalent_holm)]),
-    ]
+    verdict = "; ".join([verdicts.conclusion(effect, rules), *tuning.comparison.cautions])
+    return [*items, *map(plain, [verdict, p_value(effect.p_holm), p_value(effect.p_equivalent_holm)])]
 
 
 def _chosen(trial: Trial, tuning: Tuning) -> str:

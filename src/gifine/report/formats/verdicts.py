@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 from gifine.report import settings
 from gifine.report.analysis import statistics
 from gifine.report.analysis.attrition import around
-from gifine.report.analysis.comparison import Basis, Comparison, Effect, Verdict
+from gifine.report.analysis.comparison import Basis, Choice, Comparison, Effect, Verdict
 from gifine.report.analysis.families import FEWEST_PAIRS, Rules
 from gifine.report.analysis.pairing import Pair
 from gifine.report.contents import Contents
@@ -161,3 +162,15 @@ def _choices(shown: Sequence[Comparison]) -> list[str]:
         "set. Last epoch: the mean difference at the last evaluation, which nobody chose. evaluate.split_dev=true "
         "chooses on one half of dev and reports the other; train.select_best=false chooses nothing."
     ]
+
+
+def last_epoch(choice: Choice | None) -> dict[str, Any]:
+    """Nulls where no run chose its best evaluation."""
+    if choice is None:
+        return dict.fromkeys(("last_epoch", "last_epoch_pairs", "evaluations"))
+    baseline, gated = choice.evaluations
+    return {
+        "last_epoch": choice.last_mean,
+        "last_epoch_pairs": choice.pairs,
+        "evaluations": {"baseline": baseline, "gated": gated},
+    }

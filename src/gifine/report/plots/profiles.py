@@ -13,6 +13,7 @@ from gifine.report.analysis import profiles
 from gifine.report.analysis.answers import Answer
 from gifine.report.plots import drawing
 from gifine.report.plots.drawing import Plot
+from gifine.runs.replicate import Replicate
 
 _MOST_CHANGES = 5  # a figure: more lines nobody can tell apart
 _LEVELS = 201  # of a profile
@@ -32,7 +33,7 @@ def parts(answers: Sequence[Answer]) -> list[Part]:
     found: list[Part] = []
     latest: dict[tuple[object, ...], Part] = {}
     for each in answers:
-        seeds = sorted(set.intersection(*({pair.gated.seed for pair in task.pairs} for task in each.comparisons)))
+        seeds = sorted(set.intersection(*({pair.gated.replicate for pair in task.pairs} for task in each.comparisons)))
         if len(each.comparisons) < 2 or len(seeds) < 2:
             continue
         baseline, gated = _scores(each, seeds)
@@ -46,11 +47,11 @@ def parts(answers: Sequence[Answer]) -> list[Part]:
     return found
 
 
-def _scores(answer: Answer, seeds: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+def _scores(answer: Answer, seeds: Sequence[Replicate]) -> tuple[np.ndarray, np.ndarray]:
     """Of baseline and changed runs, (S, K) each, in percent."""
     columns = []
     for task in answer.comparisons:
-        pairs = {pair.gated.seed: pair for pair in task.pairs}
+        pairs = {pair.gated.replicate: pair for pair in task.pairs}
         chosen = [pairs[seed] for seed in seeds]
         columns.append([[run.score(task.measure) for run in (pair.baseline, pair.gated)] for pair in chosen])
     both = 100 * np.asarray(columns, dtype=float).T  # (2, S, K)
