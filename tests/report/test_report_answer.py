@@ -206,18 +206,20 @@ def test_tasks_are_told_by_what_it_does_to_them(tmp_path):
 
 
 def test_tasks_of_which_the_answer_is_not_true_are_in_the_sentence(tmp_path):
-    """Eight tasks are helped as much as one is hurt, or a little less."""
-    gaps = {"cola": 0.02, "rte": 0.02, "mrpc": 0.02, "qnli": 0.02, "sst2": 0.02, "qqp": 0.02, "stsb": -0.02}
-    found = gather(
-        tmp_path / "helps",
-        lambda task, seed, gated: 0.7 + gaps[task] * gated + noise(task, seed, gated, 0.001),
-        tasks=gaps,
-    )
-    assert answer.answer(found)[0].quote.endswith(": it helps, though it hurts on STS-B.")
-    wide = contents.gather(Reader([tmp_path / "helps"]).read(), rules=Rules(margin=0.05))
-    quote = answer.answer(wide)[0].quote
-    assert ": no difference above 5 points, though it helps on CoLA, " in quote
-    assert quote.endswith(" and hurts on STS-B.")
+    def gather_gaps(root: Path, gaps: dict[str, float], margin: float) -> str:
+        gather(
+            root,
+            lambda task, seed, gated: 0.7 + gaps[task] * gated + noise(task, seed, gated, 0.001),
+            tasks=gaps,
+        )
+        found = contents.gather(Reader([root]).read(), rules=Rules(margin=margin))
+        return answer.answer(found)[0].quote
+
+    most = dict.fromkeys(("cola", "rte", "mrpc", "qnli", "sst2", "qqp"), 0.02) | {"stsb": -0.02}
+    assert gather_gaps(tmp_path / "most", most, 0.005).endswith(": it helps, though it hurts on STS-B.")
+    half = dict.fromkeys(("cola", "rte", "mrpc"), 0.02) | dict.fromkeys(("qnli", "sst2", "stsb"), -0.02)
+    quote = gather_gaps(tmp_path / "half", half, 0.05)
+    assert ": no difference above 5 points, though it helps on CoLA, MRPC and RTE and hurts on " in quote
 
 
 def test_lost_pairs_that_do_not_decide_are_a_caveat(tmp_path):
