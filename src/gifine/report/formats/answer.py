@@ -194,7 +194,7 @@ def _tasks(answer: Answer, margin: float) -> str:
     decided = [verdict for verdict in (Verdict.HELPS, Verdict.HURTS) if answer.tasks(verdict)]
     undecided = len(answer.tasks(Verdict.UNDECIDED))
     if not parts:
-        return f"Of single tasks, all {_number(whole)} are undecided."
+        return f"Of single tasks, {'both' if whole == 2 else f'all {_number(whole)}'} are undecided."
     if undecided:
         parts.append(f"is undecided on {_number(undecided)}")
     said = f"Task by task, it {_joined(parts)}"
