@@ -288,7 +288,7 @@ def test_a_terminal_lists_the_first_of_many_failures_and_files_have_all(capsys, 
     for name in ("report.md", "report.tex", "failures.csv", "report.json"):
         assert (tmp_path / "out" / name).read_text().count("ValueError: n") == 23
     html = (tmp_path / "out" / "report.html").read_text()
-    assert html.partition('<section id="runs">')[0].count("ValueError: n") == 23
+    assert html.partition('<section id="runs"')[0].count("ValueError: n") == 23
 
 
 def test_all_formats_in_a_folder(capsys, root, tmp_path):

@@ -172,7 +172,7 @@ def _tags(config: RunConfig) -> list[str]:
 def _settings(config: RunConfig) -> dict[str, Any]:
     """Our config under its own names; where things lie says nothing about a run."""
     entries = identity.to_dict(config)
-    for key in ("tracking", "output_root", "output_dir", "prefetch", "resume", "overwrite"):
+    for key in ("tracking", "output_root", "output_dir", "plan", "prefetch", "resume", "overwrite"):
         del entries[key]
     for key in ("dir", "cache_dir"):
         del entries["data"][key]
