@@ -71,6 +71,28 @@ def test_nine_tasks_are_one_answer_and_mnli_counts_once(tmp_path):
     )
 
 
+def test_baselines_whose_gated_run_is_not_there_are_told(tmp_path):
+    """Whoever deleted the bad ones would have an answer without them."""
+    gather(tmp_path, helpful, tasks=("rte",), gates=(PLAIN,), seeds=range(5, 8))
+    found = gather(tmp_path, helpful, tasks=("rte", "mrpc"))
+    assert ", with 3 baselines that have no gated run: " in answer.answer(found)[0].quote
+
+
+def test_undecided_by_the_correction_alone_is_told(tmp_path):
+    """Its interval leaves out 0, and it would be read as a verdict."""
+    spread = {False: 0.0, True: 0.012}
+    gates = [{**BOTH, "level": level} for level in (0.1, 0.2, 0.3, 0.4, 0.5, 0.6)]
+    found = gather(
+        tmp_path,
+        lambda task, seed, gated: 0.7 + spread[gated] * (0.6 + noise(task, seed, gated, 0.5)),
+        tasks=("rte",),
+        gates=(PLAIN, *gates),
+    )
+    clear = [each for each in found.answers if sure(each.effect.interval)[0] > 0 and each.effect.verdict == "undecided"]
+    assert clear, "there are such"
+    assert "undecided after the correction for all that was tried, which" in answer.sentence(clear[0], found)
+
+
 def test_no_difference_above_the_margin_is_said(tmp_path):
     found = gather(tmp_path, lambda task, seed, gated: 0.7 + noise(task, seed, gated, 0.001))
     assert ": no difference above 0.5 points" in answer.answer(found)[0].quote
@@ -202,7 +224,10 @@ def test_tasks_are_told_by_what_it_does_to_them(tmp_path):
         "undecided on one: with 95 % confidence it helps on at least two and hurts on at least one of five."
     )
     assert any(each.startswith("On another task like these its true difference would be between −") for each in details)
-    assert any(re.match(r"The gated run has the higher score in \d+ % of 25 pairs \(", each) for each in details)
+    assert any(
+        re.match(r"In \d+ % of 25 pairs, tasks weighed alike, the gated run has the higher score \(", each)
+        for each in details
+    )
 
 
 def test_tasks_of_which_the_answer_is_not_true_are_in_the_sentence(tmp_path):

@@ -114,6 +114,16 @@ def test_degenerate_runs_beyond_chance_allow_no_verdict(tmp_path):
     assert "more than chance" in sure(comparison.effect.why)
 
 
+def test_runs_that_answer_the_same_for_all_show_no_difference_of_anything(tmp_path):
+    every = gone(Status.DEGENERATE, *range(5))
+    found = gather(tmp_path, 0.0, 0.005, 5, {GateSide.both: every, GateSide.none: every}, tasks=("rte", "wnli"))
+    for each in found.comparisons:
+        if each.is_primary:
+            assert each.effect.verdict is Verdict.UNDECIDED
+            assert each.effect.why == "in 5 of 5 pairs a run is lost or degenerate"
+    assert [each.effect.verdict for each in found.answers] == [Verdict.UNDECIDED]
+
+
 def test_as_many_of_both_arms_are_chance(tmp_path):
     both = {GateSide.both: gone(Status.DEGENERATE, 0, 1, 2), GateSide.none: gone(Status.DEGENERATE, 3, 4, 5)}
     (change,) = gather(tmp_path, 0.0, 0.005, 20, both).losses
@@ -122,8 +132,8 @@ def test_as_many_of_both_arms_are_chance(tmp_path):
 
 def test_pairs_of_all_tasks_are_tested_together_and_tasks_without_such_runs_are_left_alone(tmp_path):
     lost = {GateSide.both: gone(Status.DEGENERATE, 0, 1, 2)}
-    found = gather(tmp_path, 0.3, 0.005, 8, lost, tasks=("rte", "qnli"))
-    found = gather(tmp_path, 0.3, 0.005, 8, {}, tasks=("wnli",))
+    found = gather(tmp_path, 0.25, 0.005, 8, lost, tasks=("rte", "qnli"))
+    found = gather(tmp_path, 0.25, 0.005, 8, {}, tasks=("wnli",))
     (change,) = found.losses
     assert (change.pairs, change.only, change.is_beyond_chance) == (24, (0, 6), True)
     assert {each.task.name: each.effect.verdict for each in found.comparisons} == {

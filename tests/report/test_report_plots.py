@@ -370,6 +370,7 @@ def test_the_same_runs_are_the_same_bytes(found, drawn, monkeypatch):
     assert matplotlib.rcParams["lines.linewidth"] == 9.0, "others' settings are put back"
 
 
+@pytest.mark.long
 @pytest.mark.integration
 def test_several_processes_make_the_same_files(found, monkeypatch):
     alone = list(plots.files(found))
@@ -397,6 +398,7 @@ def _dies_in_another_process() -> Plot | None:
     return None
 
 
+@pytest.mark.long
 @pytest.mark.integration
 def test_what_a_process_that_died_has_not_drawn_is_drawn_here(found, monkeypatch):
     alone, work = list(plots.files(found)), [*plots._work(found)]

@@ -87,6 +87,7 @@ def test_holm_rejects_what_its_step_down_procedure_rejects(p_values):
     assert all(p <= given(c) <= 1 for p, c in zip(p_values, corrected, strict=True))
 
 
+@pytest.mark.long  # statsmodels takes its time
 @for_all(st.lists(st.floats(1e-9, 1), min_size=1, max_size=30))
 def test_holm_is_statsmodels(p_values):
     _, expected, _, _ = multipletests(p_values, method="holm")

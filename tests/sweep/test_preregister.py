@@ -92,7 +92,7 @@ def test_what_a_run_starts_from_has_its_role():
         (["gi.side=none,both", "--primary", "gi.side"], "gi.side: not KEY=VALUE,KEY=VALUE"),
         (["gi.side=none,both", "--primary", "task=rte,task=cola"], "a key more than once"),
         (["gi.side=none,both", "--margin", "0"], "points of percent"),
-        (["gi.side=none,both", "--margin", "0.005"], "Write 0.5 for a fraction"),
+        (["gi.side=none,both", "--margin", "0.005"], "for the fraction 0.005 write 0.5"),
         (["gi.side=none,both", "--margin", "nan"], "points of percent"),
         (["gi.side=none,both", "--preregister", "nowhere/PLAN.yaml"], "cannot write nowhere/PLAN.yaml"),
         (["gi.side=none,both", "plan=other.yaml"], "plan=other.yaml: these runs name a plan already"),

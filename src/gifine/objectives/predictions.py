@@ -45,7 +45,7 @@ def parse(content: bytes) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         # Of small files threads are most of the time. Arrow's own `to_numpy` imports pandas, half a second and 45 MB.
         table = file.read(columns=[IDX, LABEL, LOGITS], use_threads=False).combine_chunks()
         columns = (table[IDX].chunk(0), table[LABEL].chunk(0), table[LOGITS].chunk(0).flatten())
-        if any(column.null_count for column in columns):
+        if any(column.null_count or not len(column) for column in columns):
             raise ValueError("there are no examples with labels and answers")
         idx, labels, flat = map(np.from_dlpack, columns)
         if not len(idx) or idx.dtype.kind not in "iu" or labels.dtype.kind not in "iuf" or np.isnan(labels).any():

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from tqdm import tqdm
 
 from gifine.errors import RunError
-from gifine.report import circumstances
+from gifine.report import circumstances, settings
 from gifine.report.circumstances import Circumstances
 from gifine.report.settings import Pool, Settings, Task
 from gifine.runs import records, staleness
@@ -140,7 +140,7 @@ def _run(path: Path, pool: Pool) -> Run | Problem:
 def _parsed(path: Path, pool: Pool) -> Run:
     try:
         entries = records.load(path.parent)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise _ForeignError(f"no JSON: {error}") from error
     if not {"run_id", "slug", "config", "status"} <= entries.keys():
         raise _ForeignError("no record of gifine: it has no run_id, slug, config or status")
@@ -159,6 +159,7 @@ def _from_entries(folder: Path, entries: dict[str, Any], pool: Pool) -> Run:
     provenance = entries.get("provenance") or {}
     start = pool.starts.find(folder, entries)
     setup, gate, drawn, task = pool.take(entries["config"], start, entries.get("contents") or {})
+    settings.gate(gate), settings.model(setup)  # whether they can be told
     metrics = (entries.get("metrics") or {}) if status in FINISHED else {}
     return Run(
         folder=folder,
@@ -201,6 +202,8 @@ def _number(value: object) -> float | None:
         return None
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
         raise ValueError(f"a metric is {value!r}")
+    if abs(value) > 1:
+        raise ValueError(f"a metric is {value!r}: all are fractions, -1 … 1")
     return float(value)
 
 

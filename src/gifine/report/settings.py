@@ -156,6 +156,8 @@ class Pool:
         if half:  # the other half chose the checkpoint
             splits[0] += "_report"
         name, metrics = task["name"], task["metrics"]
+        if not isinstance(name, str) or task["select_by"] not in metrics:
+            raise ValueError("its task has no name, or is selected by none of its metrics")
         text = json.dumps([name, task.get("title"), splits, metrics, task["select_by"], task["labels"], is_own])
         if text not in self.tasks:
             measures = tuple(f"{name}/{split}/{metric}" for split in splits for metric in metrics)

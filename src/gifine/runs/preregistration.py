@@ -183,6 +183,8 @@ def _read(path: str, place: Path, stamp: tuple[int, ...]) -> Preregistration:
 
 
 def _parsed(entries: dict[str, Any], path: str, sha256: str) -> Preregistration:
+    if not 0 < float(entries["margin"]) < 100:
+        raise ValueError(f"margin {entries['margin']}: not above 0 and below 100 points")
     return Preregistration(
         written=datetime.fromisoformat(entries["written"]),
         gifine=str(entries["gifine"]),

@@ -136,6 +136,9 @@ def _doubt(answer: Answer, margin: float) -> str | None:
     """As of a comparison: where the arms lose unlike numbers of runs, or the worst case over tasks leaves all open."""
     if answer.losses.is_beyond_chance:
         return answer.losses.words
+    few = attrition.few_sound(answer.losses.sound, answer.losses.pairs)
+    if few is not None:
+        return few
     if not any(each.worst for each in answer.comparisons):
         return None
     worst, best = (across_tasks.combine(_ends(answer.comparisons, end)) for end in (0, 1))

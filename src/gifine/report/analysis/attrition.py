@@ -16,6 +16,7 @@ from scipy import special
 from gifine.report.analysis import statistics
 from gifine.report.analysis.comparison import Comparison
 from gifine.report.analysis.crossed import Estimate
+from gifine.report.analysis.families import FEWEST_PAIRS
 from gifine.report.reading import Run
 from gifine.report.settings import Settings
 from gifine.runs.records import Status
@@ -31,6 +32,7 @@ class Attrition:
     gate: Settings
     comparisons: list[Comparison]  # of primary measures, one a task and setting
     counts: dict[str, dict[Status, int]]  # of `baseline` and `gated`: runs other than done
+    sound: int  # pairs in which neither run is lost or degenerate
     only: tuple[int, int]  # pairs in which the baseline alone, and the changed run alone, is lost or degenerate
     p: float  # that chance would divide these pairs as unevenly
 
@@ -69,22 +71,32 @@ def examine(comparisons: Sequence[Comparison], margin: float) -> list[Attrition]
             worst_case(each, limits[each.model, each.measure], margin)
             if change.is_beyond_chance and any(each.failures.values()):
                 each.doubt = change.words
+            sound = sum(_is_sound(p.baseline, each.measure) and _is_sound(p.gated, each.measure) for p in each.tried)
+            each.doubt = each.doubt or few_sound(sound, len(each.tried))
     return found
+
+
+def few_sound(sound: int, pairs: int) -> str | None:
+    """Why runs that answer the same whatever they read allow no verdict: that these do not differ says nothing."""
+    if sound >= FEWEST_PAIRS or sound == pairs:
+        return None
+    return f"in {pairs - sound} of {pairs} pairs a run is lost or degenerate"
 
 
 def _attrition(model: str, gate: Settings, comparisons: list[Comparison]) -> Attrition:
     counts: dict[str, Counter[Status]] = {"baseline": Counter(), "gated": Counter()}
-    only = [0, 0]
+    only, whole = [0, 0], 0
     for comparison in comparisons:
         for side, failures in comparison.failures.items():
             counts[side].update(failures)
         for pair in comparison.tried:
             sound = [_is_sound(run, comparison.measure) for run in (pair.baseline, pair.gated)]
+            whole += all(sound)
             if sound[0] != sound[1]:
                 only[sound.index(False)] += 1
     p = exact(*only)
     return Attrition(
-        model, gate, comparisons, {side: dict(each) for side, each in counts.items()}, (only[0], only[1]), p
+        model, gate, comparisons, {side: dict(each) for side, each in counts.items()}, whole, (only[0], only[1]), p
     )
 
 
@@ -115,7 +127,7 @@ def _limits(comparisons: Sequence[Comparison]) -> dict[tuple[str, str], Bounds]:
 def worst_case(comparison: Comparison, limits: Bounds, margin: float) -> None:
     """Fill in `worst` and `doubt`, if a pair is lost."""
     lost = len(comparison.tried) - len(comparison.pairs)
-    if not lost or len(comparison.tried) < 2:
+    if not lost or len(comparison.tried) < 2 or limits[0] == limits[1]:  # the same: no run of the task has a score
         return
     scores = [
         [run.score(comparison.measure) for run in runs]

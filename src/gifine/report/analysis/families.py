@@ -121,7 +121,9 @@ def planned_changes(plan: Preregistration | None) -> dict[str, int]:
 
 
 def _shown(comparison: Comparison, key: str) -> str:
-    return settings.shown(cells.value(comparison.tried[0].gated, key))
+    """As on the command line; `several` of what differs within the comparison, as its seeds do."""
+    values = {settings.shown(cells.value(pair.gated, key)) for pair in comparison.tried}
+    return values.pop() if len(values) == 1 else "several"
 
 
 def _missing(judged: Sequence[Comparison], selection: Selection) -> str:

@@ -10,9 +10,11 @@ from gifine.report import settings
 from gifine.report.analysis.answers import Answer
 from gifine.report.analysis.comparison import Basis, Comparison, Effect, Verdict
 from gifine.report.analysis.families import FEWEST_PAIRS
+from gifine.report.analysis.planned import Held, Kind
 from gifine.report.contents import Contents
 from gifine.report.formats import tuned
 from gifine.report.settings import Settings
+from gifine.runs.replicate import Replicate
 
 _NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 _SIDES = {"both": "both sides", "key": "the key side", "query": "the query side"}
@@ -63,6 +65,9 @@ def sentence(answer: Answer, contents: Contents) -> str:
     task = f" ({meant[0].task.title})" if len(meant) == 1 else ""
     words = (
         f"Over {_count(len(meant), 'task')}{task} and {_seeds(meant)}, {subject} changes the score of {answer.model}"
+        if effect.summary.mean is not None
+        else f"Of {subject.rstrip(',')}, nothing can be said of the score of {answer.model} over "
+        f"{_count(len(meant), 'task')} and {_seeds(meant)}"
     )
     if effect.summary.mean is not None:
         words += f" by {_points(effect.summary.mean)}"
@@ -72,7 +77,7 @@ def sentence(answer: Answer, contents: Contents) -> str:
     elif effect.summary.mean is not None:
         words += " (no interval: no error can be told)"
     verdict = f"{_conclusion(effect, contents.rules.margin)}{_contrary(answer)}"
-    return f"{words}{_where(answer)}{_lost(answer)}: {verdict}."
+    return f"{words}{_where(answer)}{_lost(answer)}{_without_gated(answer, contents)}: {verdict}."
 
 
 def change(gate: Settings) -> str:
@@ -89,7 +94,9 @@ def change(gate: Settings) -> str:
 def _seeds(comparisons: Sequence[Comparison]) -> str:
     sizes = [each.effect.summary.n for each in comparisons]
     low, high = min(sizes), max(sizes)
-    return _count(low, "seed") if low == high else f"{_number(low)} to {_count(high, 'seed')}"
+    if not low < high:
+        return _count(low, "seed")
+    return f"up to {_count(high, 'seed')}" if not low else f"{_number(low)} to {_count(high, 'seed')}"
 
 
 def _extra(answer: Answer) -> str:
@@ -102,9 +109,20 @@ def _tried(answer: Answer, contents: Contents) -> str:
     those = [each for each in contents.answers if each.model == answer.model]
     if answer.is_declared:
         those = [each for each in those if each.is_declared]
-        which = "planned before the runs" if contents.rules.plan is not None else "declared as primary"
+        which = _planned(contents.plan) if contents.plan is not None else "declared as primary"
         return f", one of {_count(len(those), 'change')} {which}," if len(those) > 1 else f", {which},"
     return f", one of {_count(len(those), 'change')} that were tried," if len(those) > 1 else ""
+
+
+def _planned(held: Held) -> str:
+    """That it was planned, as far as the runs bear it out."""
+    early, foreign = held.count(Kind.EARLY, Kind.LATE), held.count(Kind.OTHER, Kind.UNNAMED)
+    missing = held.count(Kind.MISSING, Kind.UNFINISHED)
+    which = "planned before the runs"
+    if early or foreign:
+        said = f"{early:,} are older than" if early else f"{foreign:,} do not name"
+        which = f"of a plan (of its {len(held.present):,} runs {said} it)"
+    return which + (f" with {missing:,} of {len(held.plan.runs):,} runs missing" if missing else "")
 
 
 def _where(answer: Answer) -> str:
@@ -138,13 +156,29 @@ def _contrary(answer: Answer) -> str:
     return f", though it {_joined(found)}" if found else ""
 
 
+def _without_gated(answer: Answer, contents: Contents) -> str:
+    """Baselines whose gated run is not there at all, not even as lost: whoever deleted it may have seen its score."""
+    baselines: dict[Settings, set[Replicate]] = {}
+    for run in contents.runs:
+        if settings.is_baseline(run.gate) and not run.replicate.apart:
+            baselines.setdefault(run.setup, set()).add(run.replicate)
+    tried = {(pair.baseline.setup, pair.baseline.replicate) for each in answer.comparisons for pair in each.tried}
+    setups = {setup for setup, _ in tried}
+    alone = sum(len(baselines.get(setup, ())) for setup in setups) - sum(not seed.apart for _, seed in tried)
+    if alone <= 0:
+        return ""
+    return f", with {alone} {'baseline that has' if alone == 1 else 'baselines that have'} no gated run"
+
+
 def _conclusion(effect: Effect, margin: float) -> str:
     if effect.verdict is Verdict.SAME:
         return f"no difference above {_plain_points(margin)}"
     if effect.verdict is not Verdict.UNDECIDED:
         return f"it {effect.verdict}"
     if effect.why is None:
-        return "undecided, which does not mean that there is no difference"
+        is_clear_alone = effect.interval is not None and (effect.interval[0] > 0 or effect.interval[1] < 0)
+        corrected = " after the correction for all that was tried" if is_clear_alone else ""
+        return f"undecided{corrected}, which does not mean that there is no difference"
     why = re.sub(r"-(?=\d)", "−", effect.why)
     return f"undecided, since {'a verdict ' if why.startswith('needs ') else ''}{why}"
 
@@ -160,12 +194,13 @@ def _details(answer: Answer, contents: Contents) -> list[str]:
     if answer.better is not None:
         pairs = sum(len(comparison.pairs) for comparison in answer.comparisons)
         each = answer.better
+        alike = ", tasks weighed alike" if len(answer.comparisons) > 1 else ""
         found.append(
-            f"The gated run has the higher score in {100 * each.share:.0f} % of {_count(pairs, 'pair')} "
-            f"({100 * each.low:.0f} – {100 * each.high:.0f} %; ties count half): "
-            f"{'a' if each.is_meaningful else 'no'} meaningful improvement."
+            f"In {100 * each.share:.0f} % of {_count(pairs, 'pair')}{alike}, the gated run has the higher score "
+            f"({100 * each.low:.0f} – {100 * each.high:.0f} %; ties count half): a meaningful improvement is "
+            f"{'' if each.is_meaningful else 'not '}shown."
         )
-    if answer.last is not None:
+    if answer.last is not None and answer.effect.summary.mean is not None:
         low, high = answer.last.interval()
         found.append(
             f"With the last epoch in the place of the best one it is {_points(answer.last.mean)} "
