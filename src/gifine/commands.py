@@ -61,8 +61,8 @@ def margin(word: str) -> float:
     if not 0 < points < 100:
         raise argparse.ArgumentTypeError(f"{word} is no margin: points of percent above 0 and below 100, such as 0.5")
     if points < _SMALLEST_MARGIN:
-        said = f"{word} points: at least {_SMALLEST_MARGIN:g}; for the fraction {word} write {100 * points:g}"
-        raise argparse.ArgumentTypeError(said)
+        said = f"{word} points of percent: at least {_SMALLEST_MARGIN:g}"
+        raise argparse.ArgumentTypeError(f"{said}; for the fraction {word} write {100 * points:g}")
     return points / 100
 
 

@@ -321,7 +321,7 @@ def test_a_folder_that_cannot_be_written_is_told(capsys, root, tmp_path):
         (["ROOT", "--margin", "100"], "100 is no margin"),
         (["ROOT", "--margin", "half"], "half is no margin"),
         (["ROOT", "--margin", "nan"], "nan is no margin"),
-        (["ROOT", "--margin", "0.005"], "0.005 points: at least 0.05; for the fraction 0.005 write 0.5"),
+        (["ROOT", "--margin", "0.005"], "0.005 points of percent: at least 0.05; for the fraction 0.005 write 0.5"),
         (["ROOT", "--primary", "gi.side"], "gi.side: not KEY=VALUE,KEY=VALUE"),
         (["ROOT", "--primary", "gi.side=key,gi.side=both"], "a key more than once; give --primary again"),
         (["ROOT", "--primary", "gi.side=bith"], "did you mean 'both'?"),

@@ -162,6 +162,7 @@ def test_nothing_starts_with_a_file_that_is_no_plan(command, tmp_path):
 
 
 @pytest.mark.integration
+@pytest.mark.long
 def test_jobs_have_a_copy_of_the_plan(plan, tmp_path):
     folder = tmp_path / "sweep"
     words = [*TINY_DEMO, "gi.side=none,both", "gi.level=0.3", "train.max_steps=1"]

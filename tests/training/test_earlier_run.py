@@ -66,6 +66,7 @@ def test_what_is_there_is_not_trained_again(run):
     assert (code, [*records]) == (ExitCode.DONE, ["two"]), said
 
 
+@pytest.mark.long
 def test_weights_that_were_not_kept_are_told_before_anything_is_trained(run):
     run("task=three", "seed=1")
     code, said, records = run(*first.FIRST, "seed=1")
@@ -102,6 +103,7 @@ def test_a_run_does_not_start_from_one_that_has_not_finished(run):
     assert not (child.folder / "record.json").exists()
 
 
+@pytest.mark.long
 def test_a_sweep_in_one_process_has_both(run):
     code, said, records = run("--multirun", "task=two,three", "first.task=three", "gi.side=none,both", "seed=1")
     assert code == ExitCode.DONE, said
