@@ -96,7 +96,7 @@ def gather(
     losses = attrition.examine(comparisons, rules.margin)
     selection.examine(comparisons)
     families.judge([*comparisons, *tuning.comparisons(tunings)], rules)
-    given = answers.give(comparisons, losses, rules)
+    given = answers.give(comparisons, losses, reading.runs, rules)
     beside = published.set_beside(tuning.without_drawn(reading.runs, tunings))
     return Contents(
         runs=reading.runs,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from gifine.report import settings
 from gifine.report.analysis import across_tasks, attrition, families
 from gifine.report.analysis.across_tasks import Better, Mean
 from gifine.report.analysis.attrition import Attrition
@@ -14,6 +16,7 @@ from gifine.report.analysis.cells import Summary
 from gifine.report.analysis.comparison import Basis, Comparison, Effect, Verdict
 from gifine.report.analysis.crossed import Estimate
 from gifine.report.analysis.families import FEWEST_PAIRS, Rules
+from gifine.report.reading import Run
 from gifine.report.settings import Settings, Value
 
 
@@ -31,6 +34,7 @@ class Answer:
     last: Estimate | None  # the same mean of the last epochs' differences, where runs chose the best one
     losses: Attrition
     combined: list[Comparison]  # that the mean is of
+    alone: int = 0  # baselines that have no such gated run at all, not even a lost one
     doubt: str | None = None  # why its numbers allow no verdict
     is_declared: bool = False
     family: int = 0  # how many answers it was corrected with
@@ -51,13 +55,19 @@ class Answer:
         return [each for each in self.comparisons if each.effect.verdict is verdict]
 
 
-def give(comparisons: Sequence[Comparison], losses: Sequence[Attrition], rules: Rules) -> list[Answer]:
-    """An answer for each change, judged as comparisons are: the answers of a model are one family."""
+def give(
+    comparisons: Sequence[Comparison], losses: Sequence[Attrition], runs: Iterable[Run], rules: Rules
+) -> list[Answer]:
+    """An answer for each change, judged as comparisons are: the answers of a model are one family. `runs` are all."""
+    whole = (run for run in runs if settings.is_baseline(run.gate) and not run.replicate.apart)
+    baselines = Counter(run.setup for run in whole)
     by_change = {(each.model, each.gate): each for each in losses}
     made = [
         _answer(group, extra, by_change[group[0].model, group[0].gate], rules.margin)
         for group, extra in _groups(comparisons)
     ]
+    for each in made:
+        each.alone = _alone(each, baselines)
     several = [each for each in made if each.mean is not None]
     families.judge_by_model(several, rules.margin, families.planned_changes(rules.plan))
     return made
@@ -101,6 +111,13 @@ def _answer(group: list[Comparison], extra: dict[str, Value], losses: Attrition,
     if mean is not None:
         made.doubt = _doubt(made, margin)
     return made
+
+
+def _alone(answer: Answer, baselines: Mapping[Settings, int]) -> int:
+    """Whoever deleted the gated runs may have seen their scores."""
+    tried = {(pair.baseline.setup, pair.baseline.replicate) for each in answer.comparisons for pair in each.tried}
+    there = sum(baselines.get(setup, 0) for setup in {setup for setup, _ in tried})
+    return max(0, there - sum(not replicate.apart for _, replicate in tried))
 
 
 def _effect(mean: Mean, usable: Sequence[Comparison]) -> Effect:

@@ -71,7 +71,7 @@ def examine(comparisons: Sequence[Comparison], margin: float) -> list[Attrition]
             worst_case(each, limits[each.model, each.measure], margin)
             if change.is_beyond_chance and any(each.failures.values()):
                 each.doubt = change.words
-            sound = sum(_is_sound(p.baseline, each.measure) and _is_sound(p.gated, each.measure) for p in each.tried)
+            sound = sum(all(both) for both in _sound(each))
             each.doubt = each.doubt or few_sound(sound, len(each.tried))
     return found
 
@@ -89,15 +89,20 @@ def _attrition(model: str, gate: Settings, comparisons: list[Comparison]) -> Att
     for comparison in comparisons:
         for side, failures in comparison.failures.items():
             counts[side].update(failures)
-        for pair in comparison.tried:
-            sound = [_is_sound(run, comparison.measure) for run in (pair.baseline, pair.gated)]
-            whole += all(sound)
-            if sound[0] != sound[1]:
-                only[sound.index(False)] += 1
+        for both in _sound(comparison):
+            whole += all(both)
+            if both[0] != both[1]:
+                only[both.index(False)] += 1
     p = exact(*only)
     return Attrition(
         model, gate, comparisons, {side: dict(each) for side, each in counts.items()}, whole, (only[0], only[1]), p
     )
+
+
+def _sound(comparison: Comparison) -> list[tuple[bool, bool]]:
+    """Of each pair, whether the baseline and the changed run are neither lost nor degenerate."""
+    measure = comparison.measure
+    return [(_is_sound(each.baseline, measure), _is_sound(each.gated, measure)) for each in comparison.tried]
 
 
 def _is_sound(run: Run, measure: str) -> bool:

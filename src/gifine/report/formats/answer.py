@@ -14,7 +14,6 @@ from gifine.report.analysis.planned import Held, Kind
 from gifine.report.contents import Contents
 from gifine.report.formats import tuned
 from gifine.report.settings import Settings
-from gifine.runs.replicate import Replicate
 
 _NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 _SIDES = {"both": "both sides", "key": "the key side", "query": "the query side"}
@@ -77,7 +76,7 @@ def sentence(answer: Answer, contents: Contents) -> str:
     elif effect.summary.mean is not None:
         words += " (no interval: no error can be told)"
     verdict = f"{_conclusion(effect, contents.rules.margin)}{_contrary(answer)}"
-    return f"{words}{_where(answer)}{_lost(answer)}{_without_gated(answer, contents)}: {verdict}."
+    return f"{words}{_where(answer)}{_lost(answer)}{_without_gated(answer)}: {verdict}."
 
 
 def change(gate: Settings) -> str:
@@ -156,18 +155,10 @@ def _contrary(answer: Answer) -> str:
     return f", though it {_joined(found)}" if found else ""
 
 
-def _without_gated(answer: Answer, contents: Contents) -> str:
-    """Baselines whose gated run is not there at all, not even as lost: whoever deleted it may have seen its score."""
-    baselines: dict[Settings, set[Replicate]] = {}
-    for run in contents.runs:
-        if settings.is_baseline(run.gate) and not run.replicate.apart:
-            baselines.setdefault(run.setup, set()).add(run.replicate)
-    tried = {(pair.baseline.setup, pair.baseline.replicate) for each in answer.comparisons for pair in each.tried}
-    setups = {setup for setup, _ in tried}
-    alone = sum(len(baselines.get(setup, ())) for setup in setups) - sum(not seed.apart for _, seed in tried)
-    if alone <= 0:
+def _without_gated(answer: Answer) -> str:
+    if not answer.alone:
         return ""
-    return f", with {alone} {'baseline that has' if alone == 1 else 'baselines that have'} no gated run"
+    return f", with {answer.alone} {'baseline that has' if answer.alone == 1 else 'baselines that have'} no gated run"
 
 
 def _conclusion(effect: Effect, margin: float) -> str:
