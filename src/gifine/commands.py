@@ -32,21 +32,21 @@ class Parser(argparse.ArgumentParser):
 
 def seconds(word: str) -> float:
     """The type of an argument that says how long to wait."""
-    try:
-        found = float(word)
-    except ValueError:
-        found = 0.0
+    found = _number(word)
     if not 0 < found <= threading.TIMEOUT_MAX:  # more cannot be slept: 292 years
         raise argparse.ArgumentTypeError(f"{word} is no number of seconds above 0 that can be waited")
     return found
 
 
+def add_rules(parser: argparse.ArgumentParser, primary: str) -> None:
+    """--margin and --primary, by which comparisons are judged; `primary` is the help of the latter."""
+    parser.add_argument("--margin", type=margin, metavar="POINTS", help="a smaller difference is none (0.5)")
+    parser.add_argument("--primary", type=selection, action="append", default=[], metavar="KEY=VALUE,…", help=primary)
+
+
 def positive(word: str) -> float:
     """The type of an argument that is a number above 0."""
-    try:
-        found = float(word)
-    except ValueError:
-        found = math.nan
+    found = _number(word)
     if not 0 < found < math.inf:
         raise argparse.ArgumentTypeError(f"{word} is no number above 0")
     return found
@@ -54,10 +54,7 @@ def positive(word: str) -> float:
 
 def margin(word: str) -> float:
     """The type of an argument that is a difference of scores in points of percent; as a fraction."""
-    try:
-        points = float(word)
-    except ValueError:
-        points = math.nan
+    points = _number(word)
     if not 0 < points < 100:
         raise argparse.ArgumentTypeError(f"{word} is no margin: points of percent above 0 and below 100, such as 0.5")
     if points < _SMALLEST_MARGIN:
@@ -103,3 +100,11 @@ def call(command: Callable[[argparse.Namespace], ExitCode], parser: Parser, word
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return ExitCode.INTERRUPTED
+
+
+def _number(word: str) -> float:
+    """NaN, which is in no range, for what is none."""
+    try:
+        return float(word)
+    except ValueError:
+        return math.nan

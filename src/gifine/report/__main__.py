@@ -45,14 +45,8 @@ def parser() -> commands.Parser:
     add("--format", choices=FORMATS, help="terminal on a terminal, else markdown")
     add("--show", type=_sheets, metavar="NAME,…", help=f"only these: {','.join(sheets.NAMES)}; of csv one (table)")
     add("--no-predictions", action="store_true", help="do not read predictions: quicker, but given this dev set only")
-    add("--margin", type=commands.margin, metavar="POINTS", help="a smaller difference is none (0.5)")
-    add(
-        "--primary",
-        type=commands.selection,
-        action="append",
-        default=[],
-        metavar="KEY=VALUE,…",
-        help="comparisons named before the runs, which are corrected among themselves; may be given several times",
+    commands.add_rules(
+        parser, "comparisons named before the runs, which are corrected among themselves; may be given several times"
     )
     add("--plan", type=_path, metavar="FILE", help="what `gifine sweep plan --preregister FILE` said before the runs")
     add("--strict", action="store_true", help="no pairs of runs that were not computed alike: threads, code, GPU, …")

@@ -37,6 +37,10 @@ class Settings:
         """The value, or None where it is null or there is none."""
         return self.sections.get(key.partition(".")[0], {}).get(key)
 
+    def values(self) -> dict[str, Value]:
+        """All of them, by key."""
+        return {key: value for section in self.sections.values() for key, value in section.items()}
+
     def keys(self) -> Iterator[str]:
         for section in self.sections.values():
             yield from section

@@ -22,14 +22,8 @@ if TYPE_CHECKING:
 def add_arguments(parser: ArgumentParser) -> None:
     add = parser.add_argument
     add("--preregister", type=Path, metavar="FILE", help="write the plan down, for plan=FILE and report --plan FILE")
-    add("--margin", type=commands.margin, metavar="POINTS", help="a smaller difference is none (0.5)")
-    add(
-        "--primary",
-        type=commands.selection,
-        action="append",
-        default=[],
-        metavar="KEY=VALUE,…",
-        help="the comparisons that the plan is about, as gi.side=both,gi.level=0.3; the others explore",
+    commands.add_rules(
+        parser, "the comparisons that the plan is about, as gi.side=both,gi.level=0.3; the others explore"
     )
     add("--late", action="store_true", help="preregister although runs are finished; the plan then says so")
     add("--power", action="store_true", help="how many seeds the margin takes, by the runs of --pilot")

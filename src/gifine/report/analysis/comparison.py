@@ -5,7 +5,6 @@ What may be concluded depends on all comparisons together: `families.judge`.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -140,10 +139,6 @@ def _comparison(
     task = both[0].gated.task
     scored = [each for each in both if None not in (each.baseline.score(measure), each.gated.score(measure))]
     regular = [each for each in scored if Status.DEGENERATE not in (each.baseline.status, each.gated.status)]
-    sides: dict[str, list[Run]] = {
-        "baseline": [each.baseline for each in both],
-        "gated": [each.gated for each in both],
-    }
     shared, doubt = pairing.dependence(both)
     return Comparison(
         model=model,
@@ -155,12 +150,9 @@ def _comparison(
         pairs=scored,
         effect=effect_over(scored, measure, kept),
         regular=effect_of(_differences(regular, measure)) if len(regular) < len(scored) else None,
-        failures={
-            side: dict(Counter(run.status for run in runs if run.status is not Status.DONE))
-            for side, runs in sides.items()
-        },
+        failures=pairing.failures(both),
         cautions=[
-            *cells.cautions([run for runs in sides.values() for run in runs]),
+            *cells.cautions(pairing.members(both)),
             *pairing.cautions(both),
             *([shared] if shared is not None else []),
         ],

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from gifine.report import circumstances, settings
 from gifine.report.reading import Run
 from gifine.report.settings import Settings
+from gifine.runs.records import Status
 from gifine.runs.replicate import STREAMS, Replicate, Twin
 
 _NAMED = 6  # keys in a reason
@@ -26,6 +27,19 @@ class Pair:
     def differing(self) -> dict[str, tuple[str, str]]:
         """What moves results, is no part of a config and differs: by name what it was of the baseline, of the other."""
         return circumstances.differing(self.baseline.circumstances, self.gated.circumstances)
+
+
+def members(pairs: Iterable[Pair]) -> list[Run]:
+    """The runs of these pairs, each baseline before its gated run."""
+    return [run for pair in pairs for run in (pair.baseline, pair.gated)]
+
+
+def failures(pairs: Sequence[Pair]) -> dict[str, dict[Status, int]]:
+    """Of `baseline` and `gated`, how many runs are other than done, by status."""
+    arms = {"baseline": [each.baseline for each in pairs], "gated": [each.gated for each in pairs]}
+    return {
+        arm: dict(Counter(run.status for run in runs if run.status is not Status.DONE)) for arm, runs in arms.items()
+    }
 
 
 @dataclass(slots=True)

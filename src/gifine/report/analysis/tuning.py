@@ -8,7 +8,6 @@ are no comparisons of their own; what is judged is the recipe that each arm woul
 from __future__ import annotations
 
 import itertools
-from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,7 +24,7 @@ from gifine.report.analysis.pairing import Pair, Unpaired
 from gifine.report.analysis.tuned_scores import Halves, Scores
 from gifine.report.reading import Run, progress
 from gifine.report.settings import Settings, Task, Value
-from gifine.runs.records import FINISHED, Status
+from gifine.runs.records import FINISHED
 from gifine.runs.replicate import Twin
 
 FEWEST_TRIALS = 3  # of fewer, "the best of" says nothing
@@ -131,7 +130,7 @@ def without_drawn(runs: Iterable[Run], tunings: Iterable[Tuning]) -> list[Run]:
 
 def without_tested(unpaired: Iterable[Unpaired], tunings: Iterable[Tuning]) -> list[Unpaired]:
     """Those that no chosen recipe was tested on: runs of these have a partner of another recipe."""
-    tested = {id(run) for made in comparisons(tunings) for pair in made.tried for run in (pair.baseline, pair.gated)}
+    tested = {id(run) for made in comparisons(tunings) for run in pairing.members(made.tried)}
     return [each for each in unpaired if not all(id(run) in tested for run in each.runs)]
 
 
@@ -255,14 +254,8 @@ def _test(tuning: Tuning, with_predictions: bool) -> Comparison | None:
         pairs=pairs,
         effect=tuned_scores.effect(pairs, tuning.halves, with_predictions),
         regular=None,
-        failures={
-            side: dict(Counter(run.status for run in members if run.status is not Status.DONE))
-            for side, members in (
-                ("baseline", [each.baseline for each in tried]),
-                ("gated", [each.gated for each in tried]),
-            )
-        },
-        cautions=cells.cautions([run for each in tried for run in (each.baseline, each.gated)]),
+        failures=pairing.failures(tried),
+        cautions=cells.cautions(pairing.members(tried)),
     )
 
 

@@ -15,7 +15,7 @@ def compared(comparison: Comparison) -> dict[str, Any]:
     return {
         "model": comparison.model,
         **comparison.extra,
-        **{key: comparison.gate.get(key) for key in comparison.gate.keys()},  # noqa: SIM118 - no dict
+        **comparison.gate.values(),
         "task": comparison.task.name,
         "measure": comparison.measure,
         "primary": comparison.is_primary,

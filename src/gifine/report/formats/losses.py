@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from gifine.report import settings
+from gifine.report.analysis import pairing
 from gifine.report.analysis.attrition import Attrition, around
 from gifine.report.analysis.comparison import Comparison
 from gifine.report.contents import Contents
@@ -23,7 +24,7 @@ def sheet(contents: Contents) -> Sheet:
         rows.append([*map(plain, [*name, "all", str(change.pairs), *sides, *only, ""])])
         for each in change.comparisons:
             if any(each.failures.values()):
-                runs = [run for pair in each.tried for run in (pair.baseline, pair.gated)]
+                runs = pairing.members(each.tried)
                 sides = [counts(each.failures[side]) for side in ("gated", "baseline")]
                 ends = around(each.worst) if each.worst is not None else None
                 worst = f"{100 * ends[0]:+.2f} … {100 * ends[1]:+.2f}" if ends is not None else ""

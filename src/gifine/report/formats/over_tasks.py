@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from gifine.report import settings
+from gifine.report.analysis import pairing
 from gifine.report.analysis.answers import Answer
 from gifine.report.analysis.comparison import Verdict
 from gifine.report.contents import Contents
@@ -12,7 +13,6 @@ from gifine.report.formats import verdicts
 from gifine.report.formats.answer import answer as said
 from gifine.report.formats.answer import sentence
 from gifine.report.formats.words import Item, Sheet, linked, p_value, plain
-from gifine.report.reading import Run
 
 
 def sheet(contents: Contents) -> Sheet:
@@ -36,7 +36,11 @@ def sheet(contents: Contents) -> Sheet:
 
 
 def _row(answer: Answer, contents: Contents) -> list[Item]:
-    effect, mean, runs = answer.effect, answer.mean, _runs(answer)
+    effect, mean, runs = (
+        answer.effect,
+        answer.mean,
+        pairing.members(pair for each in answer.comparisons for pair in each.pairs),
+    )
     interval, better = effect.interval, answer.better
     start = [answer.model, *map(settings.shown, answer.extra.values()), settings.gate(answer.gate)]
     numbers = [
@@ -60,10 +64,6 @@ def _row(answer: Answer, contents: Contents) -> list[Item]:
     return [*map(plain, start), *(linked(plain(each), runs) for each in numbers), verdict, *map(plain, rest)]
 
 
-def _runs(answer: Answer) -> list[Run]:
-    return [run for each in answer.comparisons for pair in each.pairs for run in (pair.baseline, pair.gated)]
-
-
 def entries(answer: Answer, contents: Contents) -> dict[str, Any]:
     """A row of plain values, but for the effect."""
     mean, better, last = answer.mean, answer.better, answer.last
@@ -71,7 +71,7 @@ def entries(answer: Answer, contents: Contents) -> dict[str, Any]:
     return {
         "model": answer.model,
         **answer.extra,
-        **{key: answer.gate.get(key) for key in answer.gate.keys()},  # noqa: SIM118 - no dict
+        **answer.gate.values(),
         "sentence": sentence(answer, contents),
         "tasks": [each.task.name for each in answer.comparisons],
         "left_out": [each.task.name for each in answer.left_out],

@@ -125,7 +125,7 @@ def _run(run: Run, setups: Shared, provenances: Shared) -> dict[str, Any]:
 
 
 def _lines(part: Settings) -> str:
-    return "\n".join(f"{key}={settings.shown(part.get(key))}" for key in part.keys())  # noqa: SIM118 - no dict
+    return "\n".join(f"{key}={settings.shown(value)}" for key, value in part.values().items())
 
 
 def _curves(run: Run) -> list[dict[str, Any]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from gifine.report import settings
+from gifine.report.analysis import pairing
 from gifine.report.analysis.best_of import Interval
 from gifine.report.analysis.families import FEWEST_PAIRS, Rules
 from gifine.report.analysis.tuned_scores import Halves
@@ -12,7 +13,6 @@ from gifine.report.analysis.tuning import Trial, Tuning
 from gifine.report.contents import Contents
 from gifine.report.formats import verdicts
 from gifine.report.formats.words import Item, Sheet, linked, p_value, plain
-from gifine.report.reading import Run
 
 _HALVES = {
     Halves.SPLIT: "its epochs and recipe chosen on one half of dev, scores of the other",
@@ -66,7 +66,7 @@ def entries(tuning: Tuning) -> dict[str, Any]:
     return {
         "model": tuning.model,
         **tuning.extra,
-        **{key: tuning.gate.get(key) for key in tuning.gate.keys()},  # noqa: SIM118 - no dict
+        **tuning.gate.values(),
         "task": tuning.task.name,
         "measure": tuning.task.primary,
         "drawn": tuning.is_drawn,
@@ -106,7 +106,7 @@ def _row(tuning: Tuning, rules: Rules) -> list[Item]:
     if tuning.comparison is None or effect is None:
         verdict = "" if tuning.is_drawn else "its settings are among the comparisons"
         return [*items, *map(plain, ["", "", "", verdict, "", ""])]
-    tested: list[Run] = [run for pair in tuning.comparison.pairs for run in (pair.baseline, pair.gated)]
+    tested = pairing.members(tuning.comparison.pairs)
     mean = effect.summary.mean
     numbers = [str(effect.summary.n), _signed(mean) if mean is not None else "–", _range(effect.interval)]
     items += [linked(plain(word), tested) for word in numbers]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from gifine.report import settings
+from gifine.report.analysis import pairing
 from gifine.report.analysis.twins import Difference, unrecorded
 from gifine.report.contents import Contents
 from gifine.report.formats.words import Sheet, linked, plain
@@ -13,7 +14,7 @@ from gifine.report.formats.words import Sheet, linked, plain
 def sheet(contents: Contents) -> Sheet:
     rows = []
     for each in contents.twins:
-        runs = [run for pair in each.pairs for run in (pair.baseline, pair.gated)]
+        runs = pairing.members(each.pairs)
         of = each.comparison
         seeds = ", ".join(str(pair.gated.replicate) for pair in each.pairs)
         words = [of.model, settings.gate(of.gate), of.task.title, seeds, each.what, each.baseline, each.gated]
@@ -44,5 +45,5 @@ def entries(difference: Difference) -> dict[str, Any]:
         "what": difference.what,
         "baseline": difference.baseline,
         "gated": difference.gated,
-        "runs": [run.run_id for pair in difference.pairs for run in (pair.baseline, pair.gated)],
+        "runs": [run.run_id for run in pairing.members(difference.pairs)],
     }

@@ -7,14 +7,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from gifine.report import settings
-from gifine.report.analysis import statistics
+from gifine.report.analysis import pairing, statistics
 from gifine.report.analysis.attrition import around
 from gifine.report.analysis.comparison import Basis, Choice, Comparison, Effect, Verdict
 from gifine.report.analysis.families import FEWEST_PAIRS, Rules
-from gifine.report.analysis.pairing import Pair
 from gifine.report.contents import Contents
 from gifine.report.formats.words import Item, Piece, Sheet, counts, linked, p_value, plain
-from gifine.report.reading import Run
 from gifine.runs.records import Status
 
 _REASONS = 8  # in the notes
@@ -29,13 +27,13 @@ def sheet(contents: Contents) -> Sheet:
     for each in shown:
         start = [each.model, *map(settings.shown, each.extra.values()), settings.gate(each.gate)]
         task = f"{each.task.title} ({each.task.described(each.measure)})"
-        numbers = [linked(item, _runs(each.pairs)) for item in _numbers(each.effect)]
+        numbers = [linked(item, pairing.members(each.pairs)) for item in _numbers(each.effect)]
         last = plain(_last(each))
         rows.append([*map(plain, start), plain(task), *numbers[:3], _verdict(each, rules), *numbers[3:], last])
         if each.regular is not None:
             start[-1] += ", without degenerate"
             kept = [pair for pair in each.pairs if Status.DEGENERATE not in (pair.baseline.status, pair.gated.status)]
-            numbers = [linked(item, _runs(kept)) for item in _numbers(each.regular)]
+            numbers = [linked(item, pairing.members(kept)) for item in _numbers(each.regular)]
             none, last = plain("no verdict: survivors alone"), plain("")
             rows.append([*map(plain, start), plain(task), *numbers[:3], none, *numbers[3:], last])
     return Sheet("comparison", "Gated runs against their baseline", heads, rows, _notes(contents))
@@ -56,10 +54,6 @@ def conclusion(effect: Effect, rules: Rules) -> str:
     if effect.verdict in (Verdict.HELPS, Verdict.HURTS) and (effect.p_equivalent_holm or 1) < statistics.ALPHA:
         words += f", by less than {margin(rules)}"
     return words
-
-
-def _runs(pairs: Sequence[Pair]) -> list[Run]:
-    return [run for pair in pairs for run in (pair.baseline, pair.gated)]
 
 
 def _numbers(effect: Effect) -> list[Item]:
