@@ -7,8 +7,8 @@ It names its sites, says what it learns there, and is handed each site's value t
                                                    NAME is saved as change_SITE.NAME, GROUP.NAME as GROUP_SITE.NAME
     apply(settings, parameters, value, at)         the value, changed
 
-and, if it wants more than the keys `layers`, `Settings`: a dataclass that inherits `changes.Settings`, whose fields are
-the keys under `change.*`. Optional: `check(settings, sizes)`, what is wrong with values; `find_layers(settings, depth)`;
+and, if it wants more keys than `layers`, `Settings`: a dataclass that inherits the one here, whose fields are the keys
+under `change.*`. Optional: `check(settings, sizes)`, what is wrong with values; `find_layers(settings, depth)`;
 `measure(parameters, value, changed, at)`, what is logged of it beside how far it moves values.
 
 The files here import torch where they use it, since checking a config, which takes their settings, takes no torch.
