@@ -31,6 +31,7 @@ def choose(model: PreTrainedModel, parameters: Parameters, new: Iterable[str]) -
     Of a change its own biases are such.
     """
     if parameters is Parameters.all:
+        model.requires_grad_(True)
         return
     always = {name for name in new if not is_gate(name)}
     for name, parameter in model.named_parameters():
