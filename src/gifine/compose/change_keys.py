@@ -83,7 +83,7 @@ def _file(name: str, given: object, config_dir: str | None) -> Path | None:
     if found is not None and name in changes.names():
         raise ConfigError(f"{found}: change={name} comes with gifine; give yours another name")
     if found is None and name not in changes.names():
-        places = ", ".join(map(str, _folders(config_dir))) or "no folder of one's own is named (--config-dir)"
+        places = " or ".join(map(str, _folders(config_dir))) or f"{GROUP} of a folder that --config-dir names"
         known = _known(config_dir)
         raise ConfigError(
             f"change={name}: no such change{did_you_mean(name, known)}; valid: {', '.join(known)}; one's own would be "

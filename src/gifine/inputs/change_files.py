@@ -103,7 +103,7 @@ def _shown(value: Any) -> str:
     if value is None or isinstance(value, bool):
         return {None: "-null", True: "-true", False: "-false"}[value]
     if isinstance(value, list):
-        return "-" + "-".join(map(_shown, value))
+        return "".join(f"-{entry}" for entry in value)
     return f"{value:g}" if isinstance(value, float) else f"-{value}" if isinstance(value, str) else str(value)
 
 
