@@ -7,10 +7,18 @@ knows the family. `gi.py` is the first; `GatedConfig.change` says which one a mo
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cache
+from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from gifine.changes import contract
+from gifine.changes.contract import At, Constant, Normal, Parameter, Place, Settings, Sizes, Uniform
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+__all__ = ["At", "Constant", "Normal", "Parameter", "Place", "Settings", "Sizes", "Uniform", "load", "names"]
 
 Site = Literal["k", "q"]
 SITES: tuple[Site, ...] = ("k", "q")  # the content's key and query projections
@@ -61,3 +69,14 @@ class Change(Protocol):
         `watch` gets what can be told of the change, a dataclass of tensors without dimensions.
         """
         ...
+
+
+def names() -> list[str]:
+    """The changes that come with gifine: the files of this folder."""
+    return sorted(path.stem for path in Path(__file__).parent.glob("*.py") if path.stem not in ("__init__", "contract"))
+
+
+@cache
+def load(name: str) -> contract.Change:
+    """The change of this name, which is one of `names`."""
+    return contract.from_module(name, import_module(f"gifine.changes.{name}"))

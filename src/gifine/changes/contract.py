@@ -8,7 +8,8 @@ It names its sites, says what it learns there, and is handed each site's value t
     apply(settings, parameters, value, at)         the value, changed
 
 and, if it wants more keys than `layers`, `Settings`: a dataclass that inherits the one here, whose fields are the keys
-under `change.*`. Optional: `check(settings, sizes)`, what is wrong with values; `find_layers(settings, depth)`;
+under `change.*`, each with a default. Optional: `check(settings, sizes)` yields what is wrong with values, as
+"rank=0: at least 1"; `find_layers(settings, depth)`;
 `measure(parameters, value, changed, at)`, what is logged of it beside how far it moves values.
 
 The files here import torch where they use it, since checking a config, which takes their settings, takes no torch.
@@ -122,10 +123,11 @@ class Change:
     apply: Callable[[Any, Mapping[str, Tensor], Tensor, At], Tensor]
     check: Callable[[Any, Sizes], Iterator[str]]
     measure: Callable[[Mapping[str, Tensor], Tensor, Tensor, At], Mapping[str, Tensor]] | None
+    file: str | None = None  # of one's own: its absolute path
 
 
-def from_module(name: str, module: Any) -> Change:
-    """The change that a module has, with what it leaves out filled in."""
+def from_module(name: str, module: Any, file: str | None = None) -> Change:
+    """The change that a module has, with what it leaves out filled in. `file`: one's own, which it was made of."""
     sites = tuple(getattr(module, "SITES", ()))
     return Change(
         name,
@@ -136,9 +138,16 @@ def from_module(name: str, module: Any) -> Change:
         module.apply,
         getattr(module, "check", lambda settings, sizes: iter(())),
         getattr(module, "measure", None),
+        file,
     )
 
 
 def last_layers(settings: Settings, depth: int) -> range:
     """The last `settings.layers`, or all."""
     return range(0 if settings.layers is None else depth - settings.layers, depth)
+
+
+def check_sites(sites: Sequence[str], valid: Sequence[str]) -> Iterator[str]:
+    """What is wrong with a list of sites, as `check` yields it."""
+    if not sites or len(set(sites)) < len(sites) or not set(sites) <= set(valid):
+        yield f"sites=[{', '.join(sites)}]: must be one or more of {', '.join(valid)}, each once"
