@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +13,25 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
-from transformers import AutoModelForSequenceClassification, PreTrainedModel, set_seed
+from transformers import AutoModelForSequenceClassification, set_seed
 
 from gifine.choices import Attention, GateSide, Parameters
 from gifine.config import GiConfig
 from gifine.errors import ModelError
 from gifine.models import bases, build, family_classes, from_pretrained, frozen
 from gifine.models.gi_config import is_gate
-from support.tiny_models import ARCHITECTURE, BOTH, FAMILIES, LABELS, NONE, ROUNDING, logits_of, make_batch, model_config
+from support.tiny_models import (
+    ARCHITECTURE,
+    BOTH,
+    FAMILIES,
+    LABELS,
+    NONE,
+    ROUNDING,
+    logits_of,
+    make_batch,
+    model_config,
+    trained_names,
+)
 
 BASE_SEED = 5
 ON_TOP = {
@@ -35,14 +45,16 @@ ON_TOP["deberta_v2"] = ON_TOP["deberta"]
 @pytest.fixture(scope="module")
 def bases_of(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A pretrained encoder of each family: no head, and no pooler where the family's encoders have none."""
-    found = {}
-    for family in FAMILIES:
-        found[family] = tmp_path_factory.mktemp(family)
-        set_seed(BASE_SEED)
-        classes = family_classes(family)
-        model = classes.plain_classifier(classes.plain_config(**ARCHITECTURE[family]))
-        model.base_model.save_pretrained(found[family])
+    found = {family: tmp_path_factory.mktemp(family) for family in FAMILIES}
+    for family, folder in found.items():
+        encoder(family, BASE_SEED).save_pretrained(folder)
     return found
+
+
+def encoder(family: str, seed: int) -> Any:
+    set_seed(seed)
+    classes = family_classes(family)
+    return classes.plain_classifier(classes.plain_config(**ARCHITECTURE[family])).base_model
 
 
 def trained_over(
@@ -57,17 +69,13 @@ def trained_over(
     return built
 
 
-def trained(model: PreTrainedModel) -> set[str]:
-    return {name for name, parameter in model.named_parameters() if parameter.requires_grad}
-
-
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_change_trains_with_head_and_the_poolers_that_no_checkpoint_has(bases_of, family):
     model = trained_over(bases_of[family], family, Parameters.change)
     gates = {name for name, _ in model.named_parameters() if is_gate(name)}
     assert len(gates) == 3 * 2 * 4
-    assert trained(model) == ON_TOP[family] | gates
-    assert trained(trained_over(bases_of[family], family, Parameters.change, NONE)) == ON_TOP[family]
+    assert trained_names(model) == ON_TOP[family] | gates
+    assert trained_names(trained_over(bases_of[family], family, Parameters.change, NONE)) == ON_TOP[family]
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -77,18 +85,16 @@ def test_biases_are_those_of_bitfit(bases_of, family):
     assert {name.rpartition(".")[2] for name in biases} == {"bias"} | (
         {"q_bias", "v_bias"} if family == "deberta" else set()
     )
-    assert trained(model) == ON_TOP[family] | biases
+    assert trained_names(model) == ON_TOP[family] | biases
 
 
 def test_the_pooler_trains_where_a_bert_has_none(bases_of, tmp_path):
     """As in checkpoints of masked language models."""
-    set_seed(BASE_SEED)
-    classes = family_classes("bert")
-    whole = classes.plain_classifier(classes.plain_config(**ARCHITECTURE["bert"]))
-    tensors = {name: tensor for name, tensor in whole.bert.state_dict().items() if "pooler" not in name}
-    whole.bert.save_pretrained(tmp_path, state_dict=tensors)
+    whole = encoder("bert", BASE_SEED)
+    tensors = {name: tensor for name, tensor in whole.state_dict().items() if "pooler" not in name}
+    whole.save_pretrained(tmp_path, state_dict=tensors)
     pooler = {"bert.pooler.dense.weight", "bert.pooler.dense.bias"}
-    assert trained(trained_over(tmp_path, "bert", Parameters.change, NONE)) == ON_TOP["bert"] | pooler
+    assert trained_names(trained_over(tmp_path, "bert", Parameters.change, NONE)) == ON_TOP["bert"] | pooler
 
 
 @pytest.mark.shared
@@ -140,7 +146,7 @@ def test_gradients_are_those_of_training_all(bases_of, family, parameters, atten
     part = trained_over(bases_of[family], family, parameters, attention=attention).double().eval()
     assert torch.equal(logits_of(whole, make_batch(family)), logits_of(part, make_batch(family)))
     expected, found = gradients(whole, family), gradients(part, family)
-    assert found.keys() == trained(part)
+    assert found.keys() == trained_names(part)
     for name, gradient in found.items():
         torch.testing.assert_close(gradient, expected[name], rtol=0, atol=ROUNDING)
 
@@ -210,7 +216,7 @@ def test_a_step_keeps_less_where_weights_are_frozen(bases_of, family):
 
 
 @pytest.fixture(scope="module")
-def saved(bases_of, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, Path, Path]]:
+def saved(bases_of, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path, Path]:
     """A gated BERT whose trained parameters have moved, where it is saved, and a copy of its base."""
     place = tmp_path_factory.mktemp("saved")
     base = Path(shutil.copytree(bases_of["bert"], place / "base"))
@@ -220,13 +226,13 @@ def saved(bases_of, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[
             if parameter.requires_grad:
                 parameter.add_(0.05)
     model.save_pretrained(place / "model")
-    yield model, place / "model", base
+    return model, place / "model", base
 
 
 def test_what_is_frozen_is_not_saved_and_its_hash_is(saved):
     model, folder, base = saved
     assert sorted(path.name for path in folder.iterdir()) == ["config.json", "trained.safetensors"]
-    assert load_file(folder / "trained.safetensors").keys() == trained(model)
+    assert load_file(folder / "trained.safetensors").keys() == trained_names(model)
     over = json.loads((folder / "config.json").read_text())["trained_over"]
     assert over["checkpoint"] == str(base)
     assert over["sha256"] == {"model.safetensors": bases.sources.sha256(base / "model.safetensors")}
@@ -277,12 +283,10 @@ def test_a_base_that_was_moved_is_named(saved, tmp_path):
 
 
 def test_another_base_is_refused(saved, bases_of, tmp_path):
-    _, folder, base = saved
+    _, folder, _ = saved
     other = tmp_path / "other"
     other.mkdir()
-    set_seed(BASE_SEED + 1)
-    classes = family_classes("bert")
-    classes.plain_classifier(classes.plain_config(**ARCHITECTURE["bert"])).base_model.save_pretrained(other)
+    encoder("bert", BASE_SEED + 1).save_pretrained(other)
     said = r"was trained over other weights than those of '.*other': sha256 model\.safetensors \w{12}, there"
     for load in (from_pretrained, AutoModelForSequenceClassification.from_pretrained):
         with pytest.raises(ModelError, match=said):
@@ -319,7 +323,7 @@ def test_all_train_again_from_it_and_are_saved_whole(saved, tmp_path):
     model, folder, _ = saved
     config = model_config("bert", random_init=False, checkpoint=str(folder), attention=Attention.hf)
     again = build(config, BOTH, labels=LABELS).eval()
-    assert trained(again) == {name for name, _ in again.named_parameters()}
+    assert trained_names(again) == {name for name, _ in again.named_parameters()}
     again.save_pretrained(tmp_path)
     assert "trained_over" not in json.loads((tmp_path / "config.json").read_text())
     whole = from_pretrained(tmp_path, whole=True)
