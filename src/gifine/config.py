@@ -26,6 +26,7 @@ from gifine.choices import (
     GateSide,
     GateThreshold,
     Padding,
+    Parameters,
     Precision,
     Quoting,
     Schedule,
@@ -42,6 +43,8 @@ else:  # OmegaConf would turn YAML's `no` and `1.0` into text; compose/compositi
 DEMO = "demo"  # the task, the data and the tokenizer that gifine generates itself
 
 HYPERPARAMETERS = ("train.", "model.classifier_dropout")  # what keys begin with that a search may draw
+
+GI = "gi"  # the change that is chosen by default; its keys are those of `gi`
 
 BALANCED = "balanced"  # of train.class_weights: each class as heavy as the others, in the training set
 
@@ -75,6 +78,8 @@ class ModelConfig:
     sizes: dict[str, SizeConfig] = not_deciding(factory=dict)  # what is published
     checkpoint: str | None = None  # Hub id, folder, or package:NAME/FOLDER; null: what `sizes` names
     revision: str | None = None  # branch, tag or commit of the checkpoint on the Hub
+    # where the weights lie now that a checkpoint of trained parameters alone was trained over; null: as it says itself
+    base: str | None = not_deciding(None)
     init_from: str | None = None  # another run's folder, or a model's: its weights, without the head if labels differ
     tokenizer: str | None = None  # folder or Hub id; null: the checkpoint's; demo: the demo data's own
     classifier_dropout: float | None = None  # dropout before the classification layer; null: as config.json says
@@ -176,6 +181,7 @@ class TrainConfig:
     log_steps: int = not_deciding(50)  # loss, learning rate and gradient norm every n steps, in metrics.jsonl
     precision: Precision = Precision.auto  # of the numbers computed with
     gradient_checkpointing: bool = False  # keep one hidden state a layer, compute the rest again: saves memory
+    parameters: Parameters = deciding_if_set(Parameters.all)  # which weights train; the others stay as they are
     # which word embeddings are trained; with fsdp all
     embedding_rows: EmbeddingRows = not_deciding(EmbeddingRows.occurring)
     fsdp: bool = False  # shard weights, gradients and optimizer over the processes: for xlarge and xxlarge
@@ -239,17 +245,19 @@ class FirstConfig:
 class SeedsConfig:
     """What single streams of random numbers start from; null: from `seed`, and the run is the one without the key."""
 
-    # first weights that no checkpoint has; with random_init all but those of the gates
+    # first weights that no checkpoint has; with random_init all but those of the change
     head: int | None = deciding_if_set(None)
     order: int | None = deciding_if_set(None)  # the order of the training examples
     dropout: int | None = deciding_if_set(None)  # what is left out in each step of training
-    change: int | None = deciding_if_set(None)  # first weights of the gates; without gates there is nothing to draw
+    change: int | None = deciding_if_set(None)  # first weights of the change; a baseline has nothing to draw
 
 
 @dataclass
 class RunConfig:
     model: ModelConfig = field(default_factory=ModelConfig)
     gi: GiConfig = field(default_factory=GiConfig)
+    # what is done to attention: its name and its keys, which are below; of one's own the file, too, which gifine finds
+    change: dict[str, Any] = field(default_factory=lambda: {"name": GI})
     task: TaskConfig = field(default_factory=TaskConfig)
     data: DataConfig = field(default_factory=DataConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
@@ -258,7 +266,7 @@ class RunConfig:
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     first: FirstConfig = not_deciding(factory=FirstConfig)  # but its run: `sources.contents`
     tracking: TrackingConfig = not_deciding(factory=TrackingConfig)
-    seed: int = 42  # of weights, data order and dropout; the gates draw from a stream of their own
+    seed: int = 42  # of weights, data order and dropout; the change draws from a stream of its own
     seeds: SeedsConfig = field(default_factory=SeedsConfig)
     # of each process, on the CPU: their number moves results by rounding; null: one for each core granted
     threads: int | None = deciding_if_set(None)
@@ -272,3 +280,8 @@ class RunConfig:
     output_dir: str | None = not_deciding(None)  # the very folder of one run; null: `<output_root>/<slug>-<run_id>`
     resume: bool = not_deciding(True)  # go on from the last complete checkpoint of an attempt that did not finish
     overwrite: bool = not_deciding(False)  # run again, from the start, although a finished record is there
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether nothing is changed: the baseline."""
+        return self.change["name"] == GI and self.gi.side is GateSide.none

@@ -145,3 +145,9 @@ def from_module(name: str, module: Any, file: str | None = None) -> Change:
 def last_layers(settings: Settings, depth: int) -> range:
     """The last `settings.layers`, or all."""
     return range(0 if settings.layers is None else depth - settings.layers, depth)
+
+
+def check_sites(sites: Sequence[str], valid: Sequence[str]) -> Iterator[str]:
+    """What is wrong with a list of sites, as `check` yields it."""
+    if not sites or len(set(sites)) < len(sites) or not set(sites) <= set(valid):
+        yield f"sites=[{', '.join(sites)}]: must be one or more of {', '.join(valid)}, each once"

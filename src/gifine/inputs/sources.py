@@ -16,7 +16,7 @@ from pathlib import Path
 from gifine.choices import DataSource
 from gifine.config import DEMO, DataConfig, ModelConfig, RunConfig, TaskConfig
 from gifine.errors import DataError, ModelError
-from gifine.inputs import digests, glue_tsv, model_files, needs
+from gifine.inputs import change_files, digests, glue_tsv, model_files, needs
 from gifine.inputs.families import TOKENIZER_FILES
 from gifine.inputs.model_files import CONFIG
 from gifine.inputs.rows import missing_file
@@ -48,6 +48,8 @@ def contents(config: RunConfig) -> dict[str, str]:
     found = {}
     for key, path in _own_files(config.task).items():
         found[key] = f"{_sha256(path)}{path.suffix.lower()}"  # the suffix says how it is read
+    if (file := config.change.get(change_files.FILE)) is not None:
+        found["change.file"] = _sha256(Path(file), ModelError)
     for key, folder, names in _folders(config.model):
         found[key] = _folder_sha256(folder, names)
     found |= {f"data.partial.{split}": _sha256(path) for split, path in _partial(config).items()}
@@ -67,6 +69,8 @@ def files(config: RunConfig) -> dict[str, str]:
         DataError, ModelError: as `contents`.
     """
     paths = [*_own_files(config.task).values()]
+    if (file := config.change.get(change_files.FILE)) is not None:
+        paths.append(Path(file))
     for _, folder, names in _folders(config.model):
         paths += [folder / name for name in names if (folder / name).is_file()]
     if _reads_official(config):
@@ -86,10 +90,32 @@ def checkpoint(model: ModelConfig) -> dict[str, str]:
     """
     if model.random_init:
         return {}
-    name = model_files.source(model)
-    place = model_files.locate(name)
-    paths = _cached(name, model.revision) if isinstance(place, str) else [place / each for each in _checkpoint(place)]
+    paths = _read_of(model_files.source(model), model.revision)
     return {path.name: _sha256(path, ModelError) for path in paths if path.is_file()}
+
+
+def weights(name: str, revision: str | None = None) -> dict[str, str]:
+    """The same of a folder, package or Hub id, for its weights alone.
+
+    Raises:
+        ModelError: as `checkpoint`.
+    """
+    paths = [path for path in _read_of(name, revision) if path.name != CONFIG]
+    return {path.name: sha256(path) for path in paths if path.is_file()}
+
+
+def sha256(path: Path) -> str:
+    """Of a file of weights.
+
+    Raises:
+        ModelError: if it cannot be read.
+    """
+    return _sha256(path, ModelError)
+
+
+def _read_of(name: str, revision: str | None) -> list[Path]:
+    place = model_files.locate(name)
+    return _cached(name, revision) if isinstance(place, str) else [place / each for each in _checkpoint(place)]
 
 
 def official(task: TaskConfig, data: DataConfig, split: str, *, labelled: bool = True) -> OfficialFile:

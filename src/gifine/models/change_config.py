@@ -18,6 +18,7 @@ from gifine.errors import ModelError
 from gifine.inputs import change_files
 
 GI = "gi"
+NONE = {"gi_side": "none"}  # entries of a model of our classes without a change
 SUFFIXES = {"query": "q", "key": "k", "value": "v"}  # of names of parameters; other sites have their own name
 
 _ORIGINAL_KEYS = ("gi_key_side", "gi_query_side", "inhibition_level", "gi_layer_num")
@@ -49,6 +50,7 @@ class ChangedConfig(PreTrainedConfig):
     gi_mask_padding: bool = False
     gi_init: str = "normal"
     change: dict[str, Any] | None = None
+    trained_over: dict[str, Any] | None = None  # the base that is not saved with the model: see bases.py
 
     def __post_init__(self, **kwargs: Any) -> None:
         self.hidden_act = unmark(self.hidden_act)
@@ -116,8 +118,10 @@ class ChangedConfig(PreTrainedConfig):
         else:
             entries = {key: value for key, value in entries.items() if not key.startswith("gi_")}
             entries["change"] = {key: value for key, value in self.change.items() if key != change_files.FILE}
-        if self.changed_layers:
+        if self.changed_layers or self.trained_over:
             entries["hidden_act"] = self.hidden_act + _MARK
+        if self.trained_over is None:
+            entries.pop("trained_over", None)
         return entries
 
 

@@ -29,6 +29,7 @@ from gifine.models.attention.positions import positions_v1
 from gifine.models.change_config import ChangedConfig
 from gifine.models.changed import ChangedAttention, ChangedBackbone
 from gifine.models.families import Family
+from gifine.models.trained import TrainedOver
 
 PROJECTIONS: tuple[Site, ...] = ("query", "key", "value")  # in the order of in_proj's rows, in each head
 
@@ -135,7 +136,7 @@ class GiDebertaModel(ChangedBackbone, DebertaModel):
     attention_class = GiDebertaSelfAttention
 
 
-class GiDebertaForSequenceClassification(DebertaForSequenceClassification):
+class GiDebertaForSequenceClassification(TrainedOver, DebertaForSequenceClassification):
     config_class = GiDebertaConfig
 
     def __init__(self, config: GiDebertaConfig) -> None:

@@ -26,6 +26,7 @@ from gifine.models.attention.positions import positions
 from gifine.models.change_config import ChangedConfig
 from gifine.models.changed import ChangedAttention, ChangedBackbone
 from gifine.models.families import Family
+from gifine.models.trained import TrainedOver
 
 
 class GiDebertaV2Config(ChangedConfig, DebertaV2Config):
@@ -155,7 +156,7 @@ class GiDebertaV2Model(ChangedBackbone, DebertaV2Model):
     attention_class = GiDebertaV2SelfAttention
 
 
-class GiDebertaV2ForSequenceClassification(DebertaV2ForSequenceClassification):
+class GiDebertaV2ForSequenceClassification(TrainedOver, DebertaV2ForSequenceClassification):
     config_class = GiDebertaV2Config
 
     def __init__(self, config: GiDebertaV2Config) -> None:
