@@ -208,23 +208,25 @@ def _own(name: str, file: str) -> Change:
 
 @lru_cache(maxsize=32)
 def _made(name: str, file: str, source: bytes) -> Change:
-    module = _executed(name, file, source)
-    _check(module, ast.parse(source), file)
+    module = ModuleType(f"_change_{name}_{hashlib.sha256(source).hexdigest()[:12]}")
+    sys.modules[module.__name__] = module  # dataclasses look their module up there
+    try:
+        _execute(module, file, source)
+        _check(module, ast.parse(source), file)
+    except ModelError:
+        del sys.modules[module.__name__]
+        raise
     return from_module(name, module, file)
 
 
-def _executed(name: str, file: str, source: bytes) -> ModuleType:
+def _execute(module: ModuleType, file: str, source: bytes) -> None:
     # Not imported: that would leave its bytecode in a folder that is not ours.
-    module = ModuleType(f"_change_{name}_{hashlib.sha256(source).hexdigest()[:12]}")
     module.__file__ = file
-    sys.modules[module.__name__] = module  # dataclasses look their module up there
     linecache.checkcache(file)
     try:
         exec(compile(source, file, "exec"), module.__dict__)  # noqa: S102 - whoever names the file wants that
     except (Exception, SystemExit) as error:
-        del sys.modules[module.__name__]
         raise ModelError(_raised(error, file)) from error
-    return module
 
 
 def _raised(error: BaseException, file: str) -> str:
