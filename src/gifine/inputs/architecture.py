@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from gifine.changes.contract import Sizes
-from gifine.choices import GateSide
+from gifine.choices import GateSide, Parameters
 from gifine.config import GI, ModelConfig, RunConfig
 from gifine.errors import ModelError
 from gifine.inputs import change_files
@@ -96,6 +96,29 @@ def count(config: RunConfig) -> tuple[int, int] | None:
     except (KeyError, TypeError):
         return None
     return None if changed is None else (own.embeddings + layers * own.layer + own.shared + own.head + changed, changed)
+
+
+def count_trained(config: RunConfig) -> tuple[int, int, int] | None:
+    """As `count`, and how many train, as train.parameters says: a pooler always counted, biases of a change never.
+
+    Raises:
+        ModelError: as `count`.
+    """
+    counted, known = count(config), architecture(config.model)
+    if counted is None:
+        return None
+    total, changed = counted
+    head = FAMILIES[config.model.family].count(known, max(1, len(config.task.labels))).head
+    match config.train.parameters:
+        case Parameters.all:
+            return total, changed, total
+        case Parameters.change:
+            return total, changed, changed + head
+        case Parameters.bias:
+            width, inner = known["hidden_size"], known["intermediate_size"]
+            # Of a layer: query, key and value, what follows attention, two norms, both linear layers of the network.
+            biases = known["num_hidden_layers"] * (7 * width + inner) + 2 * width
+            return total, changed, biases + head
 
 
 def _gates(config: RunConfig, known: Mapping[str, Any]) -> int:
