@@ -153,3 +153,24 @@ def test_those_that_come_with_gifine_pass_the_same_checks(name: str) -> None:
 )
 def test_names_show_what_is_not_the_default(keys: dict[str, object], words: list[str]) -> None:
     assert [*change_files.unusual({"name": "lora", **keys}).values()] == words
+
+
+@pytest.mark.parametrize(
+    ("keys", "model", "positions"),
+    [
+        ({"name": "lora"}, {"share_att_key": True}, "positions"),
+        ({"name": "lora", "positions": False}, {"share_att_key": True}, "content"),
+        ({"name": "lora"}, {"share_att_key": False}, None),
+        ({"name": "lora"}, {"share_att_key": True, "model_type": "gi_bert"}, None),
+        ({"name": "lora", "sites": ["value"]}, {"share_att_key": True}, None),
+    ],
+)
+def test_a_record_says_where_a_change_sits(
+    keys: dict[str, object], model: dict[str, object], positions: object
+) -> None:
+    known = {"num_hidden_layers": 3, "hidden_size": 8, "num_attention_heads": 2, "intermediate_size": 16}
+    known |= {"model_type": "gi_deberta-v2", "relative_attention": True} | model
+    change = change_files.load(keys)
+    said = change_files.describe(change, change_files.settings(change, keys | {"layers": 2}), known)
+    sites = keys.get("sites", ["query", "value"])
+    assert said == {"name": "lora", "sites": sites, "layers": [1, 2], "positions": positions}
