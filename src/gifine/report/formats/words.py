@@ -54,4 +54,4 @@ def linked(item: Item, runs: Sequence[Run]) -> Item:
 
 
 def counts(counts: dict[Status, int]) -> str:
-    return ", ".join(f"{count} {status}" for status, count in counts.items())
+    return ", ".join(f"{count:,} {status}" for status, count in counts.items())
