@@ -131,7 +131,7 @@ class Pool:
             gi = gi | {"first": gate(self._settings({"gi": start.gi}))}
         if not isinstance(seed, int):
             raise TypeError("its seed is no number")
-        drawn = replicate.replicate(seed, kept.pop("seeds", {}))
+        drawn = replicate.replicate(seed, kept.pop("seeds", {}), start.seeds)
         return self._settings(kept), self._settings({"gi": gi}), drawn, self._task(config)
 
     def shared(self, texts: dict[str, str]) -> dict[str, str]:

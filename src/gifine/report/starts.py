@@ -11,14 +11,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gifine.runs import origin, records
+from gifine.runs import origin, records, replicate
+from gifine.runs.replicate import Replicate
 
 
 @dataclass(slots=True, frozen=True)
 class Start:
     label: str | None = None  # in the place of `model.init_from`; None: not known to be another run's
     gi: dict[str, Any] | None = None  # the gates of the run that made the weights; None: not known, here and below
-    seed: int | str | None = None  # of that run, as `Replicate.name` has it
+    seeds: Replicate | None = None  # of that run
 
 
 @dataclass(slots=True)
@@ -42,7 +43,7 @@ class Starts:
 
 def start(noted: dict[str, Any]) -> Start:
     """By what `origin.as_parent` says of the run that made the weights."""
-    return Start(f"{noted['task']} ({noted['role']})", noted["gi"], noted["seed"])
+    return Start(f"{noted['task']} ({noted['role']})", noted["gi"], replicate.parse(noted["seed"]))
 
 
 def _places(folder: Path, noted: dict[str, Any], run_id: str) -> Iterator[Path]:

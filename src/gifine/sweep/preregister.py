@@ -20,8 +20,9 @@ from gifine.report import settings
 from gifine.report.analysis.families import Selection
 from gifine.report.analysis.statistics import ALPHA
 from gifine.report.settings import Pool, Settings, Task, Value
-from gifine.runs import identity, origin, preregistration, replicate
+from gifine.runs import identity, origin, preregistration
 from gifine.runs.preregistration import Hypothesis, Preregistration
+from gifine.runs.replicate import Twin
 
 log = logging.getLogger(__name__)
 
@@ -36,15 +37,11 @@ class Arm:
     change: Settings
     task: Task
     configs: list[RunConfig] = field(default_factory=list)
+    twins: set[Twin] = field(default_factory=set)  # what the runs share with their twins in other arms
 
     @property
     def seeds(self) -> set[int]:
         return {config.seed for config in self.configs}
-
-    @property
-    def twins(self) -> set[tuple[int, ...]]:
-        """What runs share with their twins in other arms: the seeds of all streams but the change's own."""
-        return {replicate.of(config).twin for config in self.configs}
 
     @property
     def model(self) -> str:
@@ -177,8 +174,10 @@ def _arms(configs: Mapping[str, RunConfig], pool: Pool) -> list[Arm]:
     for config in configs.values():
         entries = identity.to_dict(config)
         start = pool.starts.find(Path(), {"config": entries, "provenance": {"init_from": _start(config, configs)}})
-        setup, change, _, task = pool.take(entries, start, sources.contents(config))
-        found.setdefault((setup, change), Arm(setup, change, task)).configs.append(config)
+        setup, change, drawn, task = pool.take(entries, start, sources.contents(config))
+        arm = found.setdefault((setup, change), Arm(setup, change, task))
+        arm.configs.append(config)
+        arm.twins.add(drawn.twin)
     return [*found.values()]
 
 
