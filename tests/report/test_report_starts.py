@@ -16,6 +16,7 @@ from gifine.report import __main__ as report
 from gifine.report import contents, settings
 from gifine.report.analysis import pairing
 from gifine.report.analysis.comparison import Verdict
+from gifine.report.formats import sheets
 from gifine.report.reading import Reader, Run
 from gifine.runs import identity, origin, records, replicate
 from gifine.runs.records import Record, Status
@@ -308,3 +309,28 @@ def test_streams_of_random_numbers_belong_to_the_seed():
     assert names == ["1 order=5", "1 order=5 change=7"]
     assert len({replicate.parse(name).twin for name in names}) == 1
     assert origin.as_parent(vars(plain))["role"] == origin.as_parent(vars(parent(3, PLAIN)))["role"]
+
+
+def headings(root: Path) -> list[str]:
+    (sheet,) = sheets.make(contents.gather(Reader([root]).read()), ["table"])
+    return [each for each in sheet.columns if "(" in each]
+
+
+def test_tables_say_after_which_task(tmp_path):
+    """Where a column has both, what they start from is in the rows."""
+    before = parent(1, PLAIN)
+    write(tmp_path, before)
+    write(tmp_path, child(before, 1, PLAIN))
+    assert headings(tmp_path) == ["MNLI (accuracy m/mm)", "RTE after MNLI (accuracy)"]
+    write(tmp_path, record(config("task=rte", seed=1, **PLAIN), [0.7]))
+    assert headings(tmp_path) == ["MNLI (accuracy m/mm)", "RTE (accuracy)"]
+
+
+def test_an_older_record_has_the_title_from_the_run_that_it_names(tmp_path):
+    before = parent(1, PLAIN)
+    made = child(before, 1, PLAIN)
+    del made.provenance["init_from"]["title"]
+    write(tmp_path, made)
+    assert headings(tmp_path) == ["RTE after mnli (accuracy)"]
+    write(tmp_path, before)
+    assert headings(tmp_path)[1] == "RTE after MNLI (accuracy)"

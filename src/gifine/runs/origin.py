@@ -59,7 +59,9 @@ def as_parent(record: dict[str, Any]) -> dict[str, Any]:
         first = replicate.parse(own["seed"]) if "seed" in own else None
         seed = replicate.replicate(int(seed), kept.pop("seeds", {}), first).name
         text = json.dumps(kept, sort_keys=True)
-        task = record["config"]["task"]["name"]
+        task = record["config"]["task"]
+        name, title = task["name"], task.get("title") or task["name"]
     except (LookupError, TypeError, AttributeError, ValueError):
         return {}
-    return {"role": hashlib.sha256(text.encode()).hexdigest()[:12], "task": task, "seed": seed, "gi": gi}
+    role = hashlib.sha256(text.encode()).hexdigest()[:12]
+    return {"role": role, "task": name, "title": title, "seed": seed, "gi": gi}

@@ -134,7 +134,7 @@ def _effect(mean: Mean, usable: Sequence[Comparison]) -> Effect:
 
 def _nothing(group: Sequence[Comparison]) -> Effect:
     n = sum(each.effect.summary.n for each in group)
-    why = "fewer than two tasks have an error that can be told"
+    why = f"fewer than two tasks have {FEWEST_PAIRS} pairs and an error that can be told"
     return Effect(Summary(n, None, None), verdict=Verdict.UNDECIDED, why=why)
 
 

@@ -141,7 +141,7 @@ def _choices(shown: Sequence[Comparison]) -> list[str]:
     judged = [each for each in shown if each.is_primary]
     chosen = [each.choice for each in judged if each.choice is not None]
     if not chosen:
-        return ["Scores are of the last epoch (train.select_best=false)."]
+        return ["Scores are of the last epoch (train.select_best=false, or one evaluation alone)."]
     some = "Scores are" if len(chosen) == len(judged) else f"The scores of {len(chosen)} comparisons are"
     halves = sum(each.on_other_half for each in chosen)
     if halves == len(chosen):
