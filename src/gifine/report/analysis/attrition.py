@@ -171,7 +171,8 @@ def doubt(worst: tuple[Estimate, Estimate], lost: int, tried: int, margin: float
     near, far = around(worst, 1 - 2 * statistics.ALPHA)
     if low > 0 or high < 0 or -margin < near <= far < margin:
         return None
-    return f"{lost} of {tried} pairs are lost; in the worst case it is {100 * low:+.2f} … {100 * high:+.2f} points"
+    pairs = f"{lost} of {tried} pairs {'is' if lost == 1 else 'are'} lost"
+    return f"{pairs}; in the worst case it is {100 * low:+.2f} … {100 * high:+.2f} points"
 
 
 def filled(

@@ -13,6 +13,7 @@ from gifine.report.analysis.families import FEWEST_PAIRS
 from gifine.report.analysis.planned import Held, Kind
 from gifine.report.contents import Contents
 from gifine.report.formats import tuned
+from gifine.report.formats.words import points
 from gifine.report.settings import Settings
 
 _NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
@@ -142,7 +143,7 @@ def _lost(answer: Answer) -> str:
     """How many pairs have no difference, unless the verdict says so."""
     tried = sum(len(each.tried) for each in answer.comparisons)
     lost = tried - sum(len(each.pairs) for each in answer.comparisons)
-    is_said = "pairs are lost" in (answer.effect.why or "")
+    is_said = " lost; in the worst case" in (answer.effect.why or "")
     return f", with {lost} of {tried} pairs lost" if lost and not is_said else ""
 
 
@@ -163,7 +164,7 @@ def _without_gated(answer: Answer) -> str:
 
 def _conclusion(effect: Effect, margin: float) -> str:
     if effect.verdict is Verdict.SAME:
-        return f"no difference above {_plain_points(margin)}"
+        return f"no difference above {points(margin)}"
     if effect.verdict is not Verdict.UNDECIDED:
         return f"it {effect.verdict}"
     if effect.why is None:
@@ -213,7 +214,7 @@ def _tasks(answer: Answer, margin: float) -> str:
     for verdict, words in (
         (Verdict.HELPS, "helps on"),
         (Verdict.HURTS, "hurts on"),
-        (Verdict.SAME, f"makes no difference above {_plain_points(margin)} on"),
+        (Verdict.SAME, f"makes no difference above {points(margin)} on"),
     ):
         if answer.tasks(verdict):
             parts.append(f"{words} {_titles(answer.tasks(verdict))}")
@@ -266,8 +267,3 @@ def _signed(fraction: float) -> str:
 
 def _points(fraction: float) -> str:
     return f"{_signed(fraction)} points"
-
-
-def _plain_points(fraction: float) -> str:
-    number = f"{100 * fraction:.6g}"
-    return f"{number} point{'s' * (number != '1')}"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from gifine.report.analysis.planned import Deviation, Held, Kind
 from gifine.report.contents import Contents
-from gifine.report.formats.words import Item, Sheet, linked, plain
+from gifine.report.formats.words import Item, Sheet, linked, plain, points
 from gifine.report.reading import Run
 
 _NAMED = 8  # runs of one kind; --format json has all
@@ -47,7 +47,7 @@ def _said(held: Held) -> list[str]:
     notes = [
         f"{plan.path}, sha256 {plan.sha256}, written {plan.written:%Y-%m-%d %H:%M} UTC by gifine {plan.gifine}: "
         f"{len(plan.hypotheses):,} comparison{'s' * (len(plan.hypotheses) != 1)} on {len(plan.runs):,} runs, seeds "
-        f"{', '.join(map(str, plan.seeds))}, margin {plan.margin:g} points"
+        f"{', '.join(map(str, plan.seeds))}, margin {points(plan.margin / 100)}"
         + (f"; primary: {primary}." if primary else "; none is primary, all are one family."),
         _kept(held),
     ]

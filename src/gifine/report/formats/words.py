@@ -55,3 +55,9 @@ def linked(item: Item, runs: Sequence[Run]) -> Item:
 
 def counts(counts: dict[Status, int]) -> str:
     return ", ".join(f"{count} {status}" for status, count in counts.items())
+
+
+def points(fraction: float) -> str:
+    """`0.5 points`, of percent."""
+    number = f"{100 * fraction:.6g}"
+    return f"{number} point{'s' * (number != '1')}"
