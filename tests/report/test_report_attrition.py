@@ -160,3 +160,11 @@ def test_the_sheet_has_the_arms_and_the_worst_case(tmp_path):
     assert whole[2:9] == ["all", "10", "4 diverged", "", "4", "0", "0.125"]
     assert rte[2:6] == ["RTE", "10", "4 diverged", ""]
     assert "…" in rte[9]
+
+
+def test_the_worst_case_keeps_the_examples_part_of_the_error():
+    """Student's t of few runs for all of it would be wider than what is known."""
+    own = Estimate(0.01, 0.05, 3, share=0.8, examples=276)
+    scores = np.asarray([0.70, 0.71, 0.72, 0.73])
+    for found in attrition.filled(scores, scores + 0.01, (0.5, 0.9), own):
+        assert (found.error, found.share, found.examples) == (own.error, own.share, own.examples)
