@@ -84,9 +84,9 @@ def shared() -> Path:
     return SHARED
 
 
-# For modules that use wandb. It leaves the handle of its process to the garbage collector, which complains.
+# For modules whose runs log to wandb. It leaves the handle of its process to the garbage collector, which complains.
 WANDB = [
-    pytest.mark.usefixtures("fresh_wandb"),
+    pytest.mark.usefixtures("no_handle_left_behind", "fresh_wandb"),  # and so after it
     pytest.mark.filterwarnings(
         "ignore:.*subprocess .* is still running", "ignore:Exception ignored in. <function Popen"
     ),
@@ -101,6 +101,12 @@ def fresh_wandb():
     wandb.teardown()
     yield
     wandb.teardown()
+
+
+@pytest.fixture
+def no_handle_left_behind():
+    """It takes half a second."""
+    yield
     gc.collect()
 
 
