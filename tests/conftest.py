@@ -68,6 +68,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(MARKERS[name])
 
 
+def pytest_collection_finish() -> None:
+    """What is imported by now stays: no collection need look through it, half a second after each training."""
+    gc.collect()
+    gc.freeze()
+
+
 def needs(*programs: str) -> str:
     """Where the first of these programs is; the test is skipped where there is none. It is marked `machine`."""
     for name in programs:
@@ -84,9 +90,9 @@ def shared() -> Path:
     return SHARED
 
 
-# For modules whose runs log to wandb. It leaves the handle of its process to the garbage collector, which complains.
+# For modules that use wandb. It leaves the handle of its process to the garbage collector, which complains.
 WANDB = [
-    pytest.mark.usefixtures("no_handle_left_behind", "fresh_wandb"),  # and so after it
+    pytest.mark.usefixtures("fresh_wandb"),
     pytest.mark.filterwarnings(
         "ignore:.*subprocess .* is still running", "ignore:Exception ignored in. <function Popen"
     ),
@@ -101,12 +107,6 @@ def fresh_wandb():
     wandb.teardown()
     yield
     wandb.teardown()
-
-
-@pytest.fixture
-def no_handle_left_behind():
-    """It takes half a second."""
-    yield
     gc.collect()
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from conftest import WANDB
 from gifine import cli
 from gifine.changes import gi
 from gifine.config import DEMO
@@ -31,7 +32,7 @@ with warnings.catch_warnings():
     warnings.filterwarnings("ignore", "Pydantic V1 style", DeprecationWarning)  # what wandb-workspaces is written in
     pytest.importorskip("wandb_workspaces.workspaces", reason="needs the extra `wandb`")
 
-pytestmark = pytest.mark.usefixtures("fresh_wandb")
+pytestmark = WANDB
 KEY = "0123456789abcdef0123456789abcdef01234567"
 GLUE = ["cola", "mnli", "mrpc", "qnli", "qqp", "rte", "sst2", "stsb", "wnli"]
 ODD = "lr=0.1, it's <3"  # a group as people may call it
@@ -283,7 +284,10 @@ def test_titles():
     ("words", "said"),
     [
         (["me/gi", "--tasks", "rte,colla"], "--tasks colla: no such name (did you mean 'cola'?); valid: cola, demo, "),
-        (["me/gi", "--tasks", "rte", "--models", "gpt"], "--models gpt: no such name; valid: bert, deberta, debertav2, debertav3, "),
+        (
+            ["me/gi", "--tasks", "rte", "--models", "gpt"],
+            "--models gpt: no such name; valid: bert, deberta, debertav2, debertav3, ",
+        ),
         (["me/team/gi"], "me/team/gi: give PROJECT or ENTITY/PROJECT"),
         (["me/"], "me/: give PROJECT or ENTITY/PROJECT"),
         (["/gi"], "/gi: give PROJECT or ENTITY/PROJECT"),
@@ -291,7 +295,10 @@ def test_titles():
         (["gi", "--only", "page"], "--only: invalid choice: 'page'"),
         (["gi", "--tasks", ","], "--tasks: ,: no names"),
         (["gi", "--config-dir", "/no/such"], "--config-dir /no/such: no such folder"),
-        (["gi", "--tasks", "rte", "--dry-run", "/no/such/spec.json"], "cannot write /no/such/spec.json: No such file or directory"),
+        (
+            ["gi", "--tasks", "rte", "--dry-run", "/no/such/spec.json"],
+            "cannot write /no/such/spec.json: No such file or directory",
+        ),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(command, words, said):
