@@ -10,7 +10,6 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from conftest import TINY_DEMO
 from gifine import cli
 from gifine.choices import GateSide
 from gifine.compose import composition, grid
@@ -234,22 +233,6 @@ def test_a_launcher_that_one_of_several_experiments_names_is_not_forgotten(own):
     words = ["experiment=slurm,long", "hydra/launcher=slurm", "hydra.launcher.timeout_min=5"]
     assert len(grid.expand(words, own)) == 2
     assert len(grid.expand(["experiment=long"], own)) == 1
-
-
-def test_each_result_is_made_once(tmp_path):
-    """Without a side, level and layers change nothing."""
-    words = [*TINY_DEMO, "train.epochs=1", "data.demo_train_rows=16", "gi.side=none,key", "gi.level=0,0.3"]
-    done = subprocess.run(
-        [sys.executable, "-m", "gifine", "--multirun", *words],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stderr.startswith("3 runs (4 cells, 1 of which ask for what another one does): 0 finished, 3 to do.")
-    assert done.stdout.count("record: ") == 3
-    assert "already" not in done.stderr, "a run that coincides is not started"
 
 
 def test_patterns_stand_for_the_names_of_a_group():
