@@ -201,3 +201,11 @@ def test_accidents_beyond_chance_are_told_with_what_they_took(tmp_path):
     (sheet,) = sheets.make(found, ["attrition"])
     first = [item[0].text for item in sheet.rows[0]]
     assert first[sheet.columns.index("gated alone")] == "24 (by 6)"
+
+
+def test_the_worst_case_keeps_the_examples_part_of_the_error():
+    """Student's t of few runs for all of it would be wider than what is known."""
+    own = Estimate(0.01, 0.05, 3, share=0.8, examples=276)
+    scores = np.asarray([0.70, 0.71, 0.72, 0.73])
+    for found in attrition.filled(scores, scores + 0.01, (0.5, 0.9), own):
+        assert (found.error, found.share, found.examples) == (own.error, own.share, own.examples)

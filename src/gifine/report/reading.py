@@ -72,6 +72,7 @@ class Run:
 class Problem:
     path: Path
     reason: str
+    is_double: bool = False  # it is sound, and another record of the same result counts
 
 
 @dataclass(slots=True)
@@ -243,7 +244,7 @@ def _distinct(runs: Sequence[Run]) -> tuple[list[Run], list[Problem]]:
             best[key], left = (run, other) if _merit(run) > _merit(other) else (other, run)
             twice.append((left, key))
     problems = [
-        Problem(left.folder / RECORD, f"asks for the same result as {best[key].folder}, which is counted")
+        Problem(left.folder / RECORD, f"asks for the same result as {best[key].folder}, which is counted", True)
         for left, key in twice
     ]
     return list(best.values()), problems

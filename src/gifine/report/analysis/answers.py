@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from gifine.report import settings
-from gifine.report.analysis import across_tasks, attrition, cells, families
+from gifine.report.analysis import across_tasks, attrition, cells, families, pairing
 from gifine.report.analysis.across_tasks import Better, Mean
 from gifine.report.analysis.attrition import Attrition
 from gifine.report.analysis.cells import Summary
@@ -156,8 +156,10 @@ def _doubt(answer: Answer, margin: float) -> str | None:
     if answer.losses.is_beyond_chance:
         return answer.losses.words
     few = attrition.few_sound(answer.losses.sound, answer.losses.pairs)
-    if few is not None:
-        return few
+    dependent = [pairing.dependence(each.tried)[1] for each in answer.combined]
+    found = [each for each in (few, *dependent) if each is not None]
+    if found:
+        return found[0]
     if not any(each.worst for each in answer.comparisons):
         return None
     worst, best = (across_tasks.combine(_ends(answer.comparisons, end)) for end in (0, 1))
@@ -179,7 +181,7 @@ def _ends(comparisons: Sequence[Comparison], end: int) -> list[Estimate]:
         own = each.effect.estimate
         if each.worst is not None:
             shifted = each.worst[end]
-            found.append(Estimate(shifted.mean, own.error, own.freedom) if own is not None else shifted)
+            found.append(replace(own, mean=shifted.mean) if own is not None else shifted)
         elif own is not None:
             found.append(own)
     return found

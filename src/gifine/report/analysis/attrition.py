@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import special
@@ -192,7 +192,7 @@ def filled(
         wide = max(candidates, key=lambda each: each.interval()[1] - each.mean, default=None)
         mean = float(np.mean(differences))
         # Where nothing varies there is no error to be told: then whatever could be stays possible.
-        found.append(Estimate(mean, wide.error, wide.freedom) if wide else Estimate(mean, limits[1] - limits[0], 1))
+        found.append(replace(wide, mean=mean) if wide else Estimate(mean, limits[1] - limits[0], 1))
     return found[0], found[1]
 
 

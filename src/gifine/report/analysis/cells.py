@@ -16,10 +16,11 @@ from gifine.errors import ArgumentError, did_you_mean
 from gifine.report import settings
 from gifine.report.reading import Run
 from gifine.report.settings import Value
+from gifine.runs import selections
 from gifine.runs.records import Status
 from gifine.runs.replicate import STREAMS, Replicate
 
-ALL = "all"  # gi.layers=null
+ALL = selections.ALL  # gi.layers=null
 NAMED = ("model", "gi", "task", "seed")  # what may be asked for beside the keys of the config
 
 Key = tuple[Value, ...]

@@ -106,15 +106,25 @@ def dependence(pairs: Sequence[Pair]) -> tuple[str | None, str | None]:
     Where all share a stream the difference is known for that one draw of it. Where some do, they are no independent
     draws, and n pairs say less than n. So it is with pairs that start from runs of one seed.
     """
+    shared = fixed(pairs)
+    caution = f"all pairs have one seed of {', '.join(shared)}: of other ones nothing is said" if shared else None
+    partly = [name for name, count in _draws(pairs).items() if 1 < count < len(pairs)]
+    doubt = f"pairs that share seeds of {', '.join(partly)} are not independent" if partly else None
+    return caution, doubt
+
+
+def fixed(pairs: Sequence[Pair]) -> list[str]:
+    """The streams of random numbers of which several pairs all have one seed; and the run before them, if so."""
+    return [name for name, count in _draws(pairs).items() if count == 1] if len(pairs) > 1 else []
+
+
+def _draws(pairs: Sequence[Pair]) -> dict[str, int]:
+    """How many seeds there are of each stream, and of the run that all start from if they do."""
     drawn = [each.gated.replicate for each in pairs]
     different = {name: len({getattr(each, name) for each in drawn}) for name in STREAMS}
     if all(each.gated.first is not None for each in pairs):
         different["the run that they start from"] = len({each.gated.first for each in pairs})
-    shared = [name for name, count in different.items() if count == 1]
-    caution = f"all pairs have one seed of {', '.join(shared)}: of other ones nothing is said" if shared else None
-    partly = [name for name, count in different.items() if 1 < count < len(pairs)]
-    doubt = f"pairs that share seeds of {', '.join(partly)} are not independent" if partly else None
-    return (caution if len(pairs) > 1 else None), doubt
+    return different
 
 
 def other_circumstances(baseline: Run, gated: Run, *, strict: bool) -> str | None:

@@ -9,7 +9,7 @@ from gifine.report.analysis import pairing
 from gifine.report.analysis.attrition import Attrition, around
 from gifine.report.analysis.comparison import Comparison
 from gifine.report.contents import Contents
-from gifine.report.formats.words import Item, Sheet, counts, linked, p_value, plain
+from gifine.report.formats.words import Item, Sheet, counts, ends, linked, p_value, plain
 
 
 def sheet(contents: Contents) -> Sheet:
@@ -26,8 +26,7 @@ def sheet(contents: Contents) -> Sheet:
             if any(each.failures.values()):
                 runs = pairing.members(each.tried)
                 sides = [counts(each.failures[side]) for side in ("gated", "baseline")]
-                ends = around(each.worst) if each.worst is not None else None
-                worst = f"{100 * ends[0]:+.2f} … {100 * ends[1]:+.2f}" if ends is not None else ""
+                worst = ends(around(each.worst) if each.worst is not None else None)
                 linked_ones = [linked(plain(word), runs) for word in (str(len(each.tried)), *sides)]
                 rows.append([*map(plain, [*name, each.task.title]), *linked_ones, *map(plain, ["", "", "", worst])])
     heads = ["model", "gate", "task", "pairs", "gated", "baseline", "gated alone", "baseline alone", "p", "worst case"]
