@@ -11,7 +11,7 @@ from gifine.choices import DataSource, Evaluate, GateSide, Parameters, Tracker
 from gifine.config import BALANCED, DEMO, GI, DataConfig, GiConfig, ModelConfig, RunConfig, TaskConfig, TrainConfig
 from gifine.errors import ConfigError, ModelError, PlanError, PrefetchError, did_you_mean
 from gifine.inputs import change_files, offline
-from gifine.inputs.architecture import SETTLED, architecture, longest_input, sizes
+from gifine.inputs.architecture import SETTLED, architecture, longest_input
 from gifine.inputs.families import FAMILIES
 from gifine.inputs.model_files import locate, saved_model, weight_files
 from gifine.inputs.rows import as_number
@@ -143,7 +143,7 @@ def _change(config: RunConfig) -> Iterator[str]:
     try:
         change = change_files.load(config.change)
         chosen = change_files.settings(change, config.change)
-        yield from change_files.problems(change, chosen, sizes(architecture(config.model)))
+        yield from change_files.problems(change, chosen, change_files.sizes(architecture(config.model)))
     except ModelError as error:
         yield from str(error).splitlines()
 

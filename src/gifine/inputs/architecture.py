@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from gifine.changes.contract import Sizes
 from gifine.choices import GateSide, Parameters
 from gifine.config import GI, ModelConfig, RunConfig
 from gifine.errors import ModelError
@@ -75,12 +74,6 @@ def longest_input(known: Mapping[str, Any]) -> int | None:
     return positions - padding - 1 if family.positions_after_padding and isinstance(padding, int) else positions
 
 
-def sizes(known: Mapping[str, Any]) -> Sizes:
-    """What a change is told of a config.json's model."""
-    keys = ("num_hidden_layers", "hidden_size", "num_attention_heads", "intermediate_size")
-    return Sizes(*(value if isinstance(value := known.get(key), int) else None for key in keys))
-
-
 def count(config: RunConfig) -> tuple[int, int] | None:
     """All parameters and those of the change; None where the architecture is not known without a network.
 
@@ -129,7 +122,7 @@ def _gates(config: RunConfig, known: Mapping[str, Any]) -> int:
 
 def _learned(config: RunConfig, known: Mapping[str, Any]) -> int | None:
     change = change_files.load(config.change)
-    return change_files.parameters(change, change_files.settings(change, config.change), sizes(known))
+    return change_files.parameters(change, change_files.settings(change, config.change), change_files.sizes(known))
 
 
 def in_layers(config: RunConfig) -> int | None:

@@ -14,7 +14,8 @@ from omegaconf.errors import OmegaConfBaseException
 from gifine.choices import Attention, DataSource
 from gifine.config import RunConfig
 from gifine.errors import ModelError, RunError, UserError, first_line
-from gifine.inputs import offline
+from gifine.inputs import digests, offline
+from gifine.inputs.change_files import FILE
 from gifine.inputs.model_files import weight_files
 from gifine.inputs.offline import Folder
 from gifine.inputs.run_folder import MODEL
@@ -107,6 +108,7 @@ def _read(folder: Path, data_dir: Path | None, base: str | None, own_data: bool)
             f"{folder}: the run's weights were not kept ({error}); "
             "run it again with train.save_model=true overwrite=true"
         ) from error
+    _check_change(folder, config, record)
     if base is None and config.prefetch is not None:
         base = offline.base_of(folder / MODEL, config)
     config = replace(config, model=replace(config.model, base=base))
@@ -116,6 +118,23 @@ def _read(folder: Path, data_dir: Path | None, base: str | None, own_data: bool)
     assert prefetched_folder is not None
     moved = replace(config, data=prefetched_folder.redirect_data(config.data))
     return FinishedRun(folder, record, moved, prefetched_folder)
+
+
+def _check_change(folder: Path, config: RunConfig, record: Record) -> None:
+    """Raise a RunError if the file of a change of one's own is not what the run was made with: it would be executed."""
+    file = config.change.get(FILE)
+    if file is None:
+        return
+    then = record.contents.get("change.file", "")
+    try:
+        now = digests.sha256(file)
+    except OSError as error:
+        raise RunError(f"{folder}: its change's file {file} cannot be read: {error.strerror}; put it back") from error
+    if now != then:
+        raise RunError(
+            f"{folder}: its change's file {file} was edited since the run (sha256 {then[:12]}, now {now[:12]}): "
+            "put back what it was"
+        )
 
 
 def _relocated(folder: Path, config: RunConfig, data_dir: Path | None) -> RunConfig:

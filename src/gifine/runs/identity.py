@@ -103,6 +103,12 @@ def deciding(entries: dict[str, Any], contents: Mapping[str, str]) -> dict[str, 
     return kept
 
 
+def take_change(kept: dict[str, Any]) -> dict[str, Any]:
+    """Take out of a deciding config what is done to attention: `{change: …}`, of GI and of baselines `{gi: …}`."""
+    gi, change = kept.pop("gi"), kept.pop("change", None)
+    return {"gi": gi} if change is None else {"change": change}
+
+
 def slug(config: RunConfig) -> str:
     """What a person reads in a listing, e.g. `cola_debertav3-large_both-0.3-last6_s42`. Nothing parses it."""
     model = config.model
