@@ -62,7 +62,8 @@ def build(who: str, name: str, layers: int, size: dict[str, int] | None = None, 
         entries = config.model.sizes["large"].config | config.model.config_overrides | {"num_labels": 2}
         plain = models.family_classes(config.model.family).plain_config.from_dict(entries)
         model: Any = AutoModelForSequenceClassification.from_config(plain)
-        model = get_peft_model(model, LoraConfig(task_type=TaskType.SEQ_CLS, r=RANK, lora_alpha=8, target_modules=TARGETS[name]))
+        lora = LoraConfig(task_type=TaskType.SEQ_CLS, r=RANK, lora_alpha=8, target_modules=TARGETS[name])
+        model = get_peft_model(model, lora)
     else:
         parameters = Parameters.all if who == WHOLE else Parameters.change
         model = models.build(config.model, config.gi, config.change, labels=["no", "yes"], parameters=parameters)

@@ -24,6 +24,7 @@ from transformers import PreTrainedModel
 
 from gifine.changes.contract import Site
 from gifine.errors import ModelError
+from gifine.inputs import change_files
 from gifine.models import at_site, change_config, families
 from gifine.models.changed import ChangedModule
 from gifine.models.pretrained import from_pretrained
@@ -72,7 +73,8 @@ def compare(model: PreTrainedModel, folder: Path) -> float:
     Raises:
         ModelError: if it is more than rounding.
     """
-    moved = _differ(model, from_pretrained(folder, whole=True))
+    own = (getattr(model.config, "change", None) or {}).get(change_files.FILE)
+    moved = _differ(model, from_pretrained(folder, whole=True, change_file=own))
     if moved > _ROUNDING:
         raise ModelError(f"the weights that were written give other logits, by {moved:.1g}: not kept")
     return moved
@@ -108,16 +110,16 @@ def _merge_site(module: ChangedModule, site: Site, plain: PreTrainedModel, name:
         _set(into, *_affine(module, site, place.taken, into, where))
         return
     attention = layer.attention.self
+    if hasattr(attention, "in_proj"):
+        _merge_fused(module, site, attention, where)
+        return
+    into = next(getattr(attention, own) for own in _NAMES[site] if hasattr(attention, own))
+    _set(into, *_affine(module, site, place.taken, into, where))
     if getattr(attention, "share_att_key", False) and site != "value" and not module.changes_positions:
         raise ModelError(
             f"{where}: with share_att_key the same weights serve relative positions, on which the change does not act "
             "(change.positions=false)"
         )
-    if hasattr(attention, "in_proj"):
-        _merge_fused(module, site, attention, where)
-    else:
-        into = next(getattr(attention, own) for own in _NAMES[site] if hasattr(attention, own))
-        _set(into, *_affine(module, site, place.taken, into, where))
 
 
 def _merge_fused(module: ChangedModule, site: Site, attention: Any, where: str) -> None:
