@@ -69,7 +69,8 @@ def build(who: str, name: str, layers: int, size: dict[str, int] | None = None, 
         model = models.build(config.model, config.gi, config.change, labels=["no", "yes"], parameters=parameters)
         embedding_rows.keep(model, step.word_pieces().tolist())
         last_layer.first_token(model)
-    return model.to(device).train()
+    torch.nn.Module.to(model, device)
+    return model.train()
 
 
 def saved(model: PreTrainedModel, ids_BT: Tensor, labels_B: Tensor) -> int:

@@ -46,7 +46,9 @@ def test_lora_becomes_a_plain_bert(over, tmp_path, capsys):
     base = BertForSequenceClassification.from_pretrained(tmp_path / "bert")
     name = "bert.encoder.layer.0.attention.self.query.weight"
     assert not torch.equal(plain.state_dict()[name], base.state_dict()[name])
-    assert AutoTokenizer.from_pretrained(tmp_path / "merged").get_vocab()
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "merged")
+    assert tokenizer is not None
+    assert tokenizer.get_vocab()
 
 
 def test_gates_are_written_whole_and_not_merged(over, tmp_path, capsys):

@@ -90,7 +90,7 @@ def _plain(model: PreTrainedModel) -> PreTrainedModel:
     with torch.random.fork_rng(devices=[]):
         plain = family.plain_classifier(family.plain_config.from_dict(entries))
     kept = {name: each for name, each in model.state_dict().items() if not change_config.is_change(name)}
-    plain.to(model.dtype).load_state_dict(kept)
+    nn.Module.to(plain, model.dtype).load_state_dict(kept)
     return plain.eval()
 
 
