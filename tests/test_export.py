@@ -67,6 +67,7 @@ def test_gates_are_written_whole_and_not_merged(over, tmp_path, capsys):
     assert load_file(tmp_path / "full" / "model.safetensors").keys() == whole.state_dict().keys()
 
 
+@pytest.mark.long
 def test_biases_over_a_plain_model_become_one(over, tmp_path):
     run = over("gi=none", "train.parameters=bias")
     for form in ("full", "merged"):

@@ -43,6 +43,7 @@ def test_what_is_merged_is_the_plain_class_with_equal_logits(family, change):
     assert (unchanged - logits_of(model, make_batch(family))).abs().max() > 1e-3, "else the test says nothing"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("family", FAMILIES)
 def test_in_float64_they_are_equal_to_rounding(family, monkeypatch):
     """`merge` gives float32, as models are saved."""
