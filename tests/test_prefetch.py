@@ -174,6 +174,7 @@ def test_what_is_there_is_not_fetched_again(filled, shell, server):
     assert server.requests == []
 
 
+@pytest.mark.long
 @pytest.mark.integration
 @pytest.mark.xdist_group("prefetch")
 def test_a_run_from_the_folder_is_the_run_from_the_hub(filled, shell, place, server):
@@ -239,8 +240,8 @@ def test_what_is_trained_over_prefetched_weights_finds_them_again(filled, shell,
 @pytest.mark.long
 @pytest.mark.integration
 @pytest.mark.xdist_group("prefetch")
-def test_a_model_on_the_hub_is_loaded_over_its_base_there(filled, shell, server, place):
-    folder, _ = filled
+@pytest.mark.usefixtures("filled")
+def test_a_model_on_the_hub_is_loaded_over_its_base_there(shell, server, place):
     run = ["train.device=cpu", "train.max_steps=1", "train.save_model=true", "train.parameters=change"]
     done = shell("gifine", *BERT, *run, "model.checkpoint=tiny/bert", "output_root=shared")
     assert done.returncode == 0, done.stderr
