@@ -170,6 +170,13 @@ def test_a_run_has_its_curve(parsed):
     ]
 
 
+def test_more_than_two_answers_are_short(parsed, tmp_path):
+    few = Page("".join(page.make(gather(sweep(tmp_path, helpful)), [])))
+    assert [each["class"] for each in parsed.named("details") if "class" in each] == ["details"] * 4
+    assert "details" in few.all("class")
+    assert not any("class" in each for each in few.named("details"))
+
+
 def test_figures_share_their_styles(whole, parsed):
     classes = {name for name in parsed.all("class") if re.fullmatch(r"s\d+", name)}
     rules = dict(re.findall(r"^\.(s\d+) \{(.+)\}$", whole, re.MULTILINE))
@@ -177,6 +184,9 @@ def test_figures_share_their_styles(whole, parsed):
     assert 10 < len(rules) < 500, "most are the 256 colours of a scale"
     assert any("stroke: #0072b2" in rule for rule in rules.values()), "the palette's blue"
     assert not any("font-family" in rule for rule in rules.values())
+    assert "fill: #ffffff" not in rules.values(), (
+        "the paper below a figure is the page's, with shadows where it scrolls"
+    )
     paths = re.findall(r'<path d="([^"]+)"', whole)
     assert max(len(digits) for path in paths for digits in re.findall(r"\.(\d+)", path)) == 2
 
@@ -241,6 +251,11 @@ back.click();
 seen.back = document.activeElement === link;
 all.click();
 seen.all = shown(members);
+const cut = () => [...members].filter((row) => getComputedStyle(row).display !== "none").length;
+const more = document.querySelector("#runs .more");
+seen.cut = [cut(), more.textContent];
+more.click();
+seen.whole = [cut(), more.hidden, document.activeElement.closest("tr") === members[25]];
 const settings = document.querySelector('a[href^="#setup-"]');
 settings.click();
 const record = document.querySelector("details:has(.curve)");
@@ -274,6 +289,8 @@ def test_a_browser_sorts_filters_and_follows_numbers(found, whole, tmp_path):
     assert seen["chosen"][0] == seen["chosen"][1] < seen["all"] == len(found.runs)
     assert re.fullmatch(rf"Only the {seen['chosen'][0]} runs of the number \d.*", seen["chosen"][2])
     assert seen["back"]
+    assert seen["cut"] == [25, f"Show all {seen['all']} rows"]
+    assert seen["whole"] == [seen["all"], True, True]
     assert (seen["requests"], seen["opened"]) == (0, True)
     loss, accuracy = seen["curves"]
     assert loss["words"].startswith("training loss: first 1.999 (step 1), last 1 (step 1000)")

@@ -1,4 +1,4 @@
-"""How often verdicts are wrong, in sweeps whose truth is known. The numbers are in docs/report.md.
+"""How often verdicts are wrong, in sweeps whose truth is known. The numbers are in docs/verdicts.md.
 
 A rate is held against its bound with what chance leaves open: three and a half standard deviations of a binomial share,
 which 1 of 2,000 right simulations is beyond. Rates of several sizes are held against it one by one, and all together.

@@ -84,4 +84,4 @@ def counted(number: int, thing: str) -> str:
 
 
 def counts(counts: dict[Status, int]) -> str:
-    return ", ".join(f"{count} {status}" for status, count in counts.items())
+    return ", ".join(f"{count:,} {status}" for status, count in counts.items())
