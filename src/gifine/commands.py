@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import io
 import logging
 import math
 import os
@@ -83,6 +84,9 @@ def call(command: Callable[[argparse.Namespace], ExitCode], parser: Parser, word
     logging.basicConfig(format="%(message)s")  # plain lines on stderr, as a run's
     for name in ("gifine", "__main__"):  # what `python -m` calls a command's own module
         logging.getLogger(name).setLevel(logging.INFO)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # what a terminal has no character for, such as odd names
     try:
         code = command(parser.parse_args(words))
         sys.stdout.flush()

@@ -6,6 +6,7 @@ Runs of a sweep share nearly all of it, so equal settings are one object: they a
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -129,9 +130,9 @@ class Pool:
         gi, seed = kept.pop("gi"), kept.pop("seed")
         if start.gi not in (None, gi):
             gi = gi | {"first": gate(self._settings({"gi": start.gi}))}
-        if not isinstance(seed, int):
-            raise TypeError("its seed is no number")
         drawn = replicate.replicate(seed, kept.pop("seeds", {}))
+        if not all(isinstance(each, int) for each in drawn):
+            raise TypeError("its seeds are no numbers")
         return self._settings(kept), self._settings({"gi": gi}), drawn, self._task(config)
 
     def shared(self, texts: dict[str, str]) -> dict[str, str]:
@@ -160,8 +161,10 @@ class Pool:
         if half:  # the other half chose the checkpoint
             splits[0] += "_report"
         name, metrics = task["name"], task["metrics"]
-        if not isinstance(name, str) or task["select_by"] not in metrics:
-            raise ValueError("its task has no name, or is selected by none of its metrics")
+        if not isinstance(name, str) or not isinstance(task.get("title"), str | None):
+            raise TypeError("its task has no name")
+        if task["select_by"] not in metrics:
+            raise ValueError("its task is selected by none of its metrics")
         text = json.dumps([name, task.get("title"), splits, metrics, task["select_by"], task["labels"], is_own])
         if text not in self.tasks:
             measures = tuple(f"{name}/{split}/{metric}" for split in splits for metric in metrics)
@@ -192,6 +195,8 @@ def _flat(key: str, value: Any) -> Iterator[tuple[str, Value]]:
             yield from _flat(f"{key}.{name}", entry)
     elif isinstance(value, (list, dict)):
         yield key, json.dumps(value)
+    elif isinstance(value, float) and not math.isfinite(value):
+        yield key, str(value)  # JSON has no number for it
     else:
         yield key, value
 

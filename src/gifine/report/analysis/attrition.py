@@ -124,7 +124,7 @@ def _limits(comparisons: Sequence[Comparison]) -> dict[tuple[str, str], Bounds]:
     seen: dict[tuple[str, str], list[float]] = {}
     for each in comparisons:
         scores = (run.score(each.measure) for pair in each.tried for run in (pair.baseline, pair.gated))
-        guess = 1 / each.task.labels if each.task.metric(each.measure) == "accuracy" else 0.0
+        guess = 1 / each.task.labels if each.task.labels and each.task.metric(each.measure) == "accuracy" else 0.0
         seen.setdefault((each.model, each.measure), [guess]).extend(score for score in scores if score is not None)
     return {key: (min(scores), max(scores)) for key, scores in seen.items()}
 
@@ -149,7 +149,8 @@ def doubt(worst: tuple[Estimate, Estimate], lost: int, tried: int, margin: float
     near, far = around(worst, 1 - 2 * statistics.ALPHA)
     if low > 0 or high < 0 or -margin < near <= far < margin:
         return None
-    return f"{lost} of {tried} pairs are lost; in the worst case it is {100 * low:+.2f} … {100 * high:+.2f} points"
+    are = "is" if lost == 1 else "are"
+    return f"{lost} of {tried} pairs {are} lost; in the worst case it is {100 * low:+.2f} … {100 * high:+.2f} points"
 
 
 def filled(

@@ -61,7 +61,7 @@ const choose = (link) => {
   const ids = link && new Set(link.dataset.runs.split(" ").map((place) => "run-" + place));
   for (const row of runs) row.hidden = ids !== null && !ids.has(row.id);
   choice.hidden = ids === null;
-  if (link) choice.querySelector("span").textContent = `Only the ${ids.size} runs of the number ${link.textContent.trim()}.`;
+  if (link) choice.querySelector("span").textContent = `Only the ${ids.size} run${ids.size === 1 ? "" : "s"} of the number ${link.textContent.trim()}.`;
 };
 document.addEventListener("click", (event) => {
   const link = event.target.closest("a[data-runs]");

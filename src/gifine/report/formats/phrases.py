@@ -64,7 +64,7 @@ def lost(comparisons: Sequence[Comparison], effect: Effect) -> str:
     """How many of their pairs have no difference, unless the verdict says so."""
     tried = sum(len(each.tried) for each in comparisons)
     gone = tried - sum(len(each.pairs) for each in comparisons)
-    is_said = "pairs are lost" in (effect.why or "")
+    is_said = " lost; in the worst case " in (effect.why or "")
     return f", with {gone} of {counted(tried, 'pair')} lost" if gone and not is_said else ""
 
 

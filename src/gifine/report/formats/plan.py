@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from gifine.report.analysis.planned import Deviation, Held, Kind
 from gifine.report.contents import Contents
+from gifine.report.formats import phrases
 from gifine.report.formats.words import Item, Sheet, counted, linked, plain
 from gifine.report.reading import Run
 
@@ -47,7 +48,7 @@ def _said(held: Held) -> list[str]:
     notes = [
         f"{plan.path}, sha256 {plan.sha256}, written {plan.written:%Y-%m-%d %H:%M} UTC by gifine {plan.gifine}: "
         f"{counted(len(plan.hypotheses), 'comparison')} on {counted(len(plan.runs), 'run')}, seeds "
-        f"{', '.join(map(str, plan.seeds))}, margin {plan.margin:g} points"
+        f"{', '.join(map(str, plan.seeds))}, margin {phrases.plain_points(plan.margin / 100)}"
         + (f"; primary: {primary}." if primary else "; none is primary, all are one family."),
         _kept(held),
     ]

@@ -12,6 +12,7 @@ from gifine.report.analysis.attrition import around
 from gifine.report.analysis.comparison import Basis, Choice, Comparison, Effect, Verdict
 from gifine.report.analysis.families import FEWEST_PAIRS, Rules
 from gifine.report.contents import Contents
+from gifine.report.formats import phrases
 from gifine.report.formats.words import Item, Piece, Sheet, counted, counts, ends, linked, minus, p_value, plain, signed
 from gifine.runs.records import Status
 
@@ -108,7 +109,8 @@ def _notes(contents: Contents) -> list[str]:
         "else might have been drawn, and so what the interval and p are about: runs (seeds) and dev examples, or runs "
         "alone, given this dev set. p Holm: of no difference, corrected over all comparisons of a model's main "
         f"metrics{of}; helps and hurts need p Holm < {statistics.ALPHA} and {FEWEST_PAIRS} pairs. p margin: of a "
-        f"difference of {margin(rules)} points or more, corrected in the same way; below {statistics.ALPHA} there is "
+        f"difference of {phrases.plain_points(rules.margin)} or more, corrected in the same way; below "
+        f"{statistics.ALPHA} there is "
         'no difference above that. Undecided is neither, and not "no effect". Detectable: the difference that 80 % of '
         "such sweeps would find at Holm's first step, and how far few seeds leave that open (95 %). Other metrics and "
         "rows of survivors are descriptive and have no verdict."
