@@ -428,7 +428,23 @@ def test_scores_of_the_last_epoch_are_said_to_be(tmp_path):
     assert choices(found) == []
     assert ", given these development sets after the last epoch: " in answer.answer(found)[0].quote
     (sheet,) = sheets.make(found, ["comparison"])
-    assert "Scores are of the last epoch (train.select_best=false)." in sheet.notes
+    assert "Scores are of the last epoch (train.select_best=false, or one evaluation alone)." in sheet.notes
+
+
+def test_one_evaluation_chooses_nothing(tmp_path):
+    """As of runs of one epoch. Where one run has two, some were chosen."""
+    for gate in (PLAIN, BOTH):
+        for seed in range(3):
+            made = config("task=rte", "model=debertav3", seed=seed, **gate)
+            score = helpful("rte", seed, gate is BOTH)
+            write(tmp_path, record(made, [score], last={"step": 9, "accuracy": score}, evaluations=1))
+    found = contents.gather(Reader([tmp_path]).read())
+    assert choices(found) == []
+    assert " also chose the best epoch" not in answer.answer(found)[0].quote
+    made = config("task=rte", "model=debertav3", seed=0, **BOTH)
+    write(tmp_path, record(made, [0.7], last={"step": 9, "accuracy": 0.6}, evaluations=2))
+    (chosen,) = choices(contents.gather(Reader([tmp_path]).read()))
+    assert chosen.cautions == ["best of other numbers of evaluations: baseline 1, gated 1–2"]
 
 
 def test_scores_of_the_half_that_chose_nothing_are_said_to_be(tmp_path):

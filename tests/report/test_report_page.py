@@ -59,8 +59,13 @@ def found(tmp_path_factory) -> Contents:
 
 
 @pytest.fixture(scope="module")
-def parsed(found) -> Page:
-    return Page(text(found))
+def whole(found) -> str:
+    return text(found)
+
+
+@pytest.fixture(scope="module")
+def parsed(whole) -> Page:
+    return Page(whole)
 
 
 def test_it_has_all_sheets_and_figures(found, parsed):
@@ -165,23 +170,23 @@ def test_a_run_has_its_curve(parsed):
     ]
 
 
-def test_figures_share_their_styles(found, parsed):
+def test_figures_share_their_styles(whole, parsed):
     classes = {name for name in parsed.all("class") if re.fullmatch(r"s\d+", name)}
-    rules = dict(re.findall(r"^\.(s\d+) \{(.+)\}$", text(found), re.MULTILINE))
+    rules = dict(re.findall(r"^\.(s\d+) \{(.+)\}$", whole, re.MULTILINE))
     assert classes == set(rules)
     assert 10 < len(rules) < 500, "most are the 256 colours of a scale"
     assert any("stroke: #0072b2" in rule for rule in rules.values()), "the palette's blue"
     assert not any("font-family" in rule for rule in rules.values())
-    paths = re.findall(r'<path d="([^"]+)"', text(found))
+    paths = re.findall(r'<path d="([^"]+)"', whole)
     assert max(len(digits) for path in paths for digits in re.findall(r"\.(\d+)", path)) == 2
 
 
-def test_it_reaches_for_nothing_outside(found, parsed):
+def test_it_reaches_for_nothing_outside(whole, parsed):
     assert {tag for tag, _ in parsed.elements} & {"link", "iframe", "img", "object", "embed", "base", "form"} == set()
     assert parsed.all("src") == []
     assert all(each.startswith("#") for each in parsed.all("href"))
     assert "default-src 'none'" in " ".join(parsed.all("content"))
-    assert not re.search(r"@import|url\((?!#)|fetch\(|XMLHttpRequest", text(found))
+    assert not re.search(r"@import|url\((?!#)|fetch\(|XMLHttpRequest", whole)
 
 
 def test_names_stay_text(tmp_path):
@@ -258,8 +263,8 @@ setTimeout(() => {
 
 
 @pytest.mark.machine
-def test_a_browser_sorts_filters_and_follows_numbers(found, tmp_path):
-    seen = told(text(found), USE, tmp_path)
+def test_a_browser_sorts_filters_and_follows_numbers(found, whole, tmp_path):
+    seen = told(whole, USE, tmp_path)
     rows = len(found.table.rows)
     assert len(seen["rising"]) == len(seen["falling"]) == rows
     assert seen["rising"] == sorted(seen["rising"])
@@ -287,8 +292,8 @@ def test_a_record_that_is_gone_meanwhile_is_told(tmp_path):
     assert "figures" not in parsed.all("id")
 
 
-def test_the_same_runs_are_the_same_page(found):
-    assert text(found) == text(found)
+def test_the_same_runs_are_the_same_page(found, whole):
+    assert text(found) == whole
 
 
 def test_out_has_the_page(tmp_path):

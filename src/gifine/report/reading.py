@@ -39,7 +39,8 @@ class Run:
     setup: Settings  # all that decides the result but gate and seeds
     gate: Settings
     replicate: Replicate  # what its random numbers start from
-    first_seed: int | str | None  # of the run that it starts from; None: not known, or there is none
+    first: Replicate | None  # of the run that it starts from; None: not known, or there is none
+    first_run: str | None  # run_id of that run
     task: Task
     scores: tuple[float | None, ...]  # of task.measures; None: undefined, or it did not come so far
     last: float | None  # the primary measure at the last evaluation while it trained; None: not recorded, or none
@@ -170,7 +171,8 @@ def _from_entries(folder: Path, entries: dict[str, Any], pool: Pool) -> Run:
         setup=setup,
         gate=gate,
         replicate=drawn,
-        first_seed=start.seed,
+        first=start.seeds,
+        first_run=start.run_id,
         task=task,
         scores=tuple(_number(metrics.get(measure)) for measure in task.measures),
         last=_number((entries.get("last") or {}).get(task.metric(task.primary))),

@@ -79,7 +79,7 @@ def deciding(entries: dict[str, Any], contents: Mapping[str, str]) -> dict[str, 
         kept["gi"] = {"side": GateSide.none.value}
     if "seeds" in kept:
         seed: Any = kept["seed"]
-        apart = replicate.replicate(seed, kept.pop("seeds")).apart
+        apart = replicate.replicate(seed, kept.pop("seeds")).streams_apart
         if gi["side"] == GateSide.none.value:
             apart.pop("change", None)
         kept |= {"seeds": apart} if apart else {}
@@ -123,7 +123,7 @@ def slug(config: RunConfig) -> str:
     if gi.side is not GateSide.none and gi.layers is not None:
         gate += f"-last{gi.layers}"
     found = replicate.of(config)
-    seeds = "".join(f"-{stream}{seed}" for stream, seed in found.apart.items())
+    seeds = "".join(f"-{stream}{seed}" for stream, seed in found.streams_apart.items())
     return re.sub(r"[^\w.-]+", "-", f"{config.task.name}_{name}_{gate}_s{config.seed}{seeds}")
 
 

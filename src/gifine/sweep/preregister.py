@@ -19,7 +19,7 @@ from gifine.inputs import sources
 from gifine.report import settings
 from gifine.report.analysis.statistics import ALPHA
 from gifine.report.settings import Pool, Settings, Task, Value
-from gifine.runs import identity, origin, preregistration, replicate, selections
+from gifine.runs import identity, origin, preregistration, selections
 from gifine.runs.preregistration import Hypothesis, Preregistration
 from gifine.runs.replicate import Replicate, Twin
 from gifine.runs.selections import Selection
@@ -37,10 +37,7 @@ class Arm:
     change: Settings
     task: Task
     configs: list[RunConfig] = field(default_factory=list)
-
-    @property
-    def replicates(self) -> set[Replicate]:
-        return {replicate.of(config) for config in self.configs}
+    replicates: set[Replicate] = field(default_factory=set)
 
     @property
     def twins(self) -> set[Twin]:
@@ -183,8 +180,10 @@ def _arms(configs: Mapping[str, RunConfig], pool: Pool) -> list[Arm]:
     for config in configs.values():
         entries = identity.to_dict(config)
         start = pool.starts.find(Path(), {"config": entries, "provenance": {"init_from": _start(config, configs)}})
-        setup, change, _, task = pool.take(entries, start, sources.contents(config))
-        found.setdefault((setup, change), Arm(setup, change, task)).configs.append(config)
+        setup, change, drawn, task = pool.take(entries, start, sources.contents(config))
+        arm = found.setdefault((setup, change), Arm(setup, change, task))
+        arm.configs.append(config)
+        arm.replicates.add(drawn)
     return [*found.values()]
 
 

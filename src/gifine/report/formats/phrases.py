@@ -48,7 +48,7 @@ def seeds(comparisons: Sequence[Comparison]) -> str:
         if fixed
     ]
     varied = [name for name in STREAMS if len(kinds) == 1 and name not in next(iter(kinds))]
-    of = f" of {joined(varied)}" if varied and told else ""
+    of = f" of {joined(varied)}" if told and 0 < len(varied) < len(STREAMS) else ""
     return words + of + (f" ({'; '.join(told)})" if told else "")
 
 
@@ -64,7 +64,7 @@ def lost(comparisons: Sequence[Comparison], effect: Effect) -> str:
     """How many of their pairs have no difference, unless the verdict says so."""
     tried = sum(len(each.tried) for each in comparisons)
     gone = tried - sum(len(each.pairs) for each in comparisons)
-    is_said = " lost; in the worst case " in (effect.why or "")
+    is_said = " lost; in the worst case" in (effect.why or "")
     return f", with {gone} of {counted(tried, 'pair')} lost" if gone and not is_said else ""
 
 

@@ -64,7 +64,7 @@ def summary(contents: Contents) -> str:
 
 def _table(contents: Contents) -> Sheet:
     table = contents.table
-    tasks = {run.task.name: run.task for run in contents.runs}
+    tasks = _tasks(contents)
     heads = [*table.rows_by, *table.extra, *(_named(column, table.columns_by, tasks) for column in table.columns)]
     rows = []
     for row in table.rows:
@@ -197,13 +197,24 @@ _MAKERS = {
 }
 
 
-def _value(key: str, value: Value, tasks: dict[str, Task]) -> str:
+def _tasks(contents: Contents) -> dict[str, str]:
+    """By name how a task is called, with its measures; without what runs start from, where some start from others."""
+    found: dict[str, list[Task]] = {}
+    for task in {id(run.task): run.task for run in contents.runs}.values():
+        found.setdefault(task.name, []).append(task)
+    called = {}
+    for name, tasks in found.items():
+        is_one = len({task.title for task in tasks}) == 1
+        called[name] = f"{tasks[-1].title if is_one else tasks[-1].bare_title} ({tasks[-1].heading})"
+    return called
+
+
+def _value(key: str, value: Value, tasks: dict[str, str]) -> str:
     if key == "task":
-        task = tasks[str(value)]
-        return f"{task.title} ({task.heading})"
+        return tasks[str(value)]
     return "" if value is None else settings.shown(value)
 
 
-def _named(column: Iterable[Value], keys: Sequence[str], tasks: dict[str, Task]) -> str:
+def _named(column: Iterable[Value], keys: Sequence[str], tasks: dict[str, str]) -> str:
     words = [(key, _value(key, value, tasks)) for key, value in zip(keys, column, strict=True)]
     return ", ".join(text if key in ("task", "model", "gi") else f"{key}={text}" for key, text in words)

@@ -110,8 +110,8 @@ def _notes(contents: Contents) -> list[str]:
         "alone, given this dev set. p Holm: of no difference, corrected over all comparisons of a model's main "
         f"metrics{of}; helps and hurts need p Holm < {statistics.ALPHA} and {FEWEST_PAIRS} pairs. p margin: of a "
         f"difference of {phrases.plain_points(rules.margin)} or more, corrected in the same way; below "
-        f"{statistics.ALPHA} there is "
-        'no difference above that. Undecided is neither, and not "no effect". Detectable: the difference that 80 % of '
+        f'{statistics.ALPHA} there is no difference above that. Undecided is neither, and not "no effect". Detectable: '
+        "the difference that 80 % of "
         "such sweeps would find at Holm's first step, and how far few seeds leave that open (95 %). Other metrics and "
         "rows of survivors are descriptive and have no verdict."
     ]
@@ -143,7 +143,7 @@ def _choices(shown: Sequence[Comparison]) -> list[str]:
     judged = [each for each in shown if each.is_primary]
     chosen = [each.choice for each in judged if each.choice is not None]
     if not chosen:
-        return ["Scores are of the last epoch (train.select_best=false)."]
+        return ["Scores are of the last epoch (train.select_best=false, or one evaluation alone)."]
     some = "Scores are" if len(chosen) == len(judged) else f"The scores of {counted(len(chosen), 'comparison')} are"
     halves = sum(each.on_other_half for each in chosen)
     if halves == len(chosen):
