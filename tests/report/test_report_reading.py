@@ -274,6 +274,7 @@ def test_the_report_is_light(tmp_path):
         (("finished",), ["x"]),
         (("provenance", "begun"), 5),
         (("config", "gi", "level"), float("nan")),
+        (("config", "train", "learning_rate"), 10**400),
     ],
 )
 def test_entries_of_another_kind_are_a_problem_and_not_an_error_later(tmp_path, place, value):

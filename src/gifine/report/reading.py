@@ -152,7 +152,7 @@ def _parsed(path: Path, pool: Pool) -> Run:
         return _from_entries(path.parent, entries, pool)
     except KeyError as error:
         raise _ForeignError(f"its config has no {error.args[0]}") from error
-    except (TypeError, AttributeError, ValueError, IndexError) as error:
+    except (TypeError, AttributeError, ValueError, IndexError, OverflowError) as error:
         raise _ForeignError(f"not a record as gifine writes them: {error}") from error
 
 

@@ -202,7 +202,7 @@ def _flat(key: str, value: Any) -> Iterator[tuple[str, Value]]:
             yield from _flat(f"{key}.{name}", entry)
     elif isinstance(value, (list, dict)):
         yield key, json.dumps(value)
-    elif isinstance(value, float) and not math.isfinite(value):
+    elif isinstance(value, (int, float)) and not math.isfinite(value):
         yield key, str(value)  # JSON has no number for it
     else:
         yield key, value
