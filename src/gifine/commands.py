@@ -14,8 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from gifine.errors import ArgumentError, ExitCode, OutputError, UserError, tell
-from gifine.runs.preregistration import SMALLEST_MARGIN
-from gifine.runs.selections import Selection
+from gifine.runs.selections import SMALLEST_MARGIN, Selection
 
 
 class Parser(argparse.ArgumentParser):
