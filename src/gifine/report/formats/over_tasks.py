@@ -31,7 +31,7 @@ def sheet(contents: Contents) -> Sheet:
             "confidence. P(better): pairs in which the gated run scores higher. Last epoch: the same mean of the "
             "differences at the last evaluation."
         )
-    is_told = rows or any(each.comparison is not None for each in contents.tunings)
+    is_told = rows or contents.problems or any(each.comparison is not None for each in contents.tunings)
     lead = [" ".join([each.quote, *each.details]) for each in said(contents)] if is_told else []
     return Sheet("answer", "Over all tasks", heads, rows, notes, lead=lead)
 
