@@ -24,7 +24,9 @@ from typing import Any
 
 import yaml
 
-from gifine.config import RunConfig
+from gifine import changes
+from gifine.changes import contract
+from gifine.config import GI, RunConfig
 from hydra_plugins.gifine_launcher import LocalLauncher, SlurmLauncher
 
 ROOT = Path(__file__).parents[1]
@@ -56,7 +58,7 @@ def _table(name: str) -> str:
 def sections() -> list[str]:
     """The names of all tables of keys."""
     hints = typing.get_type_hints(RunConfig)
-    inner = [name for name, hint in hints.items() if dataclasses.is_dataclass(hint)]
+    inner = [name for name, hint in hints.items() if dataclasses.is_dataclass(hint) or name == "change"]
     return ["top level", *inner, "hydra.launcher", "hydra.launcher of slurm", "hydra.launcher of local"]
 
 
@@ -71,9 +73,22 @@ def rows(section: str) -> Iterator[list[str]]:
                 yield row
     elif section == "top level":
         yield from (row for row in _rows(RunConfig, "", {}) if "." not in row[0])
+    elif section == "change":
+        yield from _rows(contract.Settings, "change.", {})
+        for name in changes.names():
+            if name != GI:
+                yield from _own_rows(name)
     else:
         schema = typing.get_type_hints(RunConfig)[section]
         yield from _rows(schema, f"{section}.", _yaml(f"{section}/{_default_choices().get(section)}"))
+
+
+def _own_rows(change: str) -> Iterator[list[str]]:
+    """The keys that a change has beside those of all."""
+    schema, shared = changes.load(change).Settings, {field.name for field in dataclasses.fields(contract.Settings)}
+    for row in _rows(schema, "change.", _yaml(f"change/{change}")):
+        if row[0].strip("`").removeprefix("change.") not in shared:
+            yield [f"{row[0]} of `{change}`", *row[1:]]
 
 
 def _rows(schema: Any, prefix: str, chosen: dict[str, Any]) -> Iterator[list[str]]:
@@ -137,7 +152,7 @@ def comments(schema: type) -> dict[str, str]:
     """The text of each field of a dataclass, or value of an Enum; inherited ones, too."""
     found: dict[str, str] = {}
     for each in reversed(schema.__mro__):
-        if each.__module__ == schema.__module__:
+        if each.__module__.partition(".")[0] == schema.__module__.partition(".")[0]:
             found |= _comments(each)
     return found
 

@@ -15,6 +15,7 @@ import pytest
 from docs import configuration
 
 from conftest import ROOT, needs
+from gifine import changes
 from gifine.choices import GateThreshold
 from gifine.config import RunConfig
 from hydra_plugins.gifine_launcher import SlurmLauncher
@@ -26,9 +27,18 @@ def test_the_page_is_as_the_schema_and_the_groups_are():
     assert configuration.filled(PAGE) == PAGE, "stale: python docs/configuration.py"
 
 
+def test_keys_of_changes_say_whose_they_are():
+    table = PAGE.partition("<!-- generated: change -->")[2].partition("<!-- end -->")[0]
+    found = re.findall(r"^\| `change\.(\w+)`(?: of `(\w+)`)? \|", table, re.MULTILINE)
+    assert ("layers", "") in found
+    for name in {*changes.names()} - {"gi"}:
+        own = {field.name for field in dataclasses.fields(changes.load(name).Settings)} - {"layers"}
+        assert own == {key for key, of in found if of == name}
+
+
 def test_every_key_is_on_the_page_once():
     keys = re.findall(r"^\| `([\w./]+)` \| [^|]+ \|", PAGE.partition("## The run")[2], re.MULTILINE)
-    assert sorted(keys) == sorted([*leaves(RunConfig), *launcher_keys()])
+    assert sorted(keys) == sorted([*leaves(RunConfig), "change.layers", *launcher_keys()])
 
 
 def leaves(schema: Any, prefix: str = "") -> list[str]:

@@ -14,7 +14,7 @@ SMALL = ["model.size=base", "model.config_overrides={num_hidden_layers: 2, hidde
 @pytest.mark.parametrize("gates", [["gi=none"], ["gi.side=both"], ["gi.side=key", "gi.layers=1"]])
 def test_counts_are_those_of_the_model_that_a_run_builds(model, gates):
     config = cli.config_from(cli.compose([f"model={model}", *SMALL, "model.random_init=true", *gates]))
-    counted = memory.count(config.model, config.gi)
+    counted = memory.count(config)
     built = models.count_parameters(models.build(config.model, config.gi, labels=["no", "yes"]))
     assert (counted.parameters, counted.gates) == (built["total"], built["gates"])
 

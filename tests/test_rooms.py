@@ -29,7 +29,7 @@ FLOORS = [
     ("gifine.execution", "gifine.evaluate", "gifine.predict", "gifine.prefetch", "gifine.memory", "gifine.sync"),
     ("gifine.report", "gifine.report.analysis", "gifine.report.formats", "gifine.report.plots"),
     ("gifine.sweep", "gifine.sweep.commands", "gifine.dashboard", "gifine.doctor"),
-    ("hydra_plugins.gifine_launcher", "hydra_plugins.gifine_sweeper"),
+    ("hydra_plugins.gifine_launcher", "hydra_plugins.gifine_sweeper", "hydra_plugins.gifine_packages"),
     ("gifine.cli",),
     ("gifine.__main__",),
 ]

@@ -16,7 +16,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from gifine import execution
-from gifine.compose import renamed
+from gifine.compose import change_keys, renamed
 from gifine.compose.composition import check_chdir, compose, config_from, opened, unwrap
 from gifine.compose.conf_dir import conf_dir
 from gifine.compose.grid import check_config_dir, configs, expand
@@ -74,8 +74,8 @@ def main() -> int:
 
 def _run(cfg: DictConfig, wants_traceback: bool) -> ExitCode:
     try:
-        _check_single()
-        config = config_from(cfg, map(str, HydraConfig.get().overrides.task))
+        _check_single(cfg)
+        config = config_from(cfg, _words(), _config_dir())
         runs = [config] if config.first.task is None else _with_parent()
     except UserError as error:
         if wants_traceback:
@@ -96,20 +96,26 @@ def _with_parent() -> list[RunConfig]:
         ConfigError: with every problem of the run before.
         ModelError: if that one has its result, but no weights.
     """
-    settings = HydraConfig.get()
-    words = [str(word) for word in OmegaConf.to_container(settings.overrides.task) or []]
-    sources = settings.runtime.config_sources
-    config_dir = next((source.path for source in sources if source.provider == "command-line"), None)
-    *before, own = [cell.config for cell in expand(words, config_dir)]
-    if settings.mode is RunMode.MULTIRUN or not before or not parent.is_needed(own):
+    *before, own = [cell.config for cell in expand(_words(), _config_dir())]
+    if HydraConfig.get().mode is RunMode.MULTIRUN or not before or not parent.is_needed(own):
         return [own]
     return [*before, own]
 
 
-def _check_single() -> None:
+def _words() -> list[str]:
+    """The run's overrides, unresolved: they may have ${…}."""
+    return [str(word) for word in OmegaConf.to_container(HydraConfig.get().overrides.task) or []]
+
+
+def _config_dir() -> str | None:
+    sources = HydraConfig.get().runtime.config_sources
+    return next((source.path for source in sources if source.provider == "command-line"), None)
+
+
+def _check_single(cfg: DictConfig) -> None:
     """Raise a ConfigError for a grid that would be one run of it: whoever chose it without --multirun meant all.
 
-    And for a launcher, which runs are handed to with --multirun only.
+    And for a launcher, which runs are handed to with --multirun only, and for two changes, which a sweep may have.
     """
     settings = HydraConfig.get()
     check_chdir(settings.job.chdir)
@@ -124,14 +130,14 @@ def _check_single() -> None:
             f"hydra/launcher={launcher}{by_site}: launches nothing without --multirun; add it, for one run, too, or "
             f"hydra/launcher={_NO_LAUNCHER} to train in this process"
         )
-    words = OmegaConf.to_container(settings.overrides.task) or []  # unresolved: they may have ${…}
-    given = {parsed(str(word)).get_key_element() for word in words}
+    given = {parsed(word).get_key_element() for word in _words()}
     left = [key for key in settings.sweeper.params or {} if key not in given]
     if left:
         grid = f"experiment={settings.runtime.choices.get('experiment')}"
         problems.append(f"{grid} is a grid over {', '.join(left)}: add --multirun, or give each of them a value")
     if problems:
         raise ConfigError(*problems)
+    change_keys.check_one([cfg.change.get("name")], _words())
 
 
 def _check_processes() -> None:

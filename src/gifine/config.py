@@ -43,6 +43,8 @@ DEMO = "demo"  # the task, the data and the tokenizer that gifine generates itse
 
 HYPERPARAMETERS = ("train.", "model.classifier_dropout")  # what keys begin with that a search may draw
 
+GI = "gi"  # the change that is chosen by default; its keys are those of `gi`
+
 BALANCED = "balanced"  # of train.class_weights: each class as heavy as the others, in the training set
 
 
@@ -239,17 +241,19 @@ class FirstConfig:
 class SeedsConfig:
     """What single streams of random numbers start from; null: from `seed`, and the run is the one without the key."""
 
-    # first weights that no checkpoint has; with random_init all but those of the gates
+    # first weights that no checkpoint has; with random_init all but those of the change
     head: int | None = deciding_if_set(None)
     order: int | None = deciding_if_set(None)  # the order of the training examples
     dropout: int | None = deciding_if_set(None)  # what is left out in each step of training
-    change: int | None = deciding_if_set(None)  # first weights of the gates; without gates there is nothing to draw
+    change: int | None = deciding_if_set(None)  # first weights of the change; a baseline has nothing to draw
 
 
 @dataclass
 class RunConfig:
     model: ModelConfig = field(default_factory=ModelConfig)
     gi: GiConfig = field(default_factory=GiConfig)
+    # what is done to attention: its name and its keys, which are below; of one's own the file, too, which gifine finds
+    change: dict[str, Any] = field(default_factory=lambda: {"name": GI})
     task: TaskConfig = field(default_factory=TaskConfig)
     data: DataConfig = field(default_factory=DataConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
@@ -258,7 +262,7 @@ class RunConfig:
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     first: FirstConfig = not_deciding(factory=FirstConfig)  # but its run: `sources.contents`
     tracking: TrackingConfig = not_deciding(factory=TrackingConfig)
-    seed: int = 42  # of weights, data order and dropout; the gates draw from a stream of their own
+    seed: int = 42  # of weights, data order and dropout; the change draws from a stream of its own
     seeds: SeedsConfig = field(default_factory=SeedsConfig)
     # of each process, on the CPU: their number moves results by rounding; null: one for each core granted
     threads: int | None = deciding_if_set(None)
@@ -272,3 +276,8 @@ class RunConfig:
     output_dir: str | None = not_deciding(None)  # the very folder of one run; null: `<output_root>/<slug>-<run_id>`
     resume: bool = not_deciding(True)  # go on from the last complete checkpoint of an attempt that did not finish
     overwrite: bool = not_deciding(False)  # run again, from the start, although a finished record is there
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether nothing is changed: the baseline."""
+        return self.change["name"] == GI and self.gi.side is GateSide.none

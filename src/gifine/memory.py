@@ -16,14 +16,14 @@ from dataclasses import replace
 from gifine.commands import Parser, call
 from gifine.compose import composition, grid
 from gifine.compose.conf_dir import conf_dir
-from gifine.config import GiConfig, ModelConfig
+from gifine.config import RunConfig
 from gifine.errors import ExitCode
 from gifine.machine.footprint import Footprint
 from gifine.runs import identity
 
 
-def count(model: ModelConfig, gi: GiConfig, labels: int = 2) -> Footprint:
-    """What a classifier of `model`, gated as `gi` says, takes; with one label it is a regression.
+def count(config: RunConfig) -> Footprint:
+    """What the model of a run takes.
 
     Raises:
         ModelError: for an architecture that cannot be built.
@@ -33,9 +33,9 @@ def count(model: ModelConfig, gi: GiConfig, labels: int = 2) -> Footprint:
 
     from gifine import models
 
-    names = [str(label) for label in range(labels)] if labels > 1 else []
+    model = replace(config.model, random_init=True)
     with torch.device("meta"), no_init_weights():
-        built = models.build(replace(model, random_init=True), gi, labels=names)
+        built = models.build(model, config.gi, labels=config.task.labels)
     counted = models.count_parameters(built)
     return Footprint(counted["total"], counted["gates"])
 
@@ -58,7 +58,8 @@ def presets() -> Iterator[tuple[str, Footprint]]:
         if config.model.name != path.stem:
             continue  # another name of a model that comes under its own
         for size in config.model.sizes:
-            yield f"`model={path.stem} model.size={size}`", count(replace(config.model, size=size), config.gi)
+            sized = replace(config, model=replace(config.model, size=size))
+            yield f"`model={path.stem} model.size={size}`", count(sized)
 
 
 def main(words: Sequence[str] | None = None) -> ExitCode:
@@ -77,7 +78,7 @@ def _print(args: Namespace) -> ExitCode:
 def _asked_for(overrides: list[str], config_dir: str | None) -> Iterator[tuple[str, Footprint]]:
     for run in grid.expand(overrides, config_dir):
         config = run.config
-        yield identity.title(config), count(config.model, config.gi, max(1, len(config.task.labels)))
+        yield identity.title(config), count(config)
 
 
 if __name__ == "__main__":

@@ -28,6 +28,15 @@ def from_entries(schema: type[T], entries: dict[Any, Any]) -> T:
     return found
 
 
+def plain(value: Any) -> Any:
+    """Entries of a dataclass, as `asdict` gives them, as JSON types: an Enum by its value."""
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, dict):
+        return {key: plain(entry) for key, entry in value.items()}
+    return [plain(entry) for entry in value] if isinstance(value, list | tuple) else value
+
+
 def not_deciding(default: Any = dataclasses.MISSING, *, factory: Callable[[], Any] | None = None) -> Any:
     """A field that decides nothing: where data and results lie, how results are shown and kept, what only rounds."""
     metadata = {"decides": False}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from gifine import cli, memory
@@ -23,22 +25,23 @@ def config(*overrides: str) -> RunConfig:
 @pytest.mark.parametrize(("model", "size"), SIZES)
 @pytest.mark.parametrize("gates", [["gi=none"], ["gi=both"], ["gi=key", "gi.layers=2"]], ids=" ".join)
 def test_counts_are_those_of_the_model(model, size, gates):
-    run = config(f"model={model}", f"model.size={size}", *gates)
-    for labels in (1, 3):
-        counted = memory.count(run.model, run.gi, labels)
-        assert architecture.count(run.model, run.gi, labels) == (counted.parameters, counted.gates)
+    for task in ("task=stsb", "task=mnli"):
+        run = config(f"model={model}", f"model.size={size}", task, *gates)
+        counted = memory.count(run)
+        assert architecture.count(run) == (counted.parameters, counted.gates)
 
 
 def test_config_overrides_count():
     tiny = config("experiment=demo")
-    counted = memory.count(tiny.model, tiny.gi)
-    assert architecture.count(tiny.model, tiny.gi) == (counted.parameters, counted.gates)
+    counted = memory.count(tiny)
+    assert architecture.count(tiny) == (counted.parameters, counted.gates)
 
 
 def test_layers_are_what_is_left_of_embeddings_and_head():
     base = config("model=bert", "model.size=base", "gi=none")
-    assert architecture.in_layers(base.model, base.gi) == 12 * 7_087_872  # the 85 M of BERT base
+    assert architecture.in_layers(base) == 12 * 7_087_872  # the 85 M of BERT base
 
 
 def test_a_checkpoint_on_the_hub_is_not_known():
-    assert architecture.count(ModelConfig(name="own", family="bert", checkpoint="my/bert"), config().gi) is None
+    own = ModelConfig(name="own", family="bert", checkpoint="my/bert")
+    assert architecture.count(replace(config(), model=own)) is None

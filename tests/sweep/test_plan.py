@@ -123,7 +123,7 @@ def test_what_is_not_known_is_said(tmp_path):
 
 def test_sizes_are_those_of_memory(tmp_path):
     words = [f"output_root={tmp_path}", "model=bert", "model.size=base", "seed=1,2"]
-    counted = [memory.count(run.config.model, run.config.gi) for run in grid.expand(words)]
+    counted = [memory.count(run.config) for run in grid.expand(words)]
     plain, kept = planned(*words), planned(*words, "train.save_model=true", "train.keep_checkpoints=true")
     assert plain.memory_gb == pytest.approx(counted[0].training / 1e9)
     assert (plain.disk_gb, plain.scratch_gb) == (0, pytest.approx(3 * counted[0].checkpoint / 1e9))

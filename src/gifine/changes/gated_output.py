@@ -40,7 +40,7 @@ class Gate(Enum):
 class Settings(contract.Settings):
     site: str = "context"  # or value, key, query, output
     gate: Gate = Gate.element
-    bias: bool = False
+    bias: bool = False  # of the gate, zero at the start
     positions: bool = False  # DeBERTa with share_att_key, at query and key: on projections of relative positions, too
 
 

@@ -8,10 +8,10 @@ from dataclasses import fields
 from pathlib import Path
 
 from gifine.choices import DataSource, Evaluate, GateSide, Tracker
-from gifine.config import BALANCED, DEMO, DataConfig, GiConfig, ModelConfig, RunConfig, TaskConfig, TrainConfig
+from gifine.config import BALANCED, DEMO, GI, DataConfig, GiConfig, ModelConfig, RunConfig, TaskConfig, TrainConfig
 from gifine.errors import ConfigError, ModelError, PlanError, PrefetchError, did_you_mean
-from gifine.inputs import offline
-from gifine.inputs.architecture import SETTLED, architecture, longest_input
+from gifine.inputs import change_files, offline
+from gifine.inputs.architecture import SETTLED, architecture, longest_input, sizes
 from gifine.inputs.families import FAMILIES
 from gifine.inputs.model_files import locate, saved_model, weight_files
 from gifine.inputs.rows import as_number
@@ -28,7 +28,7 @@ def check(config: RunConfig) -> None:
     """Raise a ConfigError with every problem of `config`."""
     problems = [
         *_model(config.model),
-        *_gi(config.gi, config.model),
+        *(_gi(config.gi, config.model) if config.change["name"] == GI else _change(config)),
         *_task(config.task),
         *_data(config.data, config.task, is_prefetched=config.prefetch is not None),
         *_train(config.train, config.model),
@@ -135,6 +135,16 @@ def _gi(gi: GiConfig, model: ModelConfig) -> Iterator[str]:
         yield f"gi.layers={gi.layers}: number of last layers that get gates, at least 1; null for all, gi=none for none"
     elif isinstance(depth, int) and gi.layers > depth and gi.side is not GateSide.none:
         yield f"gi.layers={gi.layers}: the model has {depth} layers"
+
+
+def _change(config: RunConfig) -> Iterator[str]:
+    """Of another change than GI. It has been loaded before: `change_keys.settle`."""
+    try:
+        change = change_files.load(config.change)
+        chosen = change_files.settings(change, config.change)
+        yield from change_files.problems(change, chosen, sizes(architecture(config.model)))
+    except ModelError as error:
+        yield from str(error).splitlines()
 
 
 def _task(task: TaskConfig) -> Iterator[str]:

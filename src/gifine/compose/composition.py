@@ -16,7 +16,7 @@ from hydra.core.override_parser.types import Glob
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from gifine.compose import checks, recipes, search
+from gifine.compose import change_keys, checks, recipes, search
 from gifine.compose.conf_dir import conf_dir
 from gifine.config import RunConfig, TaskConfig
 from gifine.errors import ConfigError
@@ -27,7 +27,7 @@ _QUOTE_IT = (
     'no text; quote it, as "no" or "1.0": YAML takes yes, no, on and off for truth values, and digits for numbers'
 )
 
-_OPEN = ("model.config_overrides", "first.train", "search.space", "hydra.launcher.additional_parameters")
+_OPEN = ("change.", "model.config_overrides", "first.train", "search.space", "hydra.launcher.additional_parameters")
 
 recipes.register(conf_dir())
 
@@ -72,13 +72,15 @@ def _searchpath(config_dir: str | None) -> list[str]:
     return [f"hydra.searchpath=[file://{Path(config_dir).resolve()}]"] if config_dir else []
 
 
-def config_from(cfg: DictConfig, words: Iterable[str] = ()) -> RunConfig:
-    """The composed config as dataclasses, with what a search draws, checked. `words`: as in `search.apply`.
+def config_from(cfg: DictConfig, words: Iterable[str] = (), config_dir: str | None = None) -> RunConfig:
+    """The composed config as dataclasses, with all keys of its change and what a search draws, checked.
+
+    `words`: as in `search.apply`.
 
     Raises:
         ConfigError: with every problem found.
     """
-    config = search.apply(typed(cfg), words)
+    config = search.apply(change_keys.settle(typed(cfg), config_dir), words)
     checks.check(config)
     return config
 

@@ -1,8 +1,13 @@
-"""Where the configs are that come with gifine."""
+"""Where configs are: those that come with gifine, and those of installed packages."""
 
 from __future__ import annotations
 
+from functools import cache
+from importlib.metadata import entry_points
+from importlib.util import find_spec
 from pathlib import Path
+
+PACKAGES = "gifine.conf"  # the group of entry points by which a package names a folder, as --config-dir does
 
 
 def conf_dir() -> Path:
@@ -10,3 +15,15 @@ def conf_dir() -> Path:
     package = Path(__file__).parents[1]
     installed = package / "conf"
     return installed if installed.is_dir() else package.parents[1] / "conf"
+
+
+@cache
+def package_dirs() -> list[Path]:
+    """The folders of configs that installed packages name: `NAME = "package.folder"`. The package is not imported."""
+    found = []
+    for point in sorted(entry_points(group=PACKAGES), key=lambda each: each.name):
+        package, *inner = point.module.split(".")
+        spec = find_spec(package)
+        places = [] if spec is None else spec.submodule_search_locations or []
+        found += [folder for place in places if (folder := Path(place).joinpath(*inner)).is_dir()]
+    return found

@@ -21,7 +21,7 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
-from gifine.compose import checks, recipes, renamed, search
+from gifine.compose import change_keys, checks, recipes, renamed, search
 from gifine.compose.composition import compose, opened, spelled_out, typed, unwrap
 from gifine.compose.mistakes import explain
 from gifine.compose.overrides import assignment, key_given, overlaps
@@ -102,11 +102,14 @@ def configs(runs: Iterable[list[str]], config_dir: str | None = None) -> list[Ru
 
 
 def _cells(runs: Iterable[list[str]], config_dir: str | None) -> list[Cell]:
-    grid, found, problems = _Grid(config_dir), list[Cell](), {}
-    parents = Parents(grid.config, config_dir)
+    grid, found, problems, runs = _Grid(config_dir), list[Cell](), {}, list(runs)
+    parents = Parents(lambda words: change_keys.settle(grid.config(words), config_dir), config_dir)
+    chosen: set[object] = set()
     for overrides in runs:
         try:
-            config = search.apply(grid.config(overrides), overrides)
+            config = grid.config(overrides)
+            chosen.add(config.change.get("name"))
+            config = search.apply(change_keys.settle(config, config_dir), overrides)
             checks.check(config)
             config, parent, words = parents.settle(config, overrides)
             if parent is not None:
@@ -116,6 +119,7 @@ def _cells(runs: Iterable[list[str]], config_dir: str | None) -> list[Cell]:
             problems.update(dict.fromkeys(error.problems))
     if problems:
         raise ConfigError(*problems)
+    change_keys.check_one(chosen, (word for overrides in runs for word in overrides))
     return found
 
 

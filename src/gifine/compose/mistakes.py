@@ -39,7 +39,7 @@ def explain(overrides: list[str], config_dir: str | None, *, multirun: bool) -> 
         except Exception as error:  # Hydra lets through whatever its parts raise
             problems.append(_problem(override, error))
     try:
-        config_from(compose(accepted, config_dir), accepted)
+        config_from(compose(accepted, config_dir), accepted, config_dir)
     except ConfigError as error:
         problems += error.problems
     except Exception as error:  # Hydra lets through whatever its parts raise

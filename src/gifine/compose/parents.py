@@ -15,7 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 from gifine.choices import DataSource
 from gifine.compose import checks
 from gifine.compose.composition import unwrap
-from gifine.compose.conf_dir import conf_dir
+from gifine.compose.conf_dir import conf_dir, package_dirs
 from gifine.compose.overrides import parsed
 from gifine.config import FirstConfig, RunConfig, SearchConfig, TrainConfig
 from gifine.errors import ConfigError, DataError, PrefetchError, did_you_mean
@@ -67,7 +67,7 @@ class Parents:
         return found
 
     def _tasks(self) -> list[str]:
-        folders = [conf_dir(), *([Path(self.config_dir)] if self.config_dir else [])]
+        folders = [conf_dir(), *([Path(self.config_dir)] if self.config_dir else []), *package_dirs()]
         return sorted({path.stem for folder in folders for path in (folder / "task").glob("*.yaml")})
 
 

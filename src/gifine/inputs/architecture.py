@@ -10,9 +10,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from gifine.changes.contract import Sizes
 from gifine.choices import GateSide
-from gifine.config import GiConfig, ModelConfig
+from gifine.config import GI, ModelConfig, RunConfig
 from gifine.errors import ModelError
+from gifine.inputs import change_files
 from gifine.inputs.families import FAMILIES, normalise_type
 from gifine.inputs.model_files import CONFIG, locate
 from gifine.inputs.parameters import linear
@@ -73,24 +75,45 @@ def longest_input(known: Mapping[str, Any]) -> int | None:
     return positions - padding - 1 if family.positions_after_padding and isinstance(padding, int) else positions
 
 
-def count(model: ModelConfig, gi: GiConfig, labels: int = 2) -> tuple[int, int] | None:
-    """All parameters and those in gates; None where the architecture is not known without a network."""
-    known = architecture(model)
+def sizes(known: Mapping[str, Any]) -> Sizes:
+    """What a change is told of a config.json's model."""
+    keys = ("num_hidden_layers", "hidden_size", "num_attention_heads", "intermediate_size")
+    return Sizes(*(value if isinstance(value := known.get(key), int) else None for key in keys))
+
+
+def count(config: RunConfig) -> tuple[int, int] | None:
+    """All parameters and those of the change; None where the architecture is not known without a network.
+
+    Raises:
+        ModelError: for a change that cannot be read, or does not go with the model.
+    """
+    known, labels = architecture(config.model), max(1, len(config.task.labels))
+    learned = 0 if config.change["name"] == GI else _learned(config, known)
     try:
-        own = FAMILIES[model.family].count(known, labels)
+        own = FAMILIES[config.model.family].count(known, labels)
         layers = known["num_hidden_layers"]
-        gated = layers if gi.layers is None else min(gi.layers, layers)
-        gates = 2 * linear(known["hidden_size"], known["hidden_size"]) * _SIDES[gi.side] * gated
+        changed = _gates(config, known) if config.change["name"] == GI else learned
     except (KeyError, TypeError):
         return None
-    return own.embeddings + layers * own.layer + own.shared + own.head + gates, gates
+    return None if changed is None else (own.embeddings + layers * own.layer + own.shared + own.head + changed, changed)
 
 
-def in_layers(model: ModelConfig, gi: GiConfig) -> int | None:
+def _gates(config: RunConfig, known: Mapping[str, Any]) -> int:
+    layers = known["num_hidden_layers"]
+    gated = layers if config.gi.layers is None else min(config.gi.layers, layers)
+    return 2 * linear(known["hidden_size"], known["hidden_size"]) * _SIDES[config.gi.side] * gated
+
+
+def _learned(config: RunConfig, known: Mapping[str, Any]) -> int | None:
+    change = change_files.load(config.change)
+    return change_files.parameters(change, change_files.settings(change, config.change), sizes(known))
+
+
+def in_layers(config: RunConfig) -> int | None:
     """Those that every token meets: all but embeddings and the head."""
-    known = architecture(model)
-    counted = count(model, gi)
+    known, labels = architecture(config.model), max(1, len(config.task.labels))
+    counted = count(config)
     if counted is None:
         return None
-    own = FAMILIES[model.family].count(known, 2)
+    own = FAMILIES[config.model.family].count(known, labels)
     return counted[0] - own.embeddings - own.head

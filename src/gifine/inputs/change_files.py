@@ -16,7 +16,7 @@ import math
 import sys
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import MISSING, asdict, fields, is_dataclass
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
@@ -80,6 +80,31 @@ def settings(change: Change, entries: Mapping[str, Any]) -> Settings:
         raise ModelError("\n".join(problems))
     with told(change):
         return schema.from_entries(change.Settings, given)
+
+
+def unusual(entries: Mapping[str, Any]) -> dict[str, str]:
+    """By key what a name shows of those entries that are not the defaults: `last6`, `rank8`.
+
+    Raises:
+        ModelError: as `load`.
+    """
+    usual = defaults(load(entries))
+    found = {key: value for key, value in entries.items() if key in usual and value != usual[key]}
+    return {key: f"last{value}" if key == "layers" else f"{key}{_shown(value)}" for key, value in found.items()}
+
+
+def defaults(change: Change) -> dict[str, Any]:
+    """The change's keys at their defaults, as JSON types."""
+    with told(change):
+        return schema.plain(asdict(change.Settings()))
+
+
+def _shown(value: Any) -> str:
+    if value is None or isinstance(value, bool):
+        return {None: "-null", True: "-true", False: "-false"}[value]
+    if isinstance(value, list):
+        return "".join(f"-{entry}" for entry in value)
+    return f"{value:g}" if isinstance(value, float) else f"-{value}" if isinstance(value, str) else str(value)
 
 
 def problems(change: Change, chosen: Settings, sizes: Sizes) -> Iterator[str]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from gifine.choices import DataSource
 from gifine.config import DEMO, DataConfig, ModelConfig, RunConfig, TaskConfig
 from gifine.errors import DataError, ModelError
-from gifine.inputs import digests, glue_tsv, model_files, needs
+from gifine.inputs import change_files, digests, glue_tsv, model_files, needs
 from gifine.inputs.families import TOKENIZER_FILES
 from gifine.inputs.model_files import CONFIG
 from gifine.inputs.rows import missing_file
@@ -48,6 +48,8 @@ def contents(config: RunConfig) -> dict[str, str]:
     found = {}
     for key, path in _own_files(config.task).items():
         found[key] = f"{_sha256(path)}{path.suffix.lower()}"  # the suffix says how it is read
+    if (file := config.change.get(change_files.FILE)) is not None:
+        found["change.file"] = _sha256(Path(file), ModelError)
     for key, folder, names in _folders(config.model):
         found[key] = _folder_sha256(folder, names)
     found |= {f"data.partial.{split}": _sha256(path) for split, path in _partial(config).items()}
@@ -67,6 +69,8 @@ def files(config: RunConfig) -> dict[str, str]:
         DataError, ModelError: as `contents`.
     """
     paths = [*_own_files(config.task).values()]
+    if (file := config.change.get(change_files.FILE)) is not None:
+        paths.append(Path(file))
     for _, folder, names in _folders(config.model):
         paths += [folder / name for name in names if (folder / name).is_file()]
     if _reads_official(config):

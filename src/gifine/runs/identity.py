@@ -7,28 +7,19 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict
-from enum import Enum
 from pathlib import Path
 from typing import Any
 
 from gifine import schema
 from gifine.choices import DataSource, GateSide
-from gifine.config import RunConfig
-from gifine.inputs import sources
+from gifine.config import GI, RunConfig
+from gifine.inputs import change_files, sources
 from gifine.runs import replicate
 
 
 def to_dict(config: RunConfig) -> dict[str, Any]:
     """The config as JSON types: enums by name, and of the model's sizes the one that is used."""
-
-    def plain(value: Any) -> Any:
-        if isinstance(value, Enum):
-            return value.value
-        if isinstance(value, dict):
-            return {key: plain(entry) for key, entry in value.items()}
-        return [plain(entry) for entry in value] if isinstance(value, list) else value
-
-    entries = plain(asdict(config))
+    entries = schema.plain(asdict(config))
     sizes = entries["model"]["sizes"]
     entries["model"]["sizes"] = {name: size for name, size in sizes.items() if name == config.model.size}
     if config.task.files.train is not None:
@@ -60,8 +51,8 @@ def deciding(entries: dict[str, Any], contents: Mapping[str, str]) -> dict[str, 
 
     `contents`, as `sources.contents` gives it, stands in the place of the paths whose keys it has; an older record has
     none. Left out is what `config.py` marks as not deciding, and, here, what has no effect beside other values: of the
-    gates where there are none, of other sizes and other sources, of streams that start from `seed` anyway. Keys that an
-    older record does not have are no error.
+    gates where there are none, GI as the change, which older records do not name, of other sizes and other sources, of
+    streams that start from `seed` anyway. Keys that an older record does not have are no error.
 
     Raises:
         KeyError, TypeError, AttributeError: for entries that are no config of ours.
@@ -75,12 +66,15 @@ def deciding(entries: dict[str, Any], contents: Mapping[str, str]) -> dict[str, 
             model["config_overrides"] = size["config"] | model["config_overrides"]
     if not model["random_init"]:
         model.pop("family", None)  # the checkpoint's config.json has it
-    if gi["side"] == GateSide.none.value:
+    is_gi = kept.get("change", {"name": GI})["name"] == GI
+    if is_gi:
+        kept.pop("change", None)
+    if not is_gi or gi["side"] == GateSide.none.value:
         kept["gi"] = {"side": GateSide.none.value}
     if "seeds" in kept:
         seed: Any = kept["seed"]
         apart = replicate.replicate(seed, kept.pop("seeds")).apart
-        if gi["side"] == GateSide.none.value:
+        if is_gi and gi["side"] == GateSide.none.value:
             apart.pop("change", None)
         kept |= {"seeds": apart} if apart else {}
     if data["source"] != DataSource.demo.value:
@@ -111,7 +105,7 @@ def deciding(entries: dict[str, Any], contents: Mapping[str, str]) -> dict[str, 
 
 def slug(config: RunConfig) -> str:
     """What a person reads in a listing, e.g. `cola_debertav3-large_both-0.3-last6_s42`. Nothing parses it."""
-    model, gi = config.model, config.gi
+    model = config.model
     name = f"{model.name}-{model.size}" if model.checkpoint is None else Path(model.checkpoint).name
     if model.random_init:
         name += "-random"
@@ -119,21 +113,33 @@ def slug(config: RunConfig) -> str:
         name += f"-from-{config.first.task}"
     if model.init_from is not None:
         name += f"-from-{Path(model.init_from).name.partition('_')[0]}"  # of a run's folder: its task
-    gate = "plain" if gi.side is GateSide.none else f"{gi.side.value}-{gi.level:g}"
-    if gi.side is not GateSide.none and gi.layers is not None:
-        gate += f"-last{gi.layers}"
     found = replicate.of(config)
     seeds = "".join(f"-{stream}{seed}" for stream, seed in found.apart.items())
-    return re.sub(r"[^\w.-]+", "-", f"{config.task.name}_{name}_{gate}_s{config.seed}{seeds}")
+    return re.sub(r"[^\w.-]+", "-", f"{config.task.name}_{name}_{_change(config)}_s{config.seed}{seeds}")
+
+
+def _change(config: RunConfig) -> str:
+    """`plain`; of GI `both-0.3-last6`; of another change its name and what is not its default: `lora-rank8-last6`."""
+    gi = config.gi
+    if config.is_plain:
+        return "plain"
+    if config.change["name"] == GI:
+        return f"{gi.side.value}-{gi.level:g}" + (f"-last{gi.layers}" if gi.layers is not None else "")
+    return "-".join([config.change["name"], *change_files.unusual(config.change).values()])
 
 
 def title(config: RunConfig) -> str:
-    """What dashboards and job lists show, e.g. `giDeBERTaV3-30-both-last6 cola s1`, `DeBERTaV3 cola s1`."""
+    """What dashboards and job lists show, as `giDeBERTaV3-30-both-last6 cola s1`.
+
+    With another change than GI it has that one's name and the keys that are not at their default.
+    """
     model, gi = config.model, config.gi
     name = model.title or model.name
     if model.size != "large":  # what the method was published for
         name += f"-{model.size}"
-    if gi.side is not GateSide.none:
+    if config.change["name"] != GI:
+        name = f"{name} {_change(config)}"
+    elif not config.is_plain:
         name = f"gi{name}-{100 * gi.level:g}-{gi.side.value}" + (f"-last{gi.layers}" if gi.layers else "")
     return f"{name} {config.task.name} s{replicate.of(config)}"
 

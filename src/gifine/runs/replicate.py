@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from gifine.choices import GateSide
 from gifine.config import RunConfig
 
 STREAMS = ("head", "order", "dropout", "change")  # as in config.SeedsConfig
@@ -53,9 +52,9 @@ def replicate(seed: int, streams: Mapping[str, int | None]) -> Replicate:
 
 
 def of(config: RunConfig) -> Replicate:
-    """What a run draws from. Without gates nothing draws from `change`."""
+    """What a run draws from. A baseline draws nothing from `change`."""
     seeds = config.seeds
-    change = seeds.change if config.gi.side is not GateSide.none else None
+    change = None if config.is_plain else seeds.change
     return replicate(
         config.seed, {"head": seeds.head, "order": seeds.order, "dropout": seeds.dropout, "change": change}
     )

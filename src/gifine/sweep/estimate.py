@@ -64,7 +64,7 @@ class Estimates:
         ):
             if measured:
                 return fmean(measured) * seen, basis
-        in_layers = architecture.in_layers(config.model, config.gi)
+        in_layers = architecture.in_layers(config)
         if in_layers is None:
             return 0.0, Basis.UNKNOWN
         tokens = TASKS.get(config.task.name, (0, train.max_length))[1]

@@ -22,9 +22,9 @@ def of(configs: Iterable[RunConfig]) -> Sizes | None:
     counted: dict[str, tuple[int, int] | None] = {}
     footprints = []
     for config in configs:
-        key = repr((config.model, config.gi.side, config.gi.layers, len(config.task.labels)))
+        key = repr((config.model, config.gi.side, config.gi.layers, config.change, len(config.task.labels)))
         if key not in counted:
-            counted[key] = architecture.count(config.model, config.gi, max(1, len(config.task.labels)))
+            counted[key] = architecture.count(config)
         size = counted[key]
         if size is None:
             return None

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 from gifine.choices import Tracker, TrackingMode
-from gifine.config import RunConfig
+from gifine.config import GI, RunConfig
 from gifine.errors import first_line
 from gifine.runs import identity
 from gifine.runs.records import Record
@@ -165,7 +165,9 @@ def _summary(record: Record) -> dict[str, Any]:
 
 
 def _tags(config: RunConfig) -> list[str]:
-    tags = [config.task.name, config.model.name, f"gi-{config.gi.side.value}", f"seed-{config.seed}"]
+    name = config.change["name"]
+    change = f"gi-{config.gi.side.value}" if name == GI else f"change-{name}"
+    tags = [config.task.name, config.model.name, change, f"seed-{config.seed}"]
     return [tag[: wandb_server.TAG] for tag in tags if tag]
 
 
