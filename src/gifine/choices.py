@@ -33,6 +33,12 @@ class EmbeddingRows(Enum):
     all = "all"  # those of the whole vocabulary
 
 
+class Parameters(Enum):
+    all = "all"  # all of them
+    change = "change"  # those of the change to attention; with the head, and what the checkpoint does not have
+    bias = "bias"  # biases, as in BitFit (arXiv 2106.10199); with the head, and what the checkpoint does not have
+
+
 class DataSource(Enum):
     hub = "hub"  # the Hugging Face Hub, or its local cache
     glue_dir = "glue_dir"  # the official files, in data.dir

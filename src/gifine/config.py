@@ -26,6 +26,7 @@ from gifine.choices import (
     GateSide,
     GateThreshold,
     Padding,
+    Parameters,
     Precision,
     Quoting,
     Schedule,
@@ -77,6 +78,8 @@ class ModelConfig:
     sizes: dict[str, SizeConfig] = not_deciding(factory=dict)  # what is published
     checkpoint: str | None = None  # Hub id, folder, or package:NAME/FOLDER; null: what `sizes` names
     revision: str | None = None  # branch, tag or commit of the checkpoint on the Hub
+    # where the weights lie now that a checkpoint of trained parameters alone was trained over; null: as it says itself
+    base: str | None = not_deciding(None)
     init_from: str | None = None  # another run's folder, or a model's: its weights, without the head if labels differ
     tokenizer: str | None = None  # folder or Hub id; null: the checkpoint's; demo: the demo data's own
     classifier_dropout: float | None = None  # dropout before the classification layer; null: as config.json says
@@ -178,6 +181,7 @@ class TrainConfig:
     log_steps: int = not_deciding(50)  # loss, learning rate and gradient norm every n steps, in metrics.jsonl
     precision: Precision = Precision.auto  # of the numbers computed with
     gradient_checkpointing: bool = False  # keep one hidden state a layer, compute the rest again: saves memory
+    parameters: Parameters = deciding_if_set(Parameters.all)  # which weights train; the others stay as they are
     # which word embeddings are trained; with fsdp all
     embedding_rows: EmbeddingRows = not_deciding(EmbeddingRows.occurring)
     fsdp: bool = False  # shard weights, gradients and optimizer over the processes: for xlarge and xxlarge

@@ -54,7 +54,7 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def _evaluate_all(args: Namespace) -> ExitCode:
-    found = finished.read(args.runs, args.data_dir)
+    found = finished.read(args.runs, args.data_dir, args.base)
     for run in found:
         _check_data(run)
     codes = [_evaluate(run, invariance=args.invariance) for run in found]

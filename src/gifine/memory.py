@@ -35,9 +35,9 @@ def count(config: RunConfig) -> Footprint:
 
     model = replace(config.model, random_init=True)
     with torch.device("meta"), no_init_weights():
-        built = models.build(model, config.gi, labels=config.task.labels)
+        built = models.build(model, config.gi, labels=config.task.labels, parameters=config.train.parameters)
     counted = models.count_parameters(built)
-    return Footprint(counted["total"], counted["gates"])
+    return Footprint(counted["total"], counted["gates"], counted["trainable"])
 
 
 def table(rows: Iterator[tuple[str, Footprint]]) -> str:

@@ -71,7 +71,10 @@ def _predict_all(args: Namespace) -> ExitCode:
         raise ArgumentError("--file is read instead of the test sets; it goes with neither --zip nor --data-dir")
     if args.quoting is not None and args.file is None:
         raise ArgumentError("--quoting is that of --file FILE")
-    found = _with_file(args) if args.file else [_with_tests(run) for run in finished.read(args.runs, args.data_dir)]
+    if args.file:
+        found = _with_file(args)
+    else:
+        found = [_with_tests(run) for run in finished.read(args.runs, args.data_dir, args.base)]
     if args.zip is not None or args.out is not None:
         _check_distinct(found)
     filling = {} if args.zip is None else _filling(args, found)
@@ -125,7 +128,7 @@ def _absent(run: FinishedRun, split: str) -> str | None:
 def _with_file(args: Namespace) -> list[tuple[FinishedRun, dict[str, str]]]:
     """The runs with --file for their test set, which they can read."""
     path, found = args.file.expanduser(), []
-    for run in finished.read(args.runs, own_data=False):
+    for run in finished.read(args.runs, base=args.base, own_data=False):
         task = run.config.task
         quoting = task.files.quoting if args.quoting is None else Quoting(args.quoting)
         own_files.read(path, task.inputs, labels=task.labels, labelled=False, quoting=quoting)

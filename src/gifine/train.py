@@ -20,12 +20,13 @@ from transformers import PrinterCallback, ProgressCallback, TrainingArguments, s
 from transformers.utils import logging as transformers_logging
 
 from gifine import models, objectives
-from gifine.choices import EmbeddingRows, Tracker
+from gifine.choices import EmbeddingRows, Parameters, Tracker
 from gifine.config import RunConfig
 from gifine.errors import DataError, ExitCode, ModelError, OutputError
 from gifine.inputs import architecture, dataset, sources, tokenizers
 from gifine.inputs.run_folder import MODEL
 from gifine.machine import disk, out_of_memory
+from gifine.models import bases, trained
 from gifine.models.speedups import embedding_rows as rows
 from gifine.objectives.contract import Outcome
 from gifine.runs import identity, lifecycle, origin, parent, preregistration, records, replicate, verification
@@ -120,7 +121,7 @@ def _fit(config: RunConfig, folder: Path, record: Record, track: wandb_run.Log) 
     numerics.choose_algorithms(config)
     with models.drawn_from(seeds.change):
         model = objective.build(places, tokenizer, record.provenance)
-    numerics.check_attention(model.config.model_type, config)
+    numerics.check_attention(model, config)
     longest = architecture.longest_input(model.config.to_dict())
     if longest is not None and train.max_length > longest:
         raise ModelError(f"train.max_length={train.max_length}: the model takes at most {longest} word pieces")
@@ -130,12 +131,17 @@ def _fit(config: RunConfig, folder: Path, record: Record, track: wandb_run.Log) 
     record.provenance["checkpoint_commit"] = models.commit(places.model)
     record.provenance["weights"] = sources.checkpoint(places.model)
     record.provenance["package"] = origin.package(places.model)
+    if train.parameters is not Parameters.all:
+        named = config.model if config.first.run is None else places.model
+        model.config.trained_over = bases.describe(named, places.model, models.frozen(model))
     record.provenance["tokenizer"] = dataset.tokenizer_fingerprint(tokenizer)
     record.provenance["files"] = sources.files(places)
     if sources.contents(config) != record.contents:
         raise DataError("files of this run were changed while it was starting: give the command again")
-    disk.check_space(folder, record.parameters["total"])
+    disk.check_space(folder, record.parameters["trainable"])
     log.info("%s: %s", identity.slug(config), _described(record))
+    if (said := trained.describe(model, train.parameters)) is not None and _is_main_process():
+        log.info(said)
 
     if train.embedding_rows is EmbeddingRows.occurring and not train.fsdp:
         rows.keep(model, dataset.tokens(splits))
@@ -265,7 +271,8 @@ def _show(record: Record, folder: Path) -> None:
 def _described(record: Record) -> str:
     counts = record.parameters
     rows = ", ".join(f"{split} {number}" for split, number in record.rows.items())
-    return f"{counts['total']:,} parameters ({counts['gates']:,} in gates); examples: {rows}"
+    train = f", {counts['trainable']:,} train" if counts["trainable"] < counts["total"] else ""
+    return f"{counts['total']:,} parameters ({counts['gates']:,} in gates{train}); examples: {rows}"
 
 
 def _is_main_process() -> bool:

@@ -66,6 +66,10 @@ def make_batch(family: str, lengths: tuple[int, ...] = (9, 4, 6), width: int = 9
     return {"input_ids": ids.masked_fill(~mask, pad), "attention_mask": mask.long()}
 
 
+def trained_names(model: PreTrainedModel) -> set[str]:
+    return {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+
 def logits_of(model: PreTrainedModel, batch: dict[str, Tensor]) -> Tensor:
     with torch.no_grad():
         return model(**batch).logits

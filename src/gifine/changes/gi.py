@@ -94,9 +94,18 @@ class _Gated(torch.autograd.Function):
         shifted_BTK = signal_BTK if threshold is None else signal_BTK - threshold
         gate_BTK = _gate(shifted_BTK, threshold, watch, in_place=threshold is not None)
         product_BTK = _times(gate_BTK, projected_BTK)
-        # Not the projection, which nothing else keeps: a gate is at least 0.83, so the product can be divided by it.
+        # What nobody's gradient needs is not kept: weights may be frozen, and below the first that train all is.
+        wanted = ctx.needs_input_grad
         ctx.save_for_backward(
-            hidden_BTD, inhibition_weight_ID, select_weight_KI, inner_BTI, signal_BTK, threshold, real_BT, product_BTK
+            hidden_BTD if wanted[2] else None,
+            inhibition_weight_ID,
+            select_weight_KI,
+            inner_BTI if any(wanted[1:5]) else None,
+            signal_BTK,
+            threshold,
+            real_BT,
+            # Not the projection, which nothing else keeps: a gate is at least 0.83, so this can be divided by it.
+            product_BTK if any(wanted[1:6]) else None,
         )
         ctx.level, ctx.over = level, over
         return product_BTK
@@ -114,11 +123,12 @@ class _Gated(torch.autograd.Function):
 
         shifted_BTK = signal_BTK if threshold is None else signal_BTK - threshold
         gate_BTK = F.gelu(shifted_BTK).add_(1)
+        if not any(wanted[1:6]):
+            found[0] = _times(gate_BTK, grad_BTK)
+            return tuple(found)
         grad_signal_BTK = (product_BTK / gate_BTK).mul_(grad_BTK).to(signal_BTK.dtype)  # so far that of the gate
         if wanted[0]:
             found[0] = _times(gate_BTK, grad_BTK)
-        if not any(wanted[1:6]):
-            return tuple(found)
         _through_gelu(grad_signal_BTK, shifted_BTK)
         del shifted_BTK, gate_BTK
         if threshold is not None:
@@ -134,7 +144,7 @@ class _Gated(torch.autograd.Function):
         grad_inner_RI = grad_signal_RK @ select_weight_KI.to(signal_BTK.dtype)
         _through_gelu(grad_inner_RI, inner_BTI.flatten(0, 1))
         if wanted[1]:
-            found[1] = (grad_inner_RI @ inhibition_weight_ID.to(inner_BTI.dtype)).view(hidden_BTD.shape)
+            found[1] = (grad_inner_RI @ inhibition_weight_ID.to(inner_BTI.dtype)).unflatten(0, grad_BTK.shape[:2])
         if wanted[2]:
             found[2] = grad_inner_RI.T @ hidden_BTD.flatten(0, 1).to(inner_BTI.dtype)
         if wanted[3]:

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 
-from gifine.choices import DataSource, Evaluate, GateSide, Tracker
+from gifine.choices import DataSource, Evaluate, GateSide, Parameters, Tracker
 from gifine.config import BALANCED, DEMO, GI, DataConfig, GiConfig, ModelConfig, RunConfig, TaskConfig, TrainConfig
 from gifine.errors import ConfigError, ModelError, PlanError, PrefetchError, did_you_mean
 from gifine.inputs import change_files, offline
-from gifine.inputs.architecture import SETTLED, architecture, longest_input, sizes
+from gifine.inputs.architecture import SETTLED, architecture, longest_input
 from gifine.inputs.families import FAMILIES
 from gifine.inputs.model_files import locate, saved_model, weight_files
 from gifine.inputs.rows import as_number
@@ -32,6 +32,7 @@ def check(config: RunConfig) -> None:
         *_task(config.task),
         *_data(config.data, config.task, is_prefetched=config.prefetch is not None),
         *_train(config.train, config.model),
+        *_frozen(config.train, config.model),
         *_loss(config.train, config.task),
     ]
     if config.tracking.gate_steps is not None and config.tracking.gate_steps < 1:
@@ -142,7 +143,7 @@ def _change(config: RunConfig) -> Iterator[str]:
     try:
         change = change_files.load(config.change)
         chosen = change_files.settings(change, config.change)
-        yield from change_files.problems(change, chosen, sizes(architecture(config.model)))
+        yield from change_files.problems(change, chosen, change_files.sizes(architecture(config.model)))
     except ModelError as error:
         yield from str(error).splitlines()
 
@@ -260,6 +261,18 @@ def _train(train: TrainConfig, model: ModelConfig) -> Iterator[str]:
         yield f"train.max_length={train.max_length}: at least {SMALLEST_MAX_LENGTH} word pieces"
     elif longest is not None and train.max_length > longest:
         yield f"train.max_length={train.max_length}: the model takes at most {longest} word pieces"
+
+
+def _frozen(train: TrainConfig, model: ModelConfig) -> Iterator[str]:
+    if train.parameters is Parameters.all:
+        return
+    key = f"train.parameters={train.parameters.value}"
+    if model.random_init:
+        yield f"{key}: needs pretrained weights; with model.random_init=true the frozen ones would stay as drawn"
+    if model.resize_embeddings:
+        yield f"{key}: excludes model.resize_embeddings=true; the new rows would stay as drawn"
+    if train.fsdp:
+        yield f"{key}: excludes train.fsdp=true; frozen weights have neither gradients nor moments to shard"
 
 
 def _loss(train: TrainConfig, task: TaskConfig) -> Iterator[str]:

@@ -51,10 +51,10 @@ def _snapshot(subject: str, place: Path, snapshot: Snapshot) -> Finding:
         if reason:
             return problem(subject, f"{name}: {reason}", _AGAIN)
     if snapshot.weights:
-        from gifine.models import loading  # torch and transformers
+        from gifine.models import bases  # torch and transformers
 
         try:
-            loading.read_config(str(place))
+            bases.read_config(str(place))
         except UserError as error:
             return problem(subject, one_line(error), _AGAIN)
     return ok(subject, f"{'weights' if snapshot.weights else 'tokenizer'}, {sum(snapshot.files.values()) / 1e6:.1f} MB")

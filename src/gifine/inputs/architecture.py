@@ -10,8 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from gifine.changes.contract import Sizes
-from gifine.choices import GateSide
+from gifine.choices import GateSide, Parameters
 from gifine.config import GI, ModelConfig, RunConfig
 from gifine.errors import ModelError
 from gifine.inputs import change_files
@@ -75,12 +74,6 @@ def longest_input(known: Mapping[str, Any]) -> int | None:
     return positions - padding - 1 if family.positions_after_padding and isinstance(padding, int) else positions
 
 
-def sizes(known: Mapping[str, Any]) -> Sizes:
-    """What a change is told of a config.json's model."""
-    keys = ("num_hidden_layers", "hidden_size", "num_attention_heads", "intermediate_size")
-    return Sizes(*(value if isinstance(value := known.get(key), int) else None for key in keys))
-
-
 def count(config: RunConfig) -> tuple[int, int] | None:
     """All parameters and those of the change; None where the architecture is not known without a network.
 
@@ -98,6 +91,29 @@ def count(config: RunConfig) -> tuple[int, int] | None:
     return None if changed is None else (own.embeddings + layers * own.layer + own.shared + own.head + changed, changed)
 
 
+def count_trained(config: RunConfig) -> tuple[int, int, int] | None:
+    """As `count`, and how many train, as train.parameters says: a pooler always counted, biases of a change never.
+
+    Raises:
+        ModelError: as `count`.
+    """
+    counted, known = count(config), architecture(config.model)
+    if counted is None:
+        return None
+    total, changed = counted
+    head = FAMILIES[config.model.family].count(known, max(1, len(config.task.labels))).head
+    match config.train.parameters:
+        case Parameters.all:
+            return total, changed, total
+        case Parameters.change:
+            return total, changed, changed + head
+        case Parameters.bias:
+            width, inner = known["hidden_size"], known["intermediate_size"]
+            # Of a layer: query, key and value, what follows attention, two norms, both linear layers of the network.
+            biases = known["num_hidden_layers"] * (7 * width + inner) + 2 * width
+            return total, changed, biases + head
+
+
 def _gates(config: RunConfig, known: Mapping[str, Any]) -> int:
     layers = known["num_hidden_layers"]
     gated = layers if config.gi.layers is None else min(config.gi.layers, layers)
@@ -106,7 +122,7 @@ def _gates(config: RunConfig, known: Mapping[str, Any]) -> int:
 
 def _learned(config: RunConfig, known: Mapping[str, Any]) -> int | None:
     change = change_files.load(config.change)
-    return change_files.parameters(change, change_files.settings(change, config.change), sizes(known))
+    return change_files.parameters(change, change_files.settings(change, config.change), change_files.sizes(known))
 
 
 def in_layers(config: RunConfig) -> int | None:

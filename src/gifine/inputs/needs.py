@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from gifine.choices import DataSource
 from gifine.config import DEMO, ModelConfig, RunConfig, TaskConfig
-from gifine.errors import DataError
+from gifine.errors import DataError, ModelError
 from gifine.inputs import glue_tsv
-from gifine.inputs.model_files import locate, source
+from gifine.inputs.model_files import CONFIG, OVER, locate, source
 
 GLUE = "glue"  # below a prefetched folder: the official files
 
@@ -93,8 +94,26 @@ def repositories(model: ModelConfig) -> Iterator[tuple[Repository, bool]]:
         own_config = model.random_init and model.checkpoint is not None  # of its config.json; a size has its own
         if not model.random_init or own_config or model.tokenizer is None:
             yield checkpoint, not model.random_init
+    elif not model.random_init and model.base is None and (below := base(Path(locate(checkpoint.name)))) is not None:
+        yield below, True
     if model.tokenizer not in (None, DEMO) and isinstance(locate(model.tokenizer), str):
         yield Repository(model.tokenizer), False
+
+
+def base(folder: Path) -> Repository | None:
+    """What of the Hub the weights in a folder were trained over, if it holds trained parameters alone."""
+    try:
+        over = json.loads((folder / CONFIG).read_text(encoding="utf-8"))[OVER]
+        place = locate(str(over["checkpoint"]))
+    except (
+        OSError,
+        ValueError,
+        LookupError,
+        TypeError,
+        ModelError,
+    ):  # not such a folder; or loading says what is wrong
+        return None
+    return base(place) if isinstance(place, Path) else Repository(place, over.get("revision"))
 
 
 def hub_split(task: TaskConfig, split: str) -> HubSplit | None:

@@ -23,7 +23,7 @@ from gifine.choices import DataSource, Quoting
 from gifine.config import DataConfig, ModelConfig, RunConfig
 from gifine.errors import PrefetchError
 from gifine.inputs import model_files
-from gifine.inputs.needs import GLUE, HubSplit, Repository, hub_split, repositories, splits_read, tsv_names
+from gifine.inputs.needs import GLUE, HubSplit, Repository, base, hub_split, repositories, splits_read, tsv_names
 from gifine.machine import disk
 
 SCHEMA_VERSION = 1
@@ -147,6 +147,12 @@ class Folder:
             return where is not None and self.has_dataset(where)
         return any(map(self.has_file, tsv_names(task, split, allow_partial=False)))
 
+    def place(self, repository: Repository) -> Path | None:
+        """The folder of its files, if it is there with its weights, and whole."""
+        if not self.has(repository, weights=True):
+            return None
+        return self.path / self.manifest.models[str(repository)].folder
+
     def _absent_repositories(self, model: ModelConfig) -> Iterator[str]:
         for repository, weights in repositories(model):
             if not self.has(repository, weights=weights):
@@ -177,6 +183,10 @@ class Folder:
             model = replace(model, sizes={**model.sizes, model.size: size})
         elif checkpoint is not None:
             model = replace(model, checkpoint=checkpoint)
+        elif model.base is None and not model.random_init:
+            place = model_files.locate(model_files.source(model))
+            below = base(place) if isinstance(place, Path) else None
+            model = replace(model, base=None if below is None else own[below])
         tokenizer = own.get(Repository(model.tokenizer)) if model.tokenizer else None
         return replace(model, tokenizer=tokenizer or model.tokenizer)
 
@@ -191,6 +201,17 @@ def open_folder(config: RunConfig) -> Folder | None:
         return None
     path = Path(config.prefetch).expanduser()
     return Folder(path, read(path), _words(config))
+
+
+def base_of(model: Path, config: RunConfig) -> str | None:
+    """Where the prefetched folder has what the weights in `model` were trained over; None if that is not there.
+
+    Raises:
+        PrefetchError: see `read`.
+    """
+    wanted, folder = base(model), open_folder(config)
+    place = None if wanted is None or folder is None else folder.place(wanted)
+    return None if place is None else str(place)
 
 
 def _words(config: RunConfig) -> list[str]:

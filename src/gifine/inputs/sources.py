@@ -90,10 +90,32 @@ def checkpoint(model: ModelConfig) -> dict[str, str]:
     """
     if model.random_init:
         return {}
-    name = model_files.source(model)
-    place = model_files.locate(name)
-    paths = _cached(name, model.revision) if isinstance(place, str) else [place / each for each in _checkpoint(place)]
+    paths = _read_of(model_files.source(model), model.revision)
     return {path.name: _sha256(path, ModelError) for path in paths if path.is_file()}
+
+
+def weights(name: str, revision: str | None = None) -> dict[str, str]:
+    """The same of a folder, package or Hub id, for its weights alone.
+
+    Raises:
+        ModelError: as `checkpoint`.
+    """
+    paths = [path for path in _read_of(name, revision) if path.name != CONFIG]
+    return {path.name: sha256(path) for path in paths if path.is_file()}
+
+
+def sha256(path: Path) -> str:
+    """Of a file of weights.
+
+    Raises:
+        ModelError: if it cannot be read.
+    """
+    return _sha256(path, ModelError)
+
+
+def _read_of(name: str, revision: str | None) -> list[Path]:
+    place = model_files.locate(name)
+    return _cached(name, revision) if isinstance(place, str) else [place / each for each in _checkpoint(place)]
 
 
 def official(task: TaskConfig, data: DataConfig, split: str, *, labelled: bool = True) -> OfficialFile:

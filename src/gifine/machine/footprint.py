@@ -13,8 +13,9 @@ MOST_CHECKPOINTS = KEPT_CHECKPOINTS + 1  # a new one is written before the oldes
 class Footprint:
     """In bytes, on one device without FSDP; with it, the first three are divided by the number of processes."""
 
-    parameters: int  # a count, as are gates
+    parameters: int  # a count, as are gates, and those that train
     gates: int = 0
+    trained: int | None = None  # None: all
 
     @property
     def weights(self) -> int:
@@ -22,11 +23,16 @@ class Footprint:
 
     @property
     def gradients(self) -> int:
-        return _FLOAT32 * self.parameters
+        return _FLOAT32 * (self.parameters if self.trained is None else self.trained)
+
+    @property
+    def saved(self) -> int:
+        """Weights on disk: without those that are frozen."""
+        return self.gradients
 
     @property
     def optimizer(self) -> int:
-        return 2 * _FLOAT32 * self.parameters
+        return 2 * self.gradients
 
     @property
     def training(self) -> int:
@@ -35,7 +41,7 @@ class Footprint:
     @property
     def checkpoint(self) -> int:
         """On disk: what a resume needs."""
-        return self.weights + self.optimizer
+        return self.saved + self.optimizer
 
     @property
     def checkpoints(self) -> int:

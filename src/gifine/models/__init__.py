@@ -10,6 +10,7 @@ from gifine.models.families import family_classes, register
 from gifine.models.gated import drawn_from
 from gifine.models.gi_config import LayerCountWarning
 from gifine.models.pretrained import attention_path, build, commit, count_parameters, from_pretrained, with_attention
+from gifine.models.trained import frozen
 
 register()
 
@@ -22,5 +23,6 @@ __all__ = [
     "drawn_from",
     "family_classes",
     "from_pretrained",
+    "frozen",
     "with_attention",
 ]

@@ -37,6 +37,7 @@ class GatedConfig(PreTrainedConfig):
     gi_threshold: str = "batch"
     gi_mask_padding: bool = False
     gi_init: str = "normal"
+    trained_over: dict[str, Any] | None = None  # the base that is not saved with the model: see bases.py
 
     def __post_init__(self, **kwargs: Any) -> None:
         self.hidden_act = unmark(self.hidden_act)
@@ -74,8 +75,10 @@ class GatedConfig(PreTrainedConfig):
 
     def to_dict(self) -> dict[str, Any]:
         entries = super().to_dict()
-        if self.gated_layers:
+        if self.gated_layers or self.trained_over:
             entries["hidden_act"] = self.hidden_act + _MARK
+        if self.trained_over is None:
+            entries.pop("trained_over", None)
         return entries
 
 

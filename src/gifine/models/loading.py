@@ -7,18 +7,17 @@ from collections.abc import Collection, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
-from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import try_to_load_from_cache
-from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
-from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel
-from transformers.utils import extract_commit_hash
 
-from gifine.errors import ModelError, chain, first_line
-from gifine.inputs.model_files import CONFIG, locate, weight_files
+from gifine.errors import ModelError
+from gifine.inputs.model_files import weight_files
+from gifine.models import bases
+from gifine.models.bases import local_folder, model_errors
 from gifine.models.gi_config import is_gate
 
 log = logging.getLogger(__name__)
@@ -34,13 +33,8 @@ class Unused(Enum):
     all = "all"  # anything but deeper layers and a head that is left behind
 
 
-def read_config(checkpoint: str, revision: str | None = None) -> dict[str, Any]:
-    """The checkpoint's config.json. ModelError: no such folder, no config.json in it, or no way to the Hub."""
-    if (folder := _folder(checkpoint)) and not (folder / CONFIG).is_file():
-        raise ModelError(f"folder {folder} has no config.json: not a checkpoint")
-    with model_errors(checkpoint):
-        config, _ = PreTrainedConfig.get_config_dict(str(folder or checkpoint), revision=revision or "main")
-    return config
+# Options of `load` for a checkpoint that has to have all that its config.json speaks of, and no more.
+WHOLE: dict[str, Any] = {"is_classifier": True, "new_gates": False, "refused": Unused.all}
 
 
 @dataclass
@@ -60,9 +54,12 @@ def load(
     new_head: bool = False,
     new_gates: bool = True,
     refused: Unused = Unused.gates,
+    base: str | None = None,
     **kwargs: Any,
 ) -> Loaded:
     """A model with the checkpoint's weights, in float32; the log says which parameters are new and which are unused.
+
+    Of a checkpoint of trained parameters alone, the others come from its base (`bases.py`), and are frozen.
 
     New may be gates (with `new_gates`), the head (with `new_head`, though the checkpoint may have one), and pooler and
     head where the weights are not a sequence classifier's (`is_classifier`; None: their names tell).
@@ -71,15 +68,18 @@ def load(
         ModelError: the encoder is incomplete or of other shapes, or there are weights without a place in the model of
             the kind that is `refused`.
     """
-    folder = _folder(checkpoint)
+    pile = bases.resolve(checkpoint, revision, base)
+    folder = local_folder(pile.checkpoint)
     if folder:
         weight_files(folder)
     kwargs.setdefault("dtype", torch.float32)  # some checkpoints hold float16, which does not train
-    with model_errors(checkpoint), _without_load_report():
+    # What a base lacks is drawn, and then what was trained takes its place: nobody is to notice.
+    apart = torch.random.fork_rng(devices=[], enabled=bool(pile.trained))
+    with model_errors(pile.checkpoint), _without_load_report(), apart:
         loaded: Any = model_class.from_pretrained(
-            str(folder or checkpoint),
+            str(folder or pile.checkpoint),
             config=config,
-            revision=revision or "main",
+            revision=pile.revision or "main",
             use_safetensors=True,
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # a head is drawn anew; anything else is refused below
@@ -91,6 +91,11 @@ def load(
     model._weight_conversions = []
     missing, unused = set(report["missing_keys"]), set(report["unexpected_keys"])
     reshaped = {name: (tuple(theirs), tuple(ours)) for name, theirs, ours in report["mismatched_keys"]}
+    in_base, trained = {*unused}, set[str]()
+    for path in pile.trained:
+        with model_errors(checkpoint):
+            trained = _put_over(model, load_file(path), missing, unused, reshaped)
+    bases.check(pile)
     their_head = {name for name in (model.state_dict().keys() - missing) | unused if name.startswith(_HEAD)}
     if is_classifier is None and their_head and any(_is_on_top(name) for name in missing):
         is_classifier, new_head = False, True
@@ -114,6 +119,8 @@ def load(
         may_be_new |= {name for name in missing if name.startswith(_HEAD)}
     gates = {name for name in unused if is_gate(name)}
     misplaced = {Unused.gates: set[str](), Unused.layers: in_layers - deeper, Unused.all: unused - deeper}[refused]
+    if pile.trained:
+        misplaced -= in_base - in_layers  # a base need not be a run's
     problems = [
         f"'{checkpoint}' does not fit {model_class.__name__}: {what}: {_some(names)}"
         for what, names in (
@@ -128,8 +135,9 @@ def load(
         raise ModelError("\n".join(problems))
     # So far they are pages of the file, at odd addresses, where a product of one row is rounded differently than in
     # torch's own memory: weights saved and loaded again would not give the very numbers that they were saved with.
-    for parameter in model.parameters():
+    for name, parameter in model.named_parameters():
         parameter.data = parameter.data.clone()
+        parameter.requires_grad_(not pile.trained or name in trained)
     if new := sorted(missing | reshaped.keys()):
         told = [name for name in new if not is_gate(name)]
         if len(told) < len(new):
@@ -139,6 +147,29 @@ def load(
         level = logging.WARNING if in_layers else logging.INFO
         log.log(level, "%s: not used: %s", checkpoint, ", ".join(sorted(unused)))
     return Loaded(model, new, sorted(their_head) if new_head else [])
+
+
+@torch.no_grad()
+def _put_over(
+    model: PreTrainedModel,
+    tensors: dict[str, Tensor],
+    missing: set[str],
+    unused: set[str],
+    reshaped: dict[str, tuple[tuple[int, ...], tuple[int, ...]]],
+) -> set[str]:
+    """Put trained tensors in the place of the base's; the names of those that have one. The rest keeps what differs."""
+    ours = {**dict(model.named_buffers()), **dict(model.named_parameters())}
+    for name, tensor in tensors.items():
+        unused.discard(name)
+        if name not in ours:
+            unused.add(name)
+        elif tensor.shape != ours[name].shape:
+            reshaped[name] = tuple(tensor.shape), tuple(ours[name].shape)
+        else:
+            ours[name].data = tensor.to(ours[name])
+            missing.discard(name)
+            reshaped.pop(name, None)
+    return {*tensors}
 
 
 @torch.no_grad()
@@ -153,39 +184,6 @@ def _draw_head(model: PreTrainedModel) -> None:
 def _is_on_top(name: str) -> bool:
     """Does this parameter lie between the encoder and the logits?"""
     return name.startswith((_HEAD, "pooler.")) or ".pooler." in name
-
-
-def commit(checkpoint: str, revision: str | None = None) -> str | None:
-    """The Hub's commit of a checkpoint that was read, directly or from a prefetched folder; None for others."""
-    folder = _folder(checkpoint)
-    path = folder / CONFIG if folder else try_to_load_from_cache(checkpoint, CONFIG, revision=revision)
-    return extract_commit_hash(str(path), None)
-
-
-def _folder(checkpoint: str) -> Path | None:
-    """The local folder that `checkpoint` means, or None for a name on the Hub."""
-    place = locate(checkpoint)
-    return place if isinstance(place, Path) else None
-
-
-@contextmanager
-def model_errors(checkpoint: str) -> Generator[None]:
-    """Turn what transformers raises of a checkpoint into a ModelError."""
-    try:
-        yield
-    except SafetensorError as error:
-        raise ModelError(f"'{checkpoint}': the weights cannot be read: {error}") from error
-    except (ValueError, ImportError) as error:  # what transformers says of settings that it cannot follow
-        raise ModelError(f"'{checkpoint}': {first_line(error)}") from error
-    except OSError as error:  # what transformers raises for everything between us and the file
-        if any(isinstance(cause, RepositoryNotFoundError | RevisionNotFoundError) for cause in chain(error)):
-            raise ModelError(f"'{checkpoint}': the Hub has no such model or revision, or it needs a login") from error
-        if "connect" in str(error) or "offline" in str(error).lower():
-            raise ModelError(
-                f"'{checkpoint}': Hub not reachable and not in the cache: prefetch on a machine with internet, "
-                "or give a local folder"
-            ) from error
-        raise ModelError(f"'{checkpoint}': {first_line(error)}") from error
 
 
 @contextmanager

@@ -11,16 +11,17 @@ import torch
 from huggingface_hub.errors import StrictDataclassError
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from gifine.choices import Attention
+from gifine.choices import Attention, Parameters
 from gifine.config import GiConfig, ModelConfig
 from gifine.errors import ModelError, first_line
 from gifine.inputs import model_files
-from gifine.models import configuration, families, gi_config, heads, loading
+from gifine.models import bases, configuration, families, gi_config, heads, trained
 from gifine.models.attention import disentangled_sdpa
 from gifine.models.attention.deberta import FastAttention
+from gifine.models.bases import read_config
 from gifine.models.gi_config import is_gate
 from gifine.models.heads import Head
-from gifine.models.loading import Loaded, Unused, load, read_config
+from gifine.models.loading import WHOLE, Loaded, Unused, load
 from gifine.models.speedups import embedding_rows
 
 log = logging.getLogger(__name__)
@@ -34,14 +35,15 @@ def build(
     vocab_size: int | None = None,
     pad_token_id: int | None = None,
     token_types: int = 1,
+    parameters: Parameters = Parameters.all,
     provenance: dict[str, Any] | None = None,
 ) -> PreTrainedModel:
     """A classifier for `labels`, in the order of their ids (none: regression), as the config says.
 
-    With `gi.side=none` it is transformers' own class. `vocab_size`, `pad_token_id` and `token_types` (how many the data
-    have) are the tokeniser's: with random weights the model takes the first two over, a checkpoint has to go with them.
-    Into `provenance` goes what became of the checkpoint's head, and how many word embeddings are new. Seed torch first.
-    ModelError: see the message.
+    With `gi.side=none` it is transformers' own class, if all `parameters` train. `vocab_size`, `pad_token_id` and
+    `token_types` (how many the data have) are the tokeniser's: with random weights the model takes the first two over,
+    a checkpoint has to go with them. Into `provenance` goes what became of the checkpoint's head, and how many word
+    embeddings are new. Seed torch first. ModelError: see the message.
     """
     checkpoint = model_files.source(model)
     if model.random_init and model.checkpoint is None:
@@ -67,15 +69,17 @@ def build(
     }
     if model.random_init:
         entries |= tokeniser
-    config, model_class = _resolve(entries, gi_config.write(gi), checkpoint)
+    config, model_class = _resolve(entries, gi_config.write(gi), checkpoint, own=parameters is not Parameters.all)
     if token_types > config.type_vocab_size > 0:
         raise ModelError(
             f"'{checkpoint}' has {config.type_vocab_size} token type(s), its tokenizer gives {token_types}: "
             "give the checkpoint's own tokenizer, or one without token types"
         )
     if model.random_init:
-        with loading.model_errors(checkpoint):
-            return with_attention(model_class(config), model.attention)
+        with bases.model_errors(checkpoint):
+            drawn = model_class(config)
+        trained.choose(drawn, parameters, ())
+        return with_attention(drawn, model.attention)
     known, wanted = config.vocab_size, vocab_size or 0
     if wanted > known and not model.resize_embeddings:
         raise ModelError(
@@ -92,7 +96,9 @@ def build(
         is_classifier=head.is_classifier,
         new_head=head.order is None,
         refused=refused,
+        base=model.base,
     )
+    trained.choose(loaded.model, parameters, loaded.new)
     told = _settle_head(loaded, head)
     if told != "new":
         log.info("%s: classification head: %s", checkpoint, told)
@@ -151,19 +157,26 @@ def attention_path(model: PreTrainedModel, device: torch.device, dtype: torch.dt
 
 
 def from_pretrained(
-    checkpoint: str | Path, gi: GiConfig | None = None, *, whole: bool = False, **kwargs: Any
+    checkpoint: str | Path,
+    gi: GiConfig | None = None,
+    *,
+    whole: bool = False,
+    base: str | Path | None = None,
+    **kwargs: Any,
 ) -> PreTrainedModel:
     """The classifier in a folder or on the Hub, gated as `gi` says, or as its config.json does; float32, in eval mode.
 
     Reads what `save_pretrained` wrote, plain checkpoints, and the authors' form of config.json (the base `model_type`
     with `gi_key_side`, `gi_query_side`, `inhibition_level`, `gi_layer_num`). Of `kwargs`, `num_labels`, `id2label` and
     `label2id` go to the config, the others to transformers' `from_pretrained`. With `whole` it is an error if a weight
-    is not there, or has no place. ModelError: see the message.
+    is not there, or has no place. Of trained parameters alone, the others come from the base that config.json names,
+    or from `base`, where that lies now, and are frozen. ModelError: see the message.
     LayerCountWarning: the authors' form names a number of layers.
     """
     checkpoint = str(checkpoint)
     revision = kwargs.pop("revision", None)
     entries = read_config(checkpoint, revision)
+    over = entries.get(model_files.OVER)
     labels = {key: kwargs.pop(key) for key in ("num_labels", "id2label", "label2id") if key in kwargs}
     if "num_labels" in labels:  # else the checkpoint's own names would overrule the number
         entries = {key: value for key, value in entries.items() if key not in ("id2label", "label2id")}
@@ -175,16 +188,19 @@ def from_pretrained(
         entries |= {"id2label": dict(enumerate(names)), "label2id": {name: row for row, name in enumerate(names)}}
     entries |= labels
     gates = gi_config.write(gi) if gi else gi_config.read(entries, checkpoint)
-    config, model_class = _resolve(entries, gates, checkpoint)
-    options: dict[str, Any] = {"is_classifier": True, "new_gates": False, "refused": Unused.all} if whole else {}
-    return load(model_class, config, checkpoint, revision, **options, **kwargs).model
+    config, model_class = _resolve(entries, gates, checkpoint, own=over is not None)
+    if over is not None:
+        config.trained_over = over
+    options = WHOLE if whole else {}
+    place = None if base is None else str(base)
+    return load(model_class, config, checkpoint, revision, base=place, **options, **kwargs).model
 
 
 def commit(model: ModelConfig) -> str | None:
     """The Hub's commit of the checkpoint that `build` read; None for random weights and local folders."""
     if model.random_init:
         return None
-    return loading.commit(model_files.source(model), model.revision)
+    return bases.commit(model_files.source(model), model.revision)
 
 
 def count_parameters(model: PreTrainedModel) -> dict[str, int]:
@@ -199,18 +215,18 @@ def count_parameters(model: PreTrainedModel) -> dict[str, int]:
 
 
 def _resolve(
-    entries: Mapping[str, Any], gates: Mapping[str, Any], checkpoint: str
+    entries: Mapping[str, Any], gates: Mapping[str, Any], checkpoint: str, *, own: bool = False
 ) -> tuple[PreTrainedConfig, type[PreTrainedModel]]:
-    """The config and the class for these entries of a config.json, gated or plain."""
+    """The config and the class for these entries of a config.json, gated or plain; with `own`, ours without gates."""
     family = families.find(entries.get("model_type", "none"), checkpoint)
     base = gi_config.without_gates(entries)
-    for key in ("model_type", "architectures"):
+    for key in ("model_type", "architectures", model_files.OVER):
         base.pop(key, None)
     if not isinstance(activation := base.get("hidden_act", "gelu"), str):
         raise ModelError(f"'{checkpoint}': config.json: hidden_act is {activation!r}: must be an activation's name")
     if "hidden_act" in base:
         base["hidden_act"] = gi_config.unmark(activation)
-    gated = gates.get("gi_side", "none") != "none"
+    gated = own or gates.get("gi_side", "none") != "none"
     try:
         if gated:
             config, model_class = family.config.from_dict(base | dict(gates)), family.classifier

@@ -40,7 +40,8 @@ def parser() -> commands.Parser:
     )
     add = parser.add_argument
     add("runs", nargs="+", type=_path, metavar="RUNS_OR_ROOT", help="folders of runs, or folders that hold such")
-    add("--rows", type=_words, default=table.ROWS, metavar="KEY,…", help=f"config keys ({','.join(table.ROWS)})")
+    rows = f"config keys ({','.join(table.ROWS)}; where there are other changes than GI, model,change)"
+    add("--rows", type=_words, metavar="KEY,…", help=rows)
     add("--columns", type=_words, default=table.COLUMNS, metavar="KEY,…", help=f"({','.join(table.COLUMNS)})")
     add("--format", choices=FORMATS, help="terminal on a terminal, else markdown")
     add("--show", type=_sheets, metavar="NAME,…", help=f"only these: {','.join(sheets.NAMES)}; of csv one (table)")

@@ -67,7 +67,7 @@ class Contents:
 
 def gather(
     reading: Reading,
-    rows: Sequence[str] = table.ROWS,
+    rows: Sequence[str] | None = None,
     columns: Sequence[str] = table.COLUMNS,
     *,
     with_predictions: bool = True,

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
-from gifine.inputs import model_files
+from gifine import changes
+from gifine.inputs import change_files, model_files
 from gifine.report.starts import Start, Starts
 from gifine.runs import identity, replicate
 from gifine.runs.replicate import Replicate
@@ -114,10 +115,10 @@ class Pool:
     def take(
         self, config: dict[str, Any], start: Start, contents: dict[str, str]
     ) -> tuple[Settings, Settings, Replicate, Task]:
-        """Of a record's config: all that decides its result but gate and seeds; the gate; the seeds; the task.
+        """Of a record's config: all that decides its result but change and seeds; the change; the seeds; the task.
 
-        Gates that differ from those of the run that it starts from are gates of their own: `gi.first` says which. The
-        `contents` are the record's.
+        The change is the section `change`, of GI and of baselines `gi`. One that differs from that of the run that it
+        starts from is one of its own: `gi.first`, or `change.first`, says which. The `contents` are the record's.
 
         Raises:
             KeyError, TypeError, AttributeError: for what is no config of ours.
@@ -126,13 +127,14 @@ class Pool:
         if start.label is not None:
             named["model.init_from"] = start.label
         kept = identity.deciding(config, named)
-        gi, seed = kept.pop("gi"), kept.pop("seed")
-        if start.gi not in (None, gi):
-            gi = gi | {"first": gate(self._settings({"gi": start.gi}))}
+        change, seed = identity.take_change(kept), kept.pop("seed")
+        if start.change is not None and start.change != change:
+            first = gate(self._settings(start.change))
+            change = {section: entries | {"first": first} for section, entries in change.items()}
         if not isinstance(seed, int):
             raise TypeError("its seed is no number")
         drawn = replicate.replicate(seed, kept.pop("seeds", {}))
-        return self._settings(kept), self._settings({"gi": gi}), drawn, self._task(config)
+        return self._settings(kept), self._settings(change), drawn, self._task(config)
 
     def shared(self, texts: dict[str, str]) -> dict[str, str]:
         """The same texts by name, as one object for all runs that have them."""
@@ -207,9 +209,12 @@ def model(setup: Settings) -> str:
 
 
 def gate(gate: Settings) -> str:
-    """What a person calls the gate, e.g. `both 0.3 last6`; `none` for a baseline."""
+    """What a person calls the gate, or another change: `both 0.3 last6`, `lora rank=8`; `none` for a baseline."""
     if is_baseline(gate):
         return "none"
+    if (name := other_change(gate)) is not None:
+        layers = gate.get("change.layers")
+        return " ".join([name, *([f"last{layers}"] if layers is not None else []), *unusual(gate)])
     level, layers = gate.get("gi.level"), gate.get("gi.layers")
     words = [str(gate.get("gi.side")), *([f"{level:g}"] if level is not None else [])]
     words += [f"last{layers}"] if layers is not None else []
@@ -217,15 +222,28 @@ def gate(gate: Settings) -> str:
 
 
 def unusual(gate: Settings) -> list[str]:
-    """What else of a gate is not as published: `threshold=token`."""
-    usual = {"gi.threshold": "batch", "gi.mask_padding": False, "gi.init": "normal"}
-    named = {"gi.side", "gi.level", "gi.layers"}
+    """What else of a gate, or of another change, is not as published: `threshold=token`, `rank=8`.
+
+    Of a change of one's own nothing is published, so all of its keys are told.
+    """
+    usual: dict[str, Value] = {"gi.threshold": "batch", "gi.mask_padding": False, "gi.init": "normal"}
+    named = {"gi.side", "gi.level", "gi.layers", "change.name", "change.layers", "change.file"}
+    if (name := other_change(gate)) is not None and gate.get("change.file") is None and name in changes.names():
+        usual = dict(_flat("change", change_files.defaults(changes.load(name))))
     others = [key for key in gate.keys() if key not in named and gate.get(key) != usual.get(key)]  # noqa: SIM118 - no dict
-    return [f"{key.removeprefix('gi.')}={shown(gate.get(key))}" for key in others]
+    return [f"{key.partition('.')[2]}={shown(gate.get(key))}" for key in others]
+
+
+def other_change(gate: Settings) -> str | None:
+    """The name of another change than GI; None for GI and for baselines."""
+    name = gate.get("change.name")
+    return None if name is None else str(name)
 
 
 def gate_place(gate: Settings) -> list[Value]:
-    """What gates are sorted by, for `order`."""
+    """What gates are sorted by, for `order`; other changes come after them."""
+    if (name := other_change(gate)) is not None:
+        return [name, *gate.values().values()]
     return [gate.get(f"gi.{name}") for name in ("side", "level", "layers", "first")]
 
 

@@ -17,8 +17,8 @@ from gifine.runs import origin, records
 @dataclass(slots=True, frozen=True)
 class Start:
     label: str | None = None  # in the place of `model.init_from`; None: not known to be another run's
-    gi: dict[str, Any] | None = None  # the gates of the run that made the weights; None: not known, here and below
-    seed: int | str | None = None  # of that run, as `Replicate.name` has it
+    change: dict[str, Any] | None = None  # of the run that made the weights, as `identity.take_change`; None: not known
+    seed: int | str | None = None  # of that run, as `Replicate.name` has it; None: not known
 
 
 @dataclass(slots=True)
@@ -42,7 +42,8 @@ class Starts:
 
 def start(noted: dict[str, Any]) -> Start:
     """By what `origin.as_parent` says of the run that made the weights."""
-    return Start(f"{noted['task']} ({noted['role']})", noted["gi"], noted["seed"])
+    change = {key: noted[key] for key in ("gi", "change") if key in noted}
+    return Start(f"{noted['task']} ({noted['role']})", change, noted["seed"])
 
 
 def _places(folder: Path, noted: dict[str, Any], run_id: str) -> Iterator[Path]:

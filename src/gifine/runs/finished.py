@@ -13,9 +13,10 @@ from omegaconf.errors import OmegaConfBaseException
 
 from gifine.choices import Attention, DataSource
 from gifine.config import RunConfig
-from gifine.errors import RunError, UserError, first_line
-from gifine.inputs import offline
-from gifine.inputs.model_files import WEIGHTS
+from gifine.errors import ModelError, RunError, UserError, first_line
+from gifine.inputs import digests, offline
+from gifine.inputs.change_files import FILE
+from gifine.inputs.model_files import weight_files
 from gifine.inputs.offline import Folder
 from gifine.inputs.run_folder import MODEL
 from gifine.runs import identity, records
@@ -47,10 +48,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="where the data lie now: the folder of the official files, or of one's own files, which are looked for by "
         "their names (dev.csv; dev/data.csv where two have the same name)",
     )
+    add_base(parser)
 
 
-def read(folders: Sequence[Path], data_dir: Path | None = None, *, own_data: bool = True) -> list[FinishedRun]:
-    """The runs in these folders; `data_dir` is where their data lie, if not where the runs found them.
+def add_base(parser: argparse.ArgumentParser) -> None:
+    """--base, which `read` takes."""
+    parser.add_argument(
+        "--base",
+        metavar="FOLDER",
+        help="where the weights lie now that runs with train.parameters=change or bias were trained over",
+    )
+
+
+def read(
+    folders: Sequence[Path], data_dir: Path | None = None, base: str | None = None, *, own_data: bool = True
+) -> list[FinishedRun]:
+    """The runs in these folders; `data_dir` is where their data lie, if not where the runs found them, `base` the same
+    of the weights that they were trained over, where they have kept trained parameters alone.
 
     Without `own_data` nothing of them is read, and where they lie makes no difference.
 
@@ -61,7 +75,7 @@ def read(folders: Sequence[Path], data_dir: Path | None = None, *, own_data: boo
     problems: list[str] = []
     for folder in folders:
         try:
-            found.append(_read(folder.expanduser(), data_dir, own_data))
+            found.append(_read(folder.expanduser(), data_dir, base, own_data))
         except UserError as error:
             problems.append(str(error))
     if problems:
@@ -72,7 +86,7 @@ def read(folders: Sequence[Path], data_dir: Path | None = None, *, own_data: boo
     return found
 
 
-def _read(folder: Path, data_dir: Path | None, own_data: bool) -> FinishedRun:
+def _read(folder: Path, data_dir: Path | None, base: str | None, own_data: bool) -> FinishedRun:
     record = records.read(folder)
     if record is None:
         what = f"no {records.RECORD} there, so no run's folder" if folder.is_dir() else "no such folder"
@@ -87,17 +101,40 @@ def _read(folder: Path, data_dir: Path | None, own_data: bool) -> FinishedRun:
         ) from error
     if record.status not in records.TRAINED:
         raise RunError(f"{folder}: the run is {record.status}; only those that are done or degenerate have a result")
-    if not (folder / MODEL / WEIGHTS).is_file():
+    try:
+        weight_files(folder / MODEL)
+    except ModelError as error:
         raise RunError(
-            f"{folder}: the run's weights were not kept (no {MODEL}/{WEIGHTS}); "
+            f"{folder}: the run's weights were not kept ({error}); "
             "run it again with train.save_model=true overwrite=true"
-        )
+        ) from error
+    _check_change(folder, config, record)
+    if base is None and config.prefetch is not None:
+        base = offline.base_of(folder / MODEL, config)
+    config = replace(config, model=replace(config.model, base=base))
     if config.prefetch is None or data_dir is not None or not own_data:
         return FinishedRun(folder, record, _relocated(folder, config, data_dir))
     prefetched_folder = offline.open_folder(config)
     assert prefetched_folder is not None
     moved = replace(config, data=prefetched_folder.redirect_data(config.data))
     return FinishedRun(folder, record, moved, prefetched_folder)
+
+
+def _check_change(folder: Path, config: RunConfig, record: Record) -> None:
+    """Raise a RunError if the file of a change of one's own is not what the run was made with: it would be executed."""
+    file = config.change.get(FILE)
+    if file is None:
+        return
+    then = record.contents.get("change.file", "")
+    try:
+        now = digests.sha256(file)
+    except OSError as error:
+        raise RunError(f"{folder}: its change's file {file} cannot be read: {error.strerror}; put it back") from error
+    if now != then:
+        raise RunError(
+            f"{folder}: its change's file {file} was edited since the run (sha256 {then[:12]}, now {now[:12]}): "
+            "put back what it was"
+        )
 
 
 def _relocated(folder: Path, config: RunConfig, data_dir: Path | None) -> RunConfig:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from gifine import schema
-from gifine.choices import DataSource, GateSide
+from gifine.choices import DataSource, GateSide, Parameters
 from gifine.config import GI, RunConfig
 from gifine.inputs import change_files, sources
 from gifine.runs import replicate
@@ -103,6 +103,12 @@ def deciding(entries: dict[str, Any], contents: Mapping[str, str]) -> dict[str, 
     return kept
 
 
+def take_change(kept: dict[str, Any]) -> dict[str, Any]:
+    """Take out of a deciding config what is done to attention: `{change: …}`, of GI and of baselines `{gi: …}`."""
+    gi, change = kept.pop("gi"), kept.pop("change", None)
+    return {"gi": gi} if change is None else {"change": change}
+
+
 def slug(config: RunConfig) -> str:
     """What a person reads in a listing, e.g. `cola_debertav3-large_both-0.3-last6_s42`. Nothing parses it."""
     model = config.model
@@ -115,7 +121,13 @@ def slug(config: RunConfig) -> str:
         name += f"-from-{Path(model.init_from).name.partition('_')[0]}"  # of a run's folder: its task
     found = replicate.of(config)
     seeds = "".join(f"-{stream}{seed}" for stream, seed in found.apart.items())
-    return re.sub(r"[^\w.-]+", "-", f"{config.task.name}_{name}_{_change(config)}_s{config.seed}{seeds}")
+    return re.sub(r"[^\w.-]+", "-", f"{config.task.name}_{name}_{_arm(config)}_s{config.seed}{seeds}")
+
+
+def _arm(config: RunConfig) -> str:
+    """The change and, if not all, what trains: `lora-rank8`, `lora-rank8-change-only`, `plain-bias-only`."""
+    parameters = config.train.parameters
+    return _change(config) + ("" if parameters is Parameters.all else f"-{parameters.value}-only")
 
 
 def _change(config: RunConfig) -> str:
@@ -141,6 +153,8 @@ def title(config: RunConfig) -> str:
         name = f"{name} {_change(config)}"
     elif not config.is_plain:
         name = f"gi{name}-{100 * gi.level:g}-{gi.side.value}" + (f"-last{gi.layers}" if gi.layers else "")
+    if config.train.parameters is not Parameters.all:
+        name += f" {config.train.parameters.value} only"
     return f"{name} {config.task.name} s{replicate.of(config)}"
 
 

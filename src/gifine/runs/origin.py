@@ -54,11 +54,11 @@ def as_parent(record: dict[str, Any]) -> dict[str, Any]:
         if "role" in own:
             contents["model.init_from"] = own["role"]
         kept = identity.deciding(record["config"], contents)
-        gi, seed = kept.pop("gi"), kept.pop("seed")
-        # Without what the gates are drawn from, which a baseline does not have.
+        change, seed = identity.take_change(kept), kept.pop("seed")
+        # Without what the change is drawn from, which a baseline does not have.
         seed = replicate.replicate(int(seed), kept.pop("seeds", {}) | {"change": None}).name
         text = json.dumps(kept, sort_keys=True)
         task = record["config"]["task"]["name"]
     except (LookupError, TypeError, AttributeError, ValueError):
         return {}
-    return {"role": hashlib.sha256(text.encode()).hexdigest()[:12], "task": task, "seed": seed, "gi": gi}
+    return {"role": hashlib.sha256(text.encode()).hexdigest()[:12], "task": task, "seed": seed, **change}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from gifine.config import RunConfig
 from gifine.errors import EarlierRunError, ModelError
-from gifine.inputs import model_files
+from gifine.inputs import model_files, offline
 from gifine.runs import identity, records
 from gifine.runs.records import FINISHED, Status
 
@@ -82,5 +82,6 @@ def placed(config: RunConfig, places: RunConfig) -> RunConfig:
         raise ModelError(f"nothing to start from: {folder.name} is {record['status']}{f': {said}' if said else ''}")
     if (reason := without_weights(folder)) is not None:
         raise ModelError(reason)
-    model = replace(places.model, init_from=str(folder), checkpoint=None, revision=None, random_init=False)
+    base = offline.base_of(model_files.saved_model(str(folder)), config)
+    model = replace(places.model, init_from=str(folder), base=base, checkpoint=None, revision=None, random_init=False)
     return replace(places, model=model)

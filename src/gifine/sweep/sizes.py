@@ -19,12 +19,13 @@ class Sizes:
 
 def of(configs: Iterable[RunConfig]) -> Sizes | None:
     """What these runs take; None if there are none, or if one's architecture is not known."""
-    counted: dict[str, tuple[int, int] | None] = {}
+    counted: dict[str, tuple[int, int, int] | None] = {}
     footprints = []
     for config in configs:
-        key = repr((config.model, config.gi.side, config.gi.layers, config.change, len(config.task.labels)))
+        changed = (config.gi.side, config.gi.layers, config.change, config.train.parameters)
+        key = repr((config.model, changed, len(config.task.labels)))
         if key not in counted:
-            counted[key] = architecture.count(config)
+            counted[key] = architecture.count_trained(config)
         size = counted[key]
         if size is None:
             return None
@@ -40,5 +41,5 @@ def of(configs: Iterable[RunConfig]) -> Sizes | None:
 
 def _left_behind(train: TrainConfig, footprint: Footprint) -> int:
     """Bytes on disk that a run leaves."""
-    weights = footprint.weights if train.save_model else 0
+    weights = footprint.saved if train.save_model else 0
     return weights + (footprint.kept_checkpoints if train.keep_checkpoints else 0)

@@ -9,10 +9,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from transformers import PreTrainedModel
 
 from gifine.choices import Attention, Device, Precision
 from gifine.config import RunConfig, TrainConfig
 from gifine.errors import ConfigError
+from gifine.inputs.families import normalise_type
 from gifine.machine import limits
 
 log = logging.getLogger(__name__)
@@ -65,13 +67,14 @@ def check_precision(train: TrainConfig) -> None:
         )
 
 
-def check_attention(family: str, config: RunConfig) -> None:
+def check_attention(model: PreTrainedModel, config: RunConfig) -> None:
     """
     Raises:
         ConfigError: where transformers' own code cannot be trained in bf16: its DeBERTa (v1) masks scores in bf16 with
             the lowest number of float32. Gated models and the fast attention have code of their own.
     """
-    if family == "deberta" and config.model.attention is Attention.hf and uses_bf16(config.train):
+    is_plain = normalise_type(model.config.model_type) == "deberta" and not getattr(model.config, "gated_layers", ())
+    if is_plain and config.model.attention is Attention.hf and uses_bf16(config.train):
         raise ConfigError(
             "model.attention=hf: transformers' own DeBERTa cannot compute in bfloat16; model.attention=fast can, "
             "or give train.precision=fp32"

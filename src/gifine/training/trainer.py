@@ -11,13 +11,16 @@ from typing import Any
 
 import torch
 import transformers
+from safetensors.torch import load_file
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import Sampler
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import rotate_checkpoints
 
 from gifine.errors import OutputError
+from gifine.inputs.model_files import TRAINED
 from gifine.machine import disk, out_of_memory, signals
+from gifine.models import frozen
 from gifine.objectives.loss import Loss
 from gifine.training import checkpointing
 from gifine.training.sampler import EpochSampler
@@ -144,11 +147,25 @@ class Trainer(transformers.Trainer):
         problem = checkpointing.damage(best)
         if problem is not None:
             raise OutputError(f"the best checkpoint {best} is damaged ({problem}); overwrite=true starts anew")
-        super()._load_best_model()
+        if not self._load_trained(best):
+            super()._load_best_model()
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        if not self._load_trained(Path(resume_from_checkpoint)):
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+
+    def _load_trained(self, checkpoint: Path) -> bool:
+        """Load a checkpoint that holds the parameters that train, if it is one."""
+        path = checkpoint / TRAINED
+        if path.is_file():
+            assert isinstance(self.model, transformers.PreTrainedModel)
+            self._issue_warnings_after_load(self.model.load_state_dict(load_file(path), strict=False))
+        return path.is_file()
 
     def _issue_warnings_after_load(self, load_result: Any) -> None:
         """What a checkpoint of training lacks would go on as it happens to be: the Trainer only warns of it."""
-        differing = [*load_result.missing_keys, *load_result.unexpected_keys]
+        left_out = frozen(self.model) if isinstance(self.model, transformers.PreTrainedModel) else set()
+        differing = [*(name for name in load_result.missing_keys if name not in left_out), *load_result.unexpected_keys]
         if differing:
             raise OutputError(
                 f"a checkpoint below {self.checkpoints} is not of this model (it differs in {', '.join(differing[:3])}"

@@ -73,6 +73,9 @@ def attention(
     return _Attention.apply(*content, pos_key_RK, pos_query_RK, row_L, mask_BTT, scale, dropout).to(query_BTHE.dtype)
 
 
+_OF_SCORES = (0, 1, 3, 4)  # of `_Attention.forward`'s arguments: queries, keys, and what positions have
+
+
 class _Attention(torch.autograd.Function):
     @staticmethod
     def forward(
@@ -103,7 +106,9 @@ class _Attention(torch.autograd.Function):
                 if rescale != 1:
                     context_hbTE.mul_(rescale)
                 context_BTHE[examples, :, heads] = context_hbTE.permute(1, 2, 0, 3)
-        ctx.save_for_backward(query_BTHE, key_BTHE, value_BTHE, pos_key_RK, pos_query_RK, row_L, mask_BTT, keep_HBTT)
+        of_scores = any(ctx.needs_input_grad[i] for i in _OF_SCORES)
+        kept_BTHE = value_BTHE if of_scores else None
+        ctx.save_for_backward(query_BTHE, key_BTHE, kept_BTHE, pos_key_RK, pos_query_RK, row_L, mask_BTT, keep_HBTT)
         ctx.scale, ctx.rescale = scale, rescale
         return context_BTHE.flatten(2)
 
@@ -111,43 +116,50 @@ class _Attention(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad_BTK: Tensor) -> tuple[Tensor | None, ...]:  # pyrefly: ignore[bad-override] - torch's is (ctx, *grads)
         query_BTHE, key_BTHE, value_BTHE, pos_key_RK, pos_query_RK, row_L, mask_BTT, keep_HBTT = ctx.saved_tensors
+        wanted = ctx.needs_input_grad
+        of_scores = any(wanted[i] for i in _OF_SCORES)
         with torch.autocast(query_BTHE.device.type, enabled=False):
             terms = _terms(query_BTHE, key_BTHE, pos_key_RK, pos_query_RK, row_L, mask_BTT, ctx.scale)
-            value_HBTE = _by_head(value_BTHE)
+            value_HBTE = _by_head(value_BTHE) if of_scores else None
             grad_HBTE = _by_head(grad_BTK.to(query_BTHE.dtype).unflatten(-1, query_BTHE.shape[2:]))
             if ctx.rescale != 1:
                 grad_HBTE = grad_HBTE * ctx.rescale
             looks_BT1 = None if mask_BTT is None else mask_BTT.any(dim=-1, keepdim=True).to(query_BTHE.dtype)
-            grad_query_BTHE, grad_key_BTHE, grad_value_BTHE = (query_BTHE.new_empty(query_BTHE.shape) for _ in range(3))
-            grad_pos_key_HLE = None if terms.pos_key_HLE is None else torch.zeros_like(terms.pos_key_HLE)
-            grad_pos_query_HLE = None if terms.pos_query_HLE is None else torch.zeros_like(terms.pos_query_HLE)
+            grad_query_BTHE, grad_key_BTHE, grad_value_BTHE = (
+                query_BTHE.new_empty(query_BTHE.shape) if wants else None for wants in wanted[:3]
+            )
+            grad_pos_key_HLE, grad_pos_query_HLE = (
+                torch.zeros_like(pos_HLE) if pos_HLE is not None and wants else None
+                for pos_HLE, wants in zip((terms.pos_key_HLE, terms.pos_query_HLE), wanted[3:5], strict=True)
+            )
             for heads, examples in _parts(query_BTHE):
                 part = terms.part(heads, examples)
                 weights_hbTT = _weights(part)
                 grad_hbTE = grad_HBTE[heads, examples]
-                grad_weights_hbTT = grad_hbTE @ value_HBTE[heads, examples].transpose(-1, -2)
-                if keep_HBTT is None:
-                    grad_value_hbTE = weights_hbTT.transpose(-1, -2) @ grad_hbTE
-                else:
-                    keep_hbTT = keep_HBTT[heads, examples]
-                    grad_value_hbTE = (weights_hbTT * keep_hbTT).transpose(-1, -2) @ grad_hbTE
+                keep_hbTT = None if keep_HBTT is None else keep_HBTT[heads, examples]
+                if grad_value_BTHE is not None:
+                    dropped_hbTT = weights_hbTT if keep_hbTT is None else weights_hbTT * keep_hbTT
+                    grad_value_BTHE[examples, :, heads] = (dropped_hbTT.mT @ grad_hbTE).permute(1, 2, 0, 3)
+                if value_HBTE is None:
+                    continue
+                grad_weights_hbTT = grad_hbTE @ value_HBTE[heads, examples].mT
+                if keep_hbTT is not None:
                     grad_weights_hbTT.mul_(keep_hbTT)
                 grad_scores_hbTT = torch._softmax_backward_data(grad_weights_hbTT, weights_hbTT, -1, weights_hbTT.dtype)
                 if looks_BT1 is not None:
                     grad_scores_hbTT.mul_(looks_BT1[examples])
-                grad_query_hbTE = grad_scores_hbTT @ part.key_HBTE
-                grad_key_hbTE = grad_scores_hbTT.transpose(-1, -2) @ part.query_HBTE
+                grad_query_hbTE = grad_scores_hbTT @ part.key_HBTE if wanted[0] else None
+                grad_key_hbTE = grad_scores_hbTT.mT @ part.query_HBTE if wanted[1] else None
                 if part.pos_key_HLE is not None:
-                    assert grad_pos_key_HLE is not None
-                    grad_pos_hLE = grad_pos_key_HLE[heads]
+                    grad_pos_hLE = None if grad_pos_key_HLE is None else grad_pos_key_HLE[heads]
                     add_gradients(grad_scores_hbTT, part.query_HBTE, part.pos_key_HLE, grad_query_hbTE, grad_pos_hLE)
                 if part.pos_query_HLE is not None:
-                    assert grad_pos_query_HLE is not None
-                    grad_pos_hLE, transposed_hbTT = grad_pos_query_HLE[heads], grad_scores_hbTT.transpose(-1, -2)
-                    add_gradients(transposed_hbTT, part.key_HBTE, part.pos_query_HLE, grad_key_hbTE, grad_pos_hLE)
-                grad_query_BTHE[examples, :, heads] = grad_query_hbTE.div_(ctx.scale).permute(1, 2, 0, 3)
-                grad_key_BTHE[examples, :, heads] = grad_key_hbTE.permute(1, 2, 0, 3)
-                grad_value_BTHE[examples, :, heads] = grad_value_hbTE.permute(1, 2, 0, 3)
+                    grad_pos_hLE = None if grad_pos_query_HLE is None else grad_pos_query_HLE[heads]
+                    add_gradients(grad_scores_hbTT.mT, part.key_HBTE, part.pos_query_HLE, grad_key_hbTE, grad_pos_hLE)
+                if grad_query_BTHE is not None and grad_query_hbTE is not None:
+                    grad_query_BTHE[examples, :, heads] = grad_query_hbTE.div_(ctx.scale).permute(1, 2, 0, 3)
+                if grad_key_BTHE is not None and grad_key_hbTE is not None:
+                    grad_key_BTHE[examples, :, heads] = grad_key_hbTE.permute(1, 2, 0, 3)
             grad_pos_key_RK = grad_pos_query_RK = None
             if grad_pos_key_HLE is not None:
                 grad_pos_key_RK = gradient_of_rows(grad_pos_key_HLE, row_L.flip(0), pos_key_RK)

@@ -45,16 +45,20 @@ def _shifted(x_hmW: Tensor, b: int, T: int) -> Tensor:
 
 
 def add_gradients(
-    grad_hbTT: Tensor, x_hbTE: Tensor, pos_hLE: Tensor, grad_x_hbTE: Tensor, grad_pos_hLE: Tensor
+    grad_hbTT: Tensor, x_hbTE: Tensor, pos_hLE: Tensor, grad_x_hbTE: Tensor | None, grad_pos_hLE: Tensor | None
 ) -> None:
-    """The gradients of `products`, added to `grad_x_hbTE` and `grad_pos_hLE`."""
+    """The gradients of `products`, added to `grad_x_hbTE` and `grad_pos_hLE`; None: nobody wants it."""
     h, b, T, E = x_hbTE.shape
+    if grad_x_hbTE is None and grad_pos_hLE is None:
+        return
     for block, distances in _blocks(x_hbTE):
         x_hmE = x_hbTE[:, :, block].reshape(h, -1, E)
         grad_hmW = grad_hbTT.new_zeros(h, x_hmE.shape[1], distances.stop - distances.start)
         _shifted(grad_hmW, b, T).copy_(grad_hbTT[:, :, block])
-        grad_x_hbTE[:, :, block] += torch.bmm(grad_hmW, pos_hLE[:, distances]).view(h, b, -1, E)
-        grad_pos_hLE[:, distances].baddbmm_(grad_hmW.transpose(1, 2), x_hmE)
+        if grad_x_hbTE is not None:
+            grad_x_hbTE[:, :, block] += torch.bmm(grad_hmW, pos_hLE[:, distances]).view(h, b, -1, E)
+        if grad_pos_hLE is not None:
+            grad_pos_hLE[:, distances].baddbmm_(grad_hmW.transpose(1, 2), x_hmE)
 
 
 def gradient_of_rows(grad_HLE: Tensor, row_L: Tensor, like_RK: Tensor) -> Tensor:

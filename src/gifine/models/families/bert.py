@@ -9,6 +9,7 @@ from transformers.models.bert.modeling_bert import BertSelfAttention
 from gifine.models.attention.bert import BertGatedAttention, BertGatedBackbone
 from gifine.models.families import Family
 from gifine.models.gi_config import GatedConfig
+from gifine.models.trained import TrainedOver
 
 
 class GiBertConfig(GatedConfig, BertConfig):
@@ -25,7 +26,7 @@ class GiBertModel(BertGatedBackbone, BertModel):
     attention_class = GiBertSelfAttention
 
 
-class GiBertForSequenceClassification(BertForSequenceClassification):
+class GiBertForSequenceClassification(TrainedOver, BertForSequenceClassification):
     config_class = GiBertConfig
 
     def __init__(self, config: GiBertConfig) -> None:

@@ -27,6 +27,7 @@ from gifine.models.attention.positions import positions_v1
 from gifine.models.families import Family
 from gifine.models.gated import GatedAttention, GatedBackbone
 from gifine.models.gi_config import GatedConfig
+from gifine.models.trained import TrainedOver
 
 
 class GiDebertaConfig(GatedConfig, DebertaConfig):
@@ -130,7 +131,7 @@ class GiDebertaModel(GatedBackbone, DebertaModel):
     attention_class = GiDebertaSelfAttention
 
 
-class GiDebertaForSequenceClassification(DebertaForSequenceClassification):
+class GiDebertaForSequenceClassification(TrainedOver, DebertaForSequenceClassification):
     config_class = GiDebertaConfig
 
     def __init__(self, config: GiDebertaConfig) -> None:

@@ -24,6 +24,7 @@ from gifine.models.attention.positions import positions
 from gifine.models.families import Family
 from gifine.models.gated import GatedAttention, GatedBackbone
 from gifine.models.gi_config import GatedConfig
+from gifine.models.trained import TrainedOver
 
 
 class GiDebertaV2Config(GatedConfig, DebertaV2Config):
@@ -128,7 +129,7 @@ class GiDebertaV2Model(GatedBackbone, DebertaV2Model):
     attention_class = GiDebertaV2SelfAttention
 
 
-class GiDebertaV2ForSequenceClassification(DebertaV2ForSequenceClassification):
+class GiDebertaV2ForSequenceClassification(TrainedOver, DebertaV2ForSequenceClassification):
     config_class = GiDebertaV2Config
 
     def __init__(self, config: GiDebertaV2Config) -> None:

@@ -8,6 +8,7 @@ from transformers.models.roberta.modeling_roberta import RobertaClassificationHe
 from gifine.models.attention.bert import BertGatedAttention, BertGatedBackbone
 from gifine.models.families import Family
 from gifine.models.gi_config import GatedConfig
+from gifine.models.trained import TrainedOver
 
 
 class GiRobertaConfig(GatedConfig, RobertaConfig):
@@ -24,7 +25,7 @@ class GiRobertaModel(BertGatedBackbone, RobertaModel):
     attention_class = GiRobertaSelfAttention
 
 
-class GiRobertaForSequenceClassification(RobertaForSequenceClassification):
+class GiRobertaForSequenceClassification(TrainedOver, RobertaForSequenceClassification):
     config_class = GiRobertaConfig
 
     def __init__(self, config: GiRobertaConfig) -> None:

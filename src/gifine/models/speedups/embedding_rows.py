@@ -47,6 +47,8 @@ class OccurringRows(nn.Embedding):
     def whole(self, decay: float) -> nn.Embedding:
         """All rows: those that were trained, and the others times what weight decay has left of them."""
         (whole,), (ids_R,) = self._whole, self._ids
+        if not whole.weight.requires_grad:
+            return whole.to(self.weight.device)  # none was trained, and none decays
         weight_VD = whole.weight.mul_(decay)
         weight_VD[ids_R] = self.weight.to(weight_VD)
         return whole.to(self.weight.device)

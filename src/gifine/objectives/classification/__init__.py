@@ -60,6 +60,7 @@ def build(config: RunConfig, tokenizer: PreTrainedTokenizerFast, provenance: dic
         vocab_size=tokenizers.size(tokenizer),
         pad_token_id=tokenizer.pad_token_id,
         token_types=tokenizers.token_types(tokenizer, len(config.task.inputs)),
+        parameters=config.train.parameters,
         provenance=provenance,
     )
     return _leave_out_the_rest(model)
@@ -72,7 +73,9 @@ def reload(config: RunConfig, folder: Path) -> PreTrainedModel:
     """
     from gifine import models
 
-    model = models.with_attention(models.from_pretrained(folder, whole=True), config.model.attention)
+    model = models.with_attention(
+        models.from_pretrained(folder, whole=True, base=config.model.base), config.model.attention
+    )
     labels = [name for _, name in sorted((model.config.id2label or {}).items())]
     if config.task.labels and labels != config.task.labels:
         raise ModelError(f"{folder}: its labels are {labels}, those of the run {config.task.labels}")

@@ -20,7 +20,7 @@ from gifine.runs.records import Status
 from gifine.runs.replicate import STREAMS, Replicate
 
 ALL = "all"  # gi.layers=null
-NAMED = ("model", "gi", "task", "seed")  # what may be asked for beside the keys of the config
+NAMED = ("model", "gi", "change", "task", "seed")  # what may be asked for beside the keys of the config
 
 Key = tuple[Value, ...]
 
@@ -72,15 +72,18 @@ def value(run: Run, key: str) -> Value:
         return settings.model(run.setup)
     if key == "gi":
         return settings.gate(run.gate)
+    if key == "change":  # beside others, `both 0.3` alone would not say that it is GI's
+        words = settings.gate(run.gate)
+        return words if settings.is_baseline(run.gate) or settings.other_change(run.gate) else f"gi {words}"
     if key == "task":
         return run.task.name
     if key == "seed":
         return run.replicate.seed
     if key.startswith("seeds."):
         return getattr(run.replicate, key.removeprefix("seeds."))
-    if key == "gi.layers" and not settings.is_baseline(run.gate):
+    if key == "gi.layers" and run.gate.get("gi.side") is not None and not settings.is_baseline(run.gate):
         return run.gate.get(key) or ALL  # where there are no gates there is nothing
-    return (run.gate if key.startswith("gi.") else run.setup).get(key)
+    return (run.gate if key.startswith(("gi.", "change.")) else run.setup).get(key)
 
 
 def check_keys(runs: Sequence[Run], keys: Sequence[str]) -> None:
@@ -127,7 +130,7 @@ def _differing(groups: Groups) -> list[str]:
             found |= dict.fromkeys(first.setup.differing(run.setup) + first.gate.differing(run.gate))
     known = {*groups.keys, *groups.extra}
     names = dict.fromkeys(key.partition(".")[0] for key in found)
-    named = [name for name in names if name in NAMED and name not in known and name != "gi"]
+    named = [name for name in names if name in NAMED and name not in known and name not in ("gi", "change")]
     return named or [key for key in found if key not in known]
 
 

@@ -14,7 +14,7 @@ from gifine.report.analysis.comparison import effect_of
 from gifine.report.reading import Run
 from gifine.report.settings import GLUE
 
-ROWS = ("model", "gi.side", "gi.level", "gi.layers")
+ROWS = ("model", "gi.side", "gi.level", "gi.layers")  # where GI is the only change, else ("model", "change")
 COLUMNS = ("task",)
 
 
@@ -40,12 +40,14 @@ class Table:
         return any(row.glue is not None for row in self.rows)
 
 
-def build(runs: Sequence[Run], rows_by: Sequence[str] = ROWS, columns_by: Sequence[str] = COLUMNS) -> Table:
-    """The table of these runs.
+def build(runs: Sequence[Run], rows_by: Sequence[str] | None = None, columns_by: Sequence[str] = COLUMNS) -> Table:
+    """The table of these runs. Rows are by default `ROWS`, or each change by its name where GI is not the only one.
 
     Raises:
         ArgumentError: for a key that runs do not differ in, or that is a row and a column.
     """
+    if rows_by is None:
+        rows_by = ROWS if all(settings.other_change(run.gate) is None for run in runs) else ("model", "change")
     cells.check_keys(runs, [*rows_by, *columns_by])
     groups = cells.group(runs, [*rows_by, *columns_by])
     rows: dict[tuple[Key, Key], Row] = {}

@@ -80,9 +80,10 @@ def sentence(answer: Answer, contents: Contents) -> str:
 
 
 def change(gate: Settings) -> str:
-    """`GI on both sides at level 0.3 in the last six layers`."""
-    layers = gate.get("gi.layers")
-    words = f"GI on {_SIDES.get(str(gate.get('gi.side')), settings.shown(gate.get('gi.side')))}"
+    """`GI on both sides at level 0.3 in the last six layers`, `lora with rank=8`."""
+    name = settings.other_change(gate)
+    layers = gate.get("gi.layers" if name is None else "change.layers")
+    words = name or f"GI on {_SIDES.get(str(gate.get('gi.side')), settings.shown(gate.get('gi.side')))}"
     words += f" at level {settings.shown(gate.get('gi.level'))}" if gate.get("gi.level") is not None else ""
     if isinstance(layers, int):
         words += f" in the last {_count(layers, 'layer')}" if layers > 1 else " in the last layer"

@@ -192,4 +192,4 @@ def _value(key: str, value: Value, tasks: dict[str, Task]) -> str:
 
 def _named(column: Iterable[Value], keys: Sequence[str], tasks: dict[str, Task]) -> str:
     words = [(key, _value(key, value, tasks)) for key, value in zip(keys, column, strict=True)]
-    return ", ".join(text if key in ("task", "model", "gi") else f"{key}={text}" for key, text in words)
+    return ", ".join(text if key in ("task", "model", "gi", "change") else f"{key}={text}" for key, text in words)

@@ -161,17 +161,21 @@ def _advice(tuning: Tuning) -> str:
     """What would test the chosen recipes, where too few seeds did."""
     if not tuning.is_drawn or tuning.comparison is None or tuning.comparison.effect.summary.n >= FEWEST_PAIRS:
         return ""
-    words = [_words(tuning.chosen[0], "none"), _words(tuning.chosen[1], str(tuning.gate.get("gi.side")))]
+    name = settings.other_change(tuning.gate)
+    arms = (f"gi.side={side}" for side in ("none", tuning.gate.get("gi.side")))
+    if name is not None:
+        arms = (f"change={change}" for change in ("none", name))
+    words = [_words(trial, arm) for trial, arm in zip(tuning.chosen, arms, strict=True)]
     return (
         f"{tuning.task.title}, {settings.gate(tuning.gate)}: to test what was chosen, give the search's command again "
         f"with {FEWEST_PAIRS} or more seeds that chose nothing, once with {words[0]} and once with {words[1]}."
     )
 
 
-def _words(trial: Trial, side: str) -> str:
+def _words(trial: Trial, arm: str) -> str:
     assert trial.number is not None
     seed, number = trial.number
-    return f"search.trial={number}{f' search.seed={seed}' if seed else ''} gi.side={side}"
+    return f"search.trial={number}{f' search.seed={seed}' if seed else ''} {arm}"
 
 
 def _signed(fraction: float) -> str:

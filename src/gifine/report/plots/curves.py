@@ -45,7 +45,11 @@ def draw(panel: Panel, side: Value) -> Plot | None:
     rows = [key for key in (LOSS, measure) if any(key in found for found in all_curves)]
     figure, axes = drawing.grid(len(rows), len(layers), (3.6, 2.3))
     for column, count in enumerate(layers):
-        lines = {f"level {settings.shown(level)}": found for (_, level, its), found in gated.items() if its == count}
+        lines = {
+            str(side) if level is None else f"level {settings.shown(level)}": found
+            for (_, level, its), found in gated.items()
+            if its == count
+        }
         for row, key in enumerate(rows):
             _lines(axes[row][column], key, baseline, lines)
         axes[-1][column].set_xlabel("step")

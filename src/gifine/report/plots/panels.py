@@ -11,14 +11,15 @@ from gifine.report.analysis.cells import Cell, Groups, Key, Score
 from gifine.report.reading import Run
 from gifine.report.settings import Task, Value
 
-Place = tuple[Value, Value, Value]  # side, level, layers (or cells.ALL)
+# Side, level, layers (or cells.ALL); of another change than GI what it is called, None, cells.ALL.
+Place = tuple[Value, Value, Value]
 
 _KEYS = ("model", "task", "gi.side", "gi.level", "gi.layers")
 
 
 @dataclass(slots=True)
 class Panel:
-    """Runs that differ in the gate's side, level and layers, and in the seed; nothing else."""
+    """Runs that differ in the gate's side, level and layers, or in the change, and in the seed; nothing else."""
 
     model: str
     task: Task
@@ -44,8 +45,8 @@ class Panel:
         return cell.scores[self.task.measures.index(self.task.primary)]
 
     def means(self) -> dict[Place, Score]:
-        """Of the gated cells that have a number at all."""
-        scores = {place: self.score(cell) for place, cell in self.gated.items()}
+        """Of the gated cells that have a number at all, by side, level and layers: other changes have none of these."""
+        scores = {place: self.score(cell) for place, cell in self.gated.items() if place[1] is not None}
         return {place: score for place, score in scores.items() if score.summary.mean is not None}
 
     def distinct(self, axis: int) -> list[Value]:
@@ -67,11 +68,18 @@ def split(runs: Sequence[Run]) -> list[Panel]:
         shared, task = _shared(groups, names, extra), members[0].task
         if not settings.is_baseline(members[0].gate):
             compared.add(shared)
-            named = dict(zip(groups.extra, extra, strict=True))
-            panel = panels.setdefault((*names[:2], *extra), Panel(str(names[0]), task, named, baselines.get(shared)))
+            named = {
+                key: value for key, value in zip(groups.extra, extra, strict=True) if not key.startswith("change.")
+            }
+            own = Panel(str(names[0]), task, named, baselines.get(shared))
+            panel = panels.setdefault((*names[:2], *named.values()), own)
             side, level, layers = names[2:]
+            if side is None:
+                side, layers = settings.gate(members[0].gate), cells.ALL
+                if (side, level, layers) in panel.gated:  # another version of a file of one's own
+                    side = f"{side}, {members[0].gate.get('change.file')}"
             panel.gated[side, level, layers] = cells.fill(members)
-    recipe = [key for key in groups.extra if not key.startswith("gi.")]
+    recipe = [key for key in groups.extra if not key.startswith(("gi.", "change."))]
     alone = {shared: cell for shared, cell in baselines.items() if shared not in compared}
     return [
         *panels.values(),
@@ -83,6 +91,6 @@ def split(runs: Sequence[Run]) -> list[Panel]:
 
 
 def _shared(groups: Groups, names: Key, extra: Key) -> Key:
-    """What a gated cell and its baseline have in common: all keys but the gate's."""
-    recipe = [value for key, value in zip(groups.extra, extra, strict=True) if not key.startswith("gi.")]
+    """What a gated cell and its baseline have in common: all keys but the change's."""
+    recipe = [value for key, value in zip(groups.extra, extra, strict=True) if not key.startswith(("gi.", "change."))]
     return *names[:2], *recipe

@@ -1,0 +1,127 @@
+"""Which parameters train, and models of which these alone are saved, to be loaded over what they were trained over."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Iterable
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save_file
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from gifine.choices import Parameters
+from gifine.inputs.model_files import OVER, TRAINED
+from gifine.models import bases, loading
+from gifine.models.gi_config import is_gate
+
+log = logging.getLogger(__name__)
+
+# What transformers has between a DeBERTa's encoder and its head. No pretraining made it: it starts random, as the head.
+_POOLER = "pooler."
+_HEAD = "classifier."
+
+
+def choose(model: PreTrainedModel, parameters: Parameters, new: Iterable[str]) -> None:
+    """Freeze what does not train. `new` are the parameters that the checkpoint did not have.
+
+    With `change` and `bias` the head trains, whatever is new, and a DeBERTa's pooler: a whole one with `change`; with
+    `bias`, of one that the checkpoint had, the bias, as in BitFit's code, which finds biases by "bias" in their names.
+    Of a change its own biases are such.
+    """
+    if parameters is Parameters.all:
+        model.requires_grad_(True)
+        return
+    always = {name for name in new if not is_gate(name)}
+    for name, parameter in model.named_parameters():
+        trains = name in always or name.startswith(_HEAD)
+        if parameters is Parameters.change:
+            trains |= is_gate(name) or name.startswith(_POOLER)
+        else:
+            trains |= "bias" in name
+        parameter.requires_grad_(trains)
+
+
+def frozen(model: PreTrainedModel) -> set[str]:
+    """The parameters that are those of the checkpoint. A change's are not, whether or not they train."""
+    return {name for name, each in model.named_parameters() if not (each.requires_grad or is_gate(name))}
+
+
+class TrainedOver(PreTrainedModel):
+    """Mixed into classifiers: what `trained_over` in their config names is neither saved nor read from their folder.
+
+    Without that entry they are saved and loaded as transformers does it.
+    """
+
+    @classmethod
+    def from_pretrained(  # pyrefly: ignore[bad-override] - with one keyword more
+        cls, pretrained_model_name_or_path: Any, *args: Any, base: str | Path | None = None, **kwargs: Any
+    ) -> Any:
+        """As transformers', also of trained parameters alone, whose frozen base stays frozen.
+
+        `base` is where that lies, if not where config.json says.
+
+        Raises:
+            ModelError: for a base that is not there, or that is another one.
+        """
+        checkpoint, revision = str(pretrained_model_name_or_path), kwargs.get("revision")
+        if bases.read_config(checkpoint, revision).get(OVER) is None:
+            return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+        with_report = kwargs.pop("output_loading_info", False)
+        config = kwargs.pop("config", None)
+        if config is None:
+            assert cls.config_class is not None
+            read: Any = cls.config_class.from_pretrained(checkpoint, return_unused_kwargs=True, **kwargs)
+            config, kwargs = read
+        options = {key: kwargs[key] for key in ("dtype", "device_map", "attn_implementation") if key in kwargs}
+        place = None if base is None else str(base)
+        loaded = loading.load(cls, config, checkpoint, revision, base=place, **loading.WHOLE, **options)
+        empty: dict[str, Any] = {"missing_keys": {*loaded.new}, "unexpected_keys": set(), "mismatched_keys": set()}
+        return (loaded.model, empty | {"error_msgs": []}) if with_report else loaded.model
+
+    def save_pretrained(  # pyrefly: ignore[bad-override] - transformers' other arguments are handed on
+        self, save_directory: Any, is_main_process: bool = True, state_dict: dict[str, Tensor] | None = None, **kw: Any
+    ) -> None:
+        """As transformers', or, with `trained_over`, without what is frozen."""
+        if getattr(self.config, OVER) is None:
+            super().save_pretrained(save_directory, is_main_process, state_dict, **kw)
+        elif is_main_process:
+            folder, left_out = Path(save_directory), frozen(self)
+            folder.mkdir(parents=True, exist_ok=True)
+            self.config.architectures = [type(self).__name__]
+            self.config.save_pretrained(folder)
+            tensors = {
+                name: tensor.detach().cpu().contiguous()
+                for name, tensor in (self.state_dict() if state_dict is None else state_dict).items()
+                if name not in left_out
+            }
+            save_file(tensors, folder / TRAINED, {"format": "pt"})
+
+    def activation_checkpointing_enable(self, *args: Any, **kwargs: Any) -> None:
+        """As transformers', which then asks for gradients of the embeddings, for checkpoints that are reentrant.
+
+        Others do without; and with a frozen base these would be computed down through all of its layers.
+        """
+        super().activation_checkpointing_enable(*args, **kwargs)
+        given = args[0] if args else kwargs.get("activation_checkpointing_kwargs")
+        if frozen(self) and not (given or {}).get("use_reentrant", False):
+            self.disable_input_require_grads()
+
+
+def describe(model: PreTrainedModel, parameters: Parameters) -> str | None:
+    """What to say of a run that trains less than one may expect."""
+    if parameters is not Parameters.change or any(is_gate(name) for name, _ in model.named_parameters()):
+        return None
+    return f"train.parameters=change without a change: {_list(_trained(model))} train, and nothing else"
+
+
+def _trained(model: PreTrainedModel) -> set[str]:
+    """The modules that do, by the first part of their names; of the backbone's, the second."""
+    own = f"{model.base_model_prefix}."
+    names = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+    return {name.removeprefix(own).partition(".")[0] for name in names}
+
+
+def _list(words: Collection[str]) -> str:
+    return " and ".join(sorted(words))

@@ -1,0 +1,114 @@
+"""Reports of runs with other changes than GI: pairs, labels, families, tables and figures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gifine.config import RunConfig
+from gifine.report import settings
+from gifine.report.analysis import cells, comparison, pairing, published, table
+from gifine.report.analysis.families import Rules, judge
+from gifine.report.contents import gather
+from gifine.report.formats import answer
+from gifine.report.plots import panels
+from gifine.report.reading import Reader, Run
+from support.synthetic import BOTH, PLAIN, config, measures, read, record, sweep, write
+
+MINE = """\
+SITES = ("key",)
+
+
+def find_parameters(settings, place):
+    return {}
+
+
+def apply(settings, parameters, value, at):
+    return value
+"""
+
+
+def score(made: RunConfig) -> list[float]:
+    gain = 0.05 * (made.change["name"] == "lora")
+    noise = np.random.default_rng([made.seed, *str(made.change).encode()]).normal(0, 0.004)
+    return [0.8 + 0.01 * made.seed + gain + noise for _ in measures(made)]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
+    """The baseline, GI, three other changes of two kinds, and one of one's own."""
+    root = tmp_path_factory.mktemp("runs")
+    sweep(root, score, gates=(PLAIN, BOTH))
+    for words in (["change=lora"], ["change=lora", "change.rank=4", "change.layers=6"], ["change=ia3"]):
+        sweep(root, score, gates=(PLAIN,), overrides=words)
+    own = tmp_path_factory.mktemp("own") / "mine.py"
+    own.write_text(MINE)
+    sweep(root, score, gates=(PLAIN,), overrides=["++change.name=mine", f"++change.file={own}"])
+    return read(root)
+
+
+NAMES = ["both 0.3", "ia3", "lora", "lora last6 rank=4", "mine"]
+
+
+def test_each_change_is_an_arm_with_its_name_and_the_one_baseline(runs: list[Run]) -> None:
+    assert {settings.gate(run.gate) for run in runs} == {"none", *NAMES}
+    pairs, unpaired = pairing.pair(runs)
+    assert not unpaired
+    assert {each.baseline.slug for each in pairs} == {f"rte_debertav3-large_plain_s{seed}" for seed in range(1, 6)}
+    found = [each for each in comparison.compare(pairs, with_predictions=False) if each.is_primary]
+    assert [(settings.gate(each.gate), len(each.pairs), each.extra) for each in found] == [
+        (name, 5, {}) for name in NAMES
+    ]
+    judge(found, Rules())
+    assert {each.family for each in found} == {len(NAMES)}  # all that was tried with the model
+    assert [each.effect.verdict for each in found if "lora" in settings.gate(each.gate)] == ["helps", "helps"]
+
+
+def test_declared_ones_are_a_family_of_their_own(runs: list[Run]) -> None:
+    found = [each for each in comparison.compare(pairing.pair(runs)[0], with_predictions=False) if each.is_primary]
+    judge(found, Rules(primary=((("change.name", "lora"), ("change.rank", "4")),)))
+    assert [(settings.gate(each.gate), each.family) for each in found if each.is_declared] == [("lora last6 rank=4", 1)]
+
+
+def test_the_table_has_a_row_for_each_change(runs: list[Run]) -> None:
+    made = table.build(runs)
+    assert (made.rows_by, made.extra) == (("model", "change"), ())
+    assert {row.key[1] for row in made.rows} == {"none", "gi both 0.3", *NAMES[1:]}
+    of_gi = [run for run in runs if settings.other_change(run.gate) is None]
+    assert table.build(of_gi).rows_by == table.ROWS
+    assert {cells.value(run, "gi.layers") for run in runs} == {None, cells.ALL}
+
+
+def test_figures_show_them_beside_gi(runs: list[Run]) -> None:
+    [panel] = panels.split(runs)
+    assert panel.baseline is not None
+    assert sorted(str(side) for side in panel.sides) == sorted(["both", *NAMES[1:]])
+    assert [*panel.means()] == [("both", 0.3, "all")]  # the other ones have no level
+    assert panel.extra == {}
+
+
+def test_the_answer_names_them(runs: list[Run], tmp_path: Path) -> None:
+    for run in runs:
+        (tmp_path / run.folder.name).symlink_to(run.folder)
+    contents = gather(Reader([tmp_path]).read(), with_predictions=False)
+    quotes = " ".join(each.quote for each in answer.answer(contents))
+    assert "lora in the last six layers with rank=4, one of five changes that were tried, changes the score" in quotes
+    assert "mine, one of five" in quotes
+    assert not [each for each in published.set_beside(runs) if settings.other_change(each.gate) is not None]
+
+
+def test_two_contents_of_a_file_are_two_changes(tmp_path: Path) -> None:
+    own = tmp_path / "mine.py"
+    for number in (1, 2):
+        own.write_text(MINE + f"NUMBER = {number}\n")
+        made = config("++change.name=mine", f"++change.file={own}", "task=rte")
+        entries = record(made, [0.8])
+        entries.contents = {"change.file": str(number) * 64}
+        write(tmp_path / str(number), entries)
+    found = read(tmp_path)
+    groups = cells.group(found, ["model", "gi", "task"])
+    assert groups.extra == ("change.file",)
+    [panel] = panels.split(found)
+    assert len(panel.gated) == len(groups.runs) == 2
