@@ -13,11 +13,10 @@ from gifine import changes
 from gifine.changes import gi
 from gifine.changes.contract import Change, Settings, Sizes
 from gifine.choices import GateInit, GateSide, GateThreshold
-from gifine.config import GiConfig
+from gifine.config import GI, GiConfig
 from gifine.errors import ModelError
 from gifine.inputs import change_files
 
-GI = "gi"
 NONE = {"gi_side": "none"}  # entries of a model of our classes without a change
 SUFFIXES = {"query": "q", "key": "k", "value": "v"}  # of names of parameters; other sites have their own name
 

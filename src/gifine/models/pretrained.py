@@ -13,7 +13,7 @@ from huggingface_hub.errors import StrictDataclassError
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from gifine.choices import Attention, GateSide, Parameters
-from gifine.config import GiConfig, ModelConfig
+from gifine.config import GI, GiConfig, ModelConfig
 from gifine.errors import ModelError, first_line
 from gifine.inputs import model_files
 from gifine.models import bases, change_config, configuration, families, heads, trained
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 def build(
     model: ModelConfig,
     gi: GiConfig,
-    change: Mapping[str, Any] = MappingProxyType({"name": change_config.GI}),
+    change: Mapping[str, Any] = MappingProxyType({"name": GI}),
     *,
     labels: Sequence[str],
     vocab_size: int | None = None,
@@ -201,7 +201,7 @@ def from_pretrained(
     if gi is None and change is None:
         ours = change_config.read(entries, checkpoint, change_file)
     else:
-        ours = change_config.write(gi or GiConfig(side=GateSide.none), change or {"name": change_config.GI})
+        ours = change_config.write(gi or GiConfig(side=GateSide.none), change or {"name": GI})
     config, model_class = _resolve(entries, ours, checkpoint, own=over is not None)
     if over is not None:
         config.trained_over = over

@@ -14,8 +14,8 @@ from torch import nn
 from tqdm.auto import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from gifine.config import GI
 from gifine.machine.disk import write_text
-from gifine.models.change_config import GI
 from gifine.models.changed import at_work
 
 log = logging.getLogger(__name__)
