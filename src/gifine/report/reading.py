@@ -39,7 +39,8 @@ class Run:
     setup: Settings  # all that decides the result but gate and seeds
     gate: Settings
     replicate: Replicate  # what its random numbers start from
-    first_seed: int | str | None  # of the run that it starts from; None: not known, or there is none
+    first: Replicate | None  # of the run that it starts from; None: not known, or there is none
+    first_run: str | None  # run_id of that run
     task: Task
     scores: tuple[float | None, ...]  # of task.measures; None: undefined, or it did not come so far
     last: float | None  # the primary measure at the last evaluation while it trained; None: not recorded, or none
@@ -71,6 +72,7 @@ class Run:
 class Problem:
     path: Path
     reason: str
+    is_double: bool = False  # it is sound, and another record of the same result counts
 
 
 @dataclass(slots=True)
@@ -169,7 +171,8 @@ def _from_entries(folder: Path, entries: dict[str, Any], pool: Pool) -> Run:
         setup=setup,
         gate=gate,
         replicate=drawn,
-        first_seed=start.seed,
+        first=start.seeds,
+        first_run=start.run_id,
         task=task,
         scores=tuple(_number(metrics.get(measure)) for measure in task.measures),
         last=_number((entries.get("last") or {}).get(task.metric(task.primary))),
@@ -241,7 +244,7 @@ def _distinct(runs: Sequence[Run]) -> tuple[list[Run], list[Problem]]:
             best[key], left = (run, other) if _merit(run) > _merit(other) else (other, run)
             twice.append((left, key))
     problems = [
-        Problem(left.folder / RECORD, f"asks for the same result as {best[key].folder}, which is counted")
+        Problem(left.folder / RECORD, f"asks for the same result as {best[key].folder}, which is counted", True)
         for left, key in twice
     ]
     return list(best.values()), problems

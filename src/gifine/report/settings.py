@@ -64,11 +64,16 @@ class Task:
     """What is measured. Made by `Pool` only, as `Settings`."""
 
     name: str
-    title: str  # as papers write it
+    title: str  # as papers write it; with what `after` says, `RTE after MNLI`
     measures: tuple[str, ...]  # keys of a record's metrics: of each split that is reported, the official ones in order
     primary: str  # of `measures`: what chooses checkpoints, on the first split
     labels: int  # how many there are; 0: it predicts a number
     is_glue: bool  # GLUE's own data, not files of one's own under its name
+    after: str | None = None  # title of the task of the runs that its runs start from; None: there are none, or unknown
+
+    @property
+    def bare_title(self) -> str:
+        return self.title.removesuffix(f" after {self.after}")
 
     @property
     def is_classification(self) -> bool:
@@ -133,8 +138,8 @@ class Pool:
             change = {section: entries | {"first": first} for section, entries in change.items()}
         if not isinstance(seed, int):
             raise TypeError("its seed is no number")
-        drawn = replicate.replicate(seed, kept.pop("seeds", {}))
-        return self._settings(kept), self._settings(change), drawn, self._task(config)
+        drawn = replicate.replicate(seed, kept.pop("seeds", {}), start.seeds)
+        return self._settings(kept), self._settings(change), drawn, self._task(config, start)
 
     def shared(self, texts: dict[str, str]) -> dict[str, str]:
         """The same texts by name, as one object for all runs that have them."""
@@ -155,7 +160,7 @@ class Pool:
         key = tuple(id(sections[name]) for name in sorted(sections))
         return self.settings.setdefault(key, Settings(sections))
 
-    def _task(self, config: dict[str, Any]) -> Task:
+    def _task(self, config: dict[str, Any], start: Start) -> Task:
         task, half = config["task"], config["evaluate"].get("split_dev", False)
         is_own = task["files"]["train"] is not None
         splits = ["validation"] if is_own else list(task["evaluation_splits"])
@@ -164,16 +169,18 @@ class Pool:
         name, metrics = task["name"], task["metrics"]
         if not isinstance(name, str) or task["select_by"] not in metrics:
             raise ValueError("its task has no name, or is selected by none of its metrics")
-        text = json.dumps([name, task.get("title"), splits, metrics, task["select_by"], task["labels"], is_own])
+        title = (task.get("title") or name) + (f" after {start.task}" if start.task is not None else "")
+        text = json.dumps([name, title, start.task, splits, metrics, task["select_by"], task["labels"], is_own])
         if text not in self.tasks:
             measures = tuple(f"{name}/{split}/{metric}" for split in splits for metric in metrics)
             self.tasks[text] = Task(
                 name,
-                task.get("title") or name,
+                title,
                 measures,
                 f"{name}/{splits[0]}/{task['select_by']}",
                 len(task["labels"]),
                 name in GLUE and not is_own,
+                start.task,
             )
         return self.tasks[text]
 

@@ -40,7 +40,7 @@ def combine(estimates: Sequence[Estimate]) -> Mean | None:
     Why not the first error alone, with K − 1 degrees of freedom: the weights come from errors of few seeds, and a task
     whose error came out small by chance has too much of a say. In simulated sweeps whose mean change is 0 it finds one
     in 5 to 14 %; truncated at 1, in up to 11 % with nine tasks, and of two or three tasks it finds hardly anything.
-    This one stays at 5 % (tests/report/test_report_across.py), and finds less of what is there: docs/report.md.
+    This one stays at 5 % (tests/report/test_report_across.py), and finds less of what is there: docs/verdicts.md.
 
     The prediction interval is that of Higgins, Thompson and Spiegelhalter (2009), with one degree of freedom less.
     """

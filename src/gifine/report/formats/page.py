@@ -26,6 +26,7 @@ _REFERENCE = re.compile(r"[(\"]#([^)\"]+)[)\"]")
 _LONG_NUMBER = re.compile(r"-?\d+\.\d{3,}")
 _STYLE = re.compile(r"[-\w #.,:;%']+")  # what could not end a rule, nor the stylesheet, and refers to nothing
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_BACKGROUND = "fill: #ffffff"
 _FONT = re.compile(r"font-family: [^;]*;? ?")
 
 
@@ -179,7 +180,8 @@ def _inline(svg: bytes, prefix: str, styles: Shared) -> str:
     referred = set(_REFERENCE.findall(svg.decode()))
     for parent in list(root.iter()):
         for child in list(parent):
-            if _local(child.tag) in ("metadata", "style", "title"):  # of `style` the page has its own
+            # Of styles and of the paper below a figure the page has its own.
+            if _local(child.tag) in ("metadata", "style", "title") or child.get("style") == _BACKGROUND:
                 parent.remove(child)
     for element in root.iter():
         element.tag = _local(element.tag)
