@@ -146,6 +146,9 @@ def own_folder(place: Path, monkeypatch: pytest.MonkeyPatch, name: str | None) -
     held = Hypothesis("bert", "rte", {"gi.side": "both"}, {}, is_primary=False)
     plan = Preregistration(datetime.now(UTC), "", [], 0.5, 0.05, [], [1], {}, [held], {"0" * 12: "rte"}, [])
     preregistration.write(plan, place / "PLAN.yaml")
+    (place / "MNLI").mkdir()  # first.task looks whether it is there
+    for file in ("train.tsv", "dev_matched.tsv", "dev_mismatched.tsv"):
+        (place / "MNLI" / file).touch()
     (place / "model").mkdir()
     for file in ("config.json", "model.safetensors"):
         (place / "model" / file).write_text("{}")
