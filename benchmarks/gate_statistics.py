@@ -13,7 +13,7 @@ import time
 import torch
 
 from gifine import cli, models
-from gifine.models.gated import GatedAttention
+from gifine.models.changed import at_work
 
 
 def main() -> None:
@@ -26,23 +26,22 @@ def main() -> None:
     config = cli.config_from(cli.compose(["model=minilm", "gi=both", "model.random_init=true"]))
     model = models.build(config.model, config.gi, labels=["no", "yes"]).train()
     ids = torch.randint(5, 30000, (args.batch, args.length))
-    gates = [module for module in model.modules() if isinstance(module, GatedAttention)]
+    gates = list(at_work(model))
 
     def step(*, watched: bool) -> float:
-        for module in gates:
-            module.watched = {} if watched else None
+        for gate in gates:
+            gate.watched = {} if watched else None
         clock = time.process_time()
         model(input_ids=ids, labels=ids[:, 0] % 2).loss.backward()
-        for module in gates:
-            for found in (module.watched or {}).values():
-                for value in vars(found).values():
-                    value.item()
+        for gate in gates:
+            for value in (gate.watched or {}).values():
+                value.item()
         return time.process_time() - clock
 
     step(watched=True)
     ratios = [step(watched=True) / step(watched=False) for _ in range(args.pairs)]
     median, low, high = statistics.median(ratios), min(ratios), max(ratios)
-    print(f"MiniLM's shape, both sides of {len(gates)} layers, batch {args.batch} × {args.length}, {args.pairs} pairs")
+    print(f"MiniLM's shape, {len(gates)} gates, batch {args.batch} × {args.length}, {args.pairs} pairs")
     print(f"a step with statistics / without: {median:.3f} ({low:.3f} … {high:.3f})")
     print(f"every 50th step: {100 * (median - 1) / 50:+.2f} % of training time")
 

@@ -10,9 +10,9 @@ out: a gated layer that spends its time on nothing else takes 1.33 times as long
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
-from types import MethodType
 from typing import Any
 
 import torch
@@ -21,21 +21,20 @@ from torch.nn import functional as F  # noqa: N812 - torch's own name for it
 
 from benchmarks import harness
 from gifine import cli, models
+from gifine.changes.contract import At
 from gifine.choices import GateSide
-from gifine.models.gated import GatedAttention
+from gifine.models.changed import at_work
 
 SHAPES = ((12, 8), (32, 8), (64, 16), (128, 4), (256, 2))  # tokens, examples
 HIDDEN = 1024
 
 
-def published(
-    attention: GatedAttention, side: str, projected_BTK: Tensor, hidden_BTD: Tensor, real_BT: Tensor | None
-) -> Tensor:
-    """`GatedAttention.gated` as the authors' code computes it."""
-    inhibition, select = (attention.get_submodule(f"{part}_{side}") for part in ("inhibition", "select"))
-    inner_BTI = F.gelu(inhibition(hidden_BTD))
-    gate_BTK = F.gelu(select(inner_BTI) - attention.change_settings.level * select(inner_BTI).max()) + 1
-    return gate_BTK * projected_BTK
+def published(settings: Any, parameters: Mapping[str, Tensor], value_BTK: Tensor, at: At) -> Tensor:
+    """`apply` of `changes/gi.py` as the authors' code computes it."""
+    select = parameters["select.weight"], parameters["select.bias"]
+    inner_BTI = F.gelu(F.linear(at.hidden, parameters["inhibition.weight"], parameters["inhibition.bias"]))
+    gate_BTK = F.gelu(F.linear(inner_BTI, *select) - settings.level * F.linear(inner_BTI, *select).max()) + 1
+    return gate_BTK * value_BTK
 
 
 def encoder(side: GateSide, layers: int, device: str) -> nn.Module:
@@ -69,9 +68,8 @@ def measure(
         plain, ours, as_published = (
             encoder(side, depth, device) for side in (GateSide.none, GateSide.both, GateSide.both)
         )
-        for module in as_published.modules():
-            if isinstance(module, GatedAttention):
-                module.gated = MethodType(published, module)  # pyrefly: ignore[bad-assignment] - the peer's, in its place
+        for site in at_work(as_published):
+            site.change = replace(site.change, apply=published)
         encoders: dict[str, nn.Module] = {"plain": plain, "GI both": ours, "published GI": as_published}
         for tokens, examples in shapes:
             hidden_BTD = torch.randn(examples, tokens, HIDDEN, device=device, requires_grad=True)

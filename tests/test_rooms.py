@@ -18,7 +18,15 @@ LONGER: dict[str, str] = {}  # a module and why it is longer all the same
 
 # From the bottom to the top: a room imports from floors below its own, or its neighbours on one floor without a circle.
 FLOORS = [
-    ("gifine", "gifine.errors", "gifine.schema", "gifine.choices", "gifine.config", "gifine.changes"),
+    (
+        "gifine",
+        "gifine.errors",
+        "gifine.schema",
+        "gifine.choices",
+        "gifine.config",
+        "gifine.changes",
+        "gifine.changes.autograd",
+    ),
     ("gifine.machine",),
     ("gifine.inputs", "gifine.inputs.demo"),
     ("gifine.runs",),

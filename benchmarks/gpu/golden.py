@@ -41,7 +41,7 @@ class Golden:
             gi_level=says["inhibition_level"],
             gi_layers=says["gi_layer_num"] - 1,  # the original gates one layer less than it says
         )
-        assert list(config.gated_layers) == says["gated_layers"]
+        assert list(config.changed_layers) == says["gated_layers"]
         model = classes.classifier(config)
         model.load_state_dict({name: self.state[name] for name in model.state_dict()})
         return nn.Module.to(with_attention(model, attention), dtype).eval()

@@ -35,7 +35,9 @@ def count(config: RunConfig) -> Footprint:
 
     model = replace(config.model, random_init=True)
     with torch.device("meta"), no_init_weights():
-        built = models.build(model, config.gi, labels=config.task.labels, parameters=config.train.parameters)
+        built = models.build(
+            model, config.gi, config.change, labels=config.task.labels, parameters=config.train.parameters
+        )
     counted = models.count_parameters(built)
     return Footprint(counted["total"], counted["gates"], counted["trainable"])
 

@@ -36,7 +36,7 @@ from gifine.runs.tree import CHECKPOINTS
 from gifine.tracking import wandb_run
 from gifine.training import checkpointing, circumstances, numerics
 from gifine.training.arguments import training_arguments
-from gifine.training.callbacks import Bar, Curve, GateStatistics, Plan, StopWhenDiverged, last_evaluation, logged_key
+from gifine.training.callbacks import Bar, ChangeStatistics, Curve, Plan, StopWhenDiverged, last_evaluation, logged_key
 from gifine.training.sampler import EpochSampler
 from gifine.training.trainer import Interruption, Patience, Trainer
 
@@ -171,7 +171,7 @@ def _fit(config: RunConfig, folder: Path, record: Record, track: wandb_run.Log) 
         callbacks=[Plan(planned), Curve(folder / CURVE, task.name, track), alarm, interruption, Bar()],
     )
     if config.tracking.name is not Tracker.off and config.tracking.gate_steps is not None:
-        trainer.add_callback(GateStatistics(model, config.tracking.gate_steps, track))
+        trainer.add_callback(ChangeStatistics(model, config.tracking.gate_steps, track))
     trainer.remove_callback(ProgressCallback)
     trainer.remove_callback(PrinterCallback)
 

@@ -12,7 +12,7 @@ from transformers import BertConfig, DebertaV2Config, set_seed
 from benchmarks import stock
 from conftest import TINY_DEMO
 from gifine import models
-from gifine.changes import gi
+from gifine.changes.autograd import gate
 from gifine.cli import compose, config_from
 from gifine.errors import ExitCode
 from gifine.inputs import dataset, tokenizers
@@ -98,7 +98,7 @@ def test_select_is_computed_twice_and_the_gate_is_that_of_the_formula():
     found = gated(hidden_BTD)
     assert len(calls) == 2
     parts = (gated.inhibition.weight, gated.inhibition.bias, gated.select.weight, gated.select.bias)
-    torch.testing.assert_close(found, gi.gated(linear(hidden_BTD), hidden_BTD, *parts, level=0.3))
+    torch.testing.assert_close(found, gate.gated(linear(hidden_BTD), hidden_BTD, *parts, level=0.3))
     gated.gating = False
     assert torch.equal(gated(hidden_BTD), linear(hidden_BTD))
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - torch's own name for it
 from torch.utils.checkpoint import checkpoint
 
-from gifine.changes import gi
+from gifine.changes.autograd import gate as gi
 from support.rounding import tolerances
 
 B, T, D = 3, 4, 5

@@ -19,13 +19,13 @@ import pytest
 from conftest import WANDB
 from gifine import cli
 from gifine.changes import gi
+from gifine.changes.autograd import gate
 from gifine.config import DEMO
 from gifine.dashboard import __main__ as dashboard
 from gifine.dashboard import selection
 from gifine.dashboard.selection import Selection
 from gifine.errors import ExitCode
 from gifine.tracking import wandb_run
-from gifine.training import callbacks
 from support import fake_wandb_api
 
 with warnings.catch_warnings():
@@ -208,8 +208,8 @@ def test_keys_are_those_that_tracking_logs():
         entry = config
         for part in key.split("."):
             entry = entry[part]
-    assert list(panels.STATISTICS) == [field.name for field in dataclasses.fields(gi.Statistics)]
-    assert sorted(panels.GATES) == sorted(callbacks.SIDE_NAMES.values())
+    assert list(panels.STATISTICS) == [field.name for field in dataclasses.fields(gate.Statistics)]
+    assert sorted(panels.GATES) == sorted(gi.SIDES["both"])
 
 
 def test_a_gate_panel_takes_all_layers_of_any_model(written):
@@ -217,8 +217,8 @@ def test_a_gate_panel_takes_all_layers_of_any_model(written):
     logged = [
         f"gates/{layer}/{side}/{field.name}"
         for layer in (0, 11, 47)
-        for side in callbacks.SIDE_NAMES.values()
-        for field in dataclasses.fields(gi.Statistics)
+        for side in gi.SIDES["both"]
+        for field in dataclasses.fields(gate.Statistics)
     ]
     taken = [name for panel in panels for name in logged if re.search(panel["config"]["metricRegex"], name)]
     assert sorted(taken) == sorted(logged)

@@ -16,12 +16,14 @@ from transformers.models.deberta import modeling_deberta as v1
 from transformers.models.deberta_v2 import modeling_deberta_v2 as v2
 
 from gifine import evaluate
+from gifine.changes import gi
 from gifine.choices import Attention, GateSide
 from gifine.config import GiConfig
 from gifine.errors import ExitCode
 from gifine.models import build, family_classes, from_pretrained
 from gifine.models.attention import disentangled, disentangled_sdpa, distances, fast_dropout
 from gifine.models.attention.positions import positions
+from gifine.models.changed import become
 from gifine.models.families import deberta, deberta_v2
 from gifine.runs import finished, records
 from gifine.training.restoration import restore
@@ -70,10 +72,17 @@ def modules(case: Case) -> tuple[Any, Any, Tensor]:  # Any: for their submodules
         relative_pos = v1.build_relative_position(states, states)
     family = family_classes(case.family)
     gated = case.side != "none"
-    config = family.config(**entries) if gated else family.plain_config(**entries)
+    config: Any = family.config(**entries) if gated else family.plain_config(**entries)
     attention: Any = GATED[case.family] if gated else PLAIN[case.family]
-    arguments = (config, 0) if gated else (config,)
-    theirs, ours = (made(*arguments).to(case.dtype) for made in (attention, family.fast[attention]))
+
+    def made(kind: Any) -> Any:
+        if not gated:
+            return kind(config).to(case.dtype)
+        module = PLAIN[case.family](config)
+        become(module, kind, config, 0, gi.SIDES[case.side])
+        return module.to(case.dtype)
+
+    theirs, ours = made(attention), made(family.fast[attention])
     for parameter in theirs.parameters():
         nn.init.normal_(parameter, std=0.3)
     ours.load_state_dict(theirs.state_dict())

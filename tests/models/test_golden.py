@@ -11,7 +11,7 @@ from benchmarks.gpu.golden import FAMILIES, INPUTS, VARIANTS, read
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - torch's own name for it
 
-from gifine.changes import gi
+from gifine.changes.autograd import gate as gi
 from gifine.choices import Attention
 from support.rounding import tolerances
 

@@ -23,7 +23,7 @@ from transformers import (
     set_seed,
 )
 
-from gifine.changes.gi import gated
+from gifine.changes.autograd.gate import gated
 from gifine.choices import Attention, GateInit, GateSide, GateThreshold
 from gifine.config import GiConfig
 from gifine.errors import ModelError
@@ -340,7 +340,7 @@ def test_saved_and_loaded_again(family: str, tmp_path: Path) -> None:
         assert torch.equal(logits_of(loaded, make_batch(family)), expected)
     backbone = AutoModel.from_pretrained(tmp_path)
     assert type(backbone) is family_classes(family).backbone
-    assert AutoConfig.from_pretrained(tmp_path).gated_layers == range(1, 3)
+    assert AutoConfig.from_pretrained(tmp_path).changed_layers == range(1, 3)
 
 
 def test_new_and_unused_parameters_are_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -19,7 +19,7 @@ from gifine.choices import Attention, GateSide, Parameters
 from gifine.config import GiConfig
 from gifine.errors import ModelError
 from gifine.models import bases, build, family_classes, from_pretrained, frozen
-from gifine.models.gi_config import is_gate
+from gifine.models.change_config import is_change
 from support.tiny_models import (
     ARCHITECTURE,
     BOTH,
@@ -72,7 +72,7 @@ def trained_over(
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_change_trains_with_head_and_the_poolers_that_no_checkpoint_has(bases_of, family):
     model = trained_over(bases_of[family], family, Parameters.change)
-    gates = {name for name, _ in model.named_parameters() if is_gate(name)}
+    gates = {name for name, _ in model.named_parameters() if is_change(name)}
     assert len(gates) == 3 * 2 * 4
     assert trained_names(model) == ON_TOP[family] | gates
     assert trained_names(trained_over(bases_of[family], family, Parameters.change, NONE)) == ON_TOP[family]

@@ -1,15 +1,15 @@
-"""The models: transformers' classifiers, plain and gated.
+"""The models: transformers' classifiers, plain and with a change to attention.
 
     model = build(cfg.model, cfg.gi, labels=["no", "yes"])     for a run
     model = from_pretrained("runs/…/model")                    what `save_pretrained` wrote
 
-Importing this package makes `AutoConfig`, `AutoModel` and `AutoModelForSequenceClassification` know the GI models.
+Importing this package makes `AutoConfig`, `AutoModel` and `AutoModelForSequenceClassification` know the changed models.
 """
 
+from gifine.models.change_config import LayerCountWarning
 from gifine.models.families import family_classes, register
-from gifine.models.gated import drawn_from
-from gifine.models.gi_config import LayerCountWarning
 from gifine.models.pretrained import attention_path, build, commit, count_parameters, from_pretrained, with_attention
+from gifine.models.streams import drawn_from
 from gifine.models.trained import frozen
 
 register()

@@ -18,7 +18,7 @@ from gifine.errors import ModelError
 from gifine.inputs.model_files import weight_files
 from gifine.models import bases
 from gifine.models.bases import local_folder, model_errors
-from gifine.models.gi_config import is_gate
+from gifine.models.change_config import is_change, is_gate
 
 log = logging.getLogger(__name__)
 
@@ -28,13 +28,13 @@ _HEAD = "classifier."
 class Unused(Enum):
     """Which weights without a place in the model are refused, rather than logged."""
 
-    gates = "gates"
+    changes = "changes"
     layers = "layers"  # anything in the layers that the model has
     all = "all"  # anything but deeper layers and a head that is left behind
 
 
 # Options of `load` for a checkpoint that has to have all that its config.json speaks of, and no more.
-WHOLE: dict[str, Any] = {"is_classifier": True, "new_gates": False, "refused": Unused.all}
+WHOLE: dict[str, Any] = {"is_classifier": True, "new_change": False, "refused": Unused.all}
 
 
 @dataclass
@@ -52,8 +52,8 @@ def load(
     *,
     is_classifier: bool | None = None,
     new_head: bool = False,
-    new_gates: bool = True,
-    refused: Unused = Unused.gates,
+    new_change: bool = True,
+    refused: Unused = Unused.changes,
     base: str | None = None,
     **kwargs: Any,
 ) -> Loaded:
@@ -61,8 +61,8 @@ def load(
 
     Of a checkpoint of trained parameters alone, the others come from its base (`bases.py`), and are frozen.
 
-    New may be gates (with `new_gates`), the head (with `new_head`, though the checkpoint may have one), and pooler and
-    head where the weights are not a sequence classifier's (`is_classifier`; None: their names tell).
+    New may be what a change learns (with `new_change`), the head (with `new_head`, though the checkpoint may have one),
+    and pooler and head where the weights are not a sequence classifier's (`is_classifier`; None: their names tell).
 
     Raises:
         ModelError: the encoder is incomplete or of other shapes, or there are weights without a place in the model of
@@ -114,11 +114,14 @@ def load(
         for name, (theirs, ours) in reshaped.items()
         if is_classifier or not (name.startswith(_HEAD) and theirs[1:] == ours[1:])  # another number of labels
     ]
-    may_be_new = {name for name in missing if (new_gates if is_gate(name) else _is_on_top(name) and not is_classifier)}
+    may_be_new = {
+        name for name in missing if (new_change if is_change(name) else _is_on_top(name) and not is_classifier)
+    }
     if new_head:
         may_be_new |= {name for name in missing if name.startswith(_HEAD)}
-    gates = {name for name in unused if is_gate(name)}
-    misplaced = {Unused.gates: set[str](), Unused.layers: in_layers - deeper, Unused.all: unused - deeper}[refused]
+    changes = {name for name in unused if is_change(name)}
+    gates = {name for name in changes if is_gate(name)}
+    misplaced = {Unused.changes: set[str](), Unused.layers: in_layers - deeper, Unused.all: unused - deeper}[refused]
     if pile.trained:
         misplaced -= in_base - in_layers  # a base need not be a run's
     problems = [
@@ -127,7 +130,8 @@ def load(
             ("weights of another shape", misfits),
             ("weights that it lacks", missing - may_be_new),
             ("gates that the gi settings leave no place for", gates),
-            ("weights that the model has no place for", misplaced - gates),
+            ("parameters of a change that the settings leave no place for", changes - gates),
+            ("weights that the model has no place for", misplaced - changes),
         )
         if names
     ]
@@ -139,9 +143,10 @@ def load(
         parameter.data = parameter.data.clone()
         parameter.requires_grad_(not pile.trained or name in trained)
     if new := sorted(missing | reshaped.keys()):
-        told = [name for name in new if not is_gate(name)]
+        told = [name for name in new if not is_change(name)]
         if len(told) < len(new):
-            told.insert(0, f"{len(new) - len(told)} of gates")
+            kind = "gates" if any(is_gate(name) for name in new) else "the change"
+            told.insert(0, f"{len(new) - len(told)} of {kind}")
         log.info("%s: new parameters: %s", checkpoint, ", ".join(told))
     if unused:
         level = logging.WARNING if in_layers else logging.INFO

@@ -1,25 +1,26 @@
-"""A model for a run, or one that a run has saved: config.json read, weights loaded, gates and head put on."""
+"""A model for a run, or one that a run has saved: config.json read, weights loaded, change and head put on."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from gifine.choices import Attention, Parameters
-from gifine.config import GiConfig, ModelConfig
+from gifine.choices import Attention, GateSide, Parameters
+from gifine.config import GI, GiConfig, ModelConfig
 from gifine.errors import ModelError, first_line
 from gifine.inputs import model_files
-from gifine.models import bases, configuration, families, gi_config, heads, trained
+from gifine.models import bases, change_config, configuration, families, heads, trained
 from gifine.models.attention import disentangled_sdpa
 from gifine.models.attention.deberta import FastAttention
 from gifine.models.bases import read_config
-from gifine.models.gi_config import is_gate
+from gifine.models.changed import at_work
 from gifine.models.heads import Head
 from gifine.models.loading import WHOLE, Loaded, Unused, load
 from gifine.models.speedups import embedding_rows
@@ -30,6 +31,7 @@ log = logging.getLogger(__name__)
 def build(
     model: ModelConfig,
     gi: GiConfig,
+    change: Mapping[str, Any] = MappingProxyType({"name": GI}),
     *,
     labels: Sequence[str],
     vocab_size: int | None = None,
@@ -40,10 +42,11 @@ def build(
 ) -> PreTrainedModel:
     """A classifier for `labels`, in the order of their ids (none: regression), as the config says.
 
-    With `gi.side=none` it is transformers' own class, if all `parameters` train. `vocab_size`, `pad_token_id` and
-    `token_types` (how many the data have) are the tokeniser's: with random weights the model takes the first two over,
-    a checkpoint has to go with them. Into `provenance` goes what became of the checkpoint's head, and how many word
-    embeddings are new. Seed torch first. ModelError: see the message.
+    `change` has the name of what is done to attention and its keys, of one's own also its `file`; GI's are `gi`, which
+    nothing else reads. With `gi.side=none` it is transformers' own class, if all `parameters` train. `vocab_size`,
+    `pad_token_id` and `token_types` (how many the data have) are the tokeniser's: with random weights the model takes
+    the first two over, a checkpoint has to go with them. Into `provenance` goes what became of the checkpoint's head,
+    and how many word embeddings are new. Seed torch first. ModelError: see the message.
     """
     checkpoint = model_files.source(model)
     if model.random_init and model.checkpoint is None:
@@ -69,7 +72,8 @@ def build(
     }
     if model.random_init:
         entries |= tokeniser
-    config, model_class = _resolve(entries, gi_config.write(gi), checkpoint, own=parameters is not Parameters.all)
+    ours, own = change_config.write(gi, change), parameters is not Parameters.all
+    config, model_class = _resolve(entries, ours, checkpoint, own=own)
     if token_types > config.type_vocab_size > 0:
         raise ModelError(
             f"'{checkpoint}' has {config.type_vocab_size} token type(s), its tokenizer gives {token_types}: "
@@ -116,7 +120,7 @@ def _refused(model: ModelConfig, theirs: Mapping[str, Any]) -> Unused:
     """Weights that a run saved are known by name; what a config other than `theirs` leaves unused was asked for."""
     changed = {key for key, value in model.config_overrides.items() if theirs.get(key) != value}
     if changed - {"num_hidden_layers"}:
-        return Unused.gates
+        return Unused.changes
     ours = model.init_from is not None and model_files.is_run(model.init_from)
     return Unused.all if ours else Unused.layers
 
@@ -152,6 +156,8 @@ def attention_path(model: PreTrainedModel, device: torch.device, dtype: torch.dt
     config, is_fast = model.config, any(isinstance(module, FastAttention) for module in model.modules())
     if not is_fast:
         return f"hf/{config._attn_implementation or 'eager'}"
+    if any(site.place.site == "weights" for site in at_work(model)):
+        return "fast/written-out"
     head = torch.empty(1, 1, 1, config.hidden_size // config.num_attention_heads, dtype=dtype, device=device)
     return f"fast/{'fused' if disentangled_sdpa.serves(head) else 'products'}"
 
@@ -159,12 +165,17 @@ def attention_path(model: PreTrainedModel, device: torch.device, dtype: torch.dt
 def from_pretrained(
     checkpoint: str | Path,
     gi: GiConfig | None = None,
+    change: Mapping[str, Any] | None = None,
     *,
+    change_file: str | Path | None = None,
     whole: bool = False,
     base: str | Path | None = None,
     **kwargs: Any,
 ) -> PreTrainedModel:
-    """The classifier in a folder or on the Hub, gated as `gi` says, or as its config.json does; float32, in eval mode.
+    """The classifier in a folder or on the Hub, changed as `gi` or `change` says, or as its config.json does; float32,
+    in eval mode.
+
+    `change` is as for `build`. A config.json that names a change of one's own wants its file: `change_file`.
 
     Reads what `save_pretrained` wrote, plain checkpoints, and the authors' form of config.json (the base `model_type`
     with `gi_key_side`, `gi_query_side`, `inhibition_level`, `gi_layer_num`). Of `kwargs`, `num_labels`, `id2label` and
@@ -187,8 +198,11 @@ def from_pretrained(
             raise ModelError(f"'{checkpoint}': config.json: id2label does not name labels by id: {given!r}")
         entries |= {"id2label": dict(enumerate(names)), "label2id": {name: row for row, name in enumerate(names)}}
     entries |= labels
-    gates = gi_config.write(gi) if gi else gi_config.read(entries, checkpoint)
-    config, model_class = _resolve(entries, gates, checkpoint, own=over is not None)
+    if gi is None and change is None:
+        ours = change_config.read(entries, checkpoint, change_file)
+    else:
+        ours = change_config.write(gi or GiConfig(side=GateSide.none), change or {"name": GI})
+    config, model_class = _resolve(entries, ours, checkpoint, own=over is not None)
     if over is not None:
         config.trained_over = over
     options = WHOLE if whole else {}
@@ -204,32 +218,35 @@ def commit(model: ModelConfig) -> str | None:
 
 
 def count_parameters(model: PreTrainedModel) -> dict[str, int]:
-    """Parameters in total, and how many of them train, belong to gates, and to the embeddings."""
+    """Parameters in total, and how many of them train, belong to the change (`gates`), and to the embeddings."""
     parameters = dict(model.named_parameters())
     return {
         "total": sum(parameter.numel() for parameter in parameters.values()),
         "trainable": sum(parameter.numel() for parameter in parameters.values() if parameter.requires_grad),
-        "gates": sum(parameter.numel() for name, parameter in parameters.items() if is_gate(name)),
+        "gates": sum(parameter.numel() for name, parameter in parameters.items() if change_config.is_change(name)),
         "embeddings": sum(parameter.numel() for name, parameter in parameters.items() if ".embeddings." in name),
     }
 
 
 def _resolve(
-    entries: Mapping[str, Any], gates: Mapping[str, Any], checkpoint: str, *, own: bool = False
+    entries: Mapping[str, Any], ours: Mapping[str, Any], checkpoint: str, *, own: bool = False
 ) -> tuple[PreTrainedConfig, type[PreTrainedModel]]:
-    """The config and the class for these entries of a config.json, gated or plain; with `own`, ours without gates."""
+    """The config and the class for these entries of a config.json: changed as `ours` says, plain if it is empty.
+
+    With `own` the class is ours without a change, too.
+    """
     family = families.find(entries.get("model_type", "none"), checkpoint)
-    base = gi_config.without_gates(entries)
+    base = change_config.without_change(entries)
     for key in ("model_type", "architectures", model_files.OVER):
         base.pop(key, None)
     if not isinstance(activation := base.get("hidden_act", "gelu"), str):
         raise ModelError(f"'{checkpoint}': config.json: hidden_act is {activation!r}: must be an activation's name")
     if "hidden_act" in base:
-        base["hidden_act"] = gi_config.unmark(activation)
-    gated = own or gates.get("gi_side", "none") != "none"
+        base["hidden_act"] = change_config.unmark(activation)
     try:
-        if gated:
-            config, model_class = family.config.from_dict(base | dict(gates)), family.classifier
+        if ours or own:
+            config = family.config.from_dict(base | (dict(ours) or change_config.NONE))
+            model_class: type[PreTrainedModel] = family.classifier
         else:
             config, model_class = family.plain_config.from_dict(base), family.plain_classifier
     except StrictDataclassError as error:

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 from gifine.choices import Parameters
 from gifine.inputs.model_files import OVER, TRAINED
 from gifine.models import bases, loading
-from gifine.models.gi_config import is_gate
+from gifine.models.change_config import is_change
 
 log = logging.getLogger(__name__)
 
@@ -33,11 +33,11 @@ def choose(model: PreTrainedModel, parameters: Parameters, new: Iterable[str]) -
     if parameters is Parameters.all:
         model.requires_grad_(True)
         return
-    always = {name for name in new if not is_gate(name)}
+    always = {name for name in new if not is_change(name)}
     for name, parameter in model.named_parameters():
         trains = name in always or name.startswith(_HEAD)
         if parameters is Parameters.change:
-            trains |= is_gate(name) or name.startswith(_POOLER)
+            trains |= is_change(name) or name.startswith(_POOLER)
         else:
             trains |= "bias" in name
         parameter.requires_grad_(trains)
@@ -45,7 +45,7 @@ def choose(model: PreTrainedModel, parameters: Parameters, new: Iterable[str]) -
 
 def frozen(model: PreTrainedModel) -> set[str]:
     """The parameters that are those of the checkpoint. A change's are not, whether or not they train."""
-    return {name for name, each in model.named_parameters() if not (each.requires_grad or is_gate(name))}
+    return {name for name, each in model.named_parameters() if not (each.requires_grad or is_change(name))}
 
 
 class TrainedOver(PreTrainedModel):
@@ -111,7 +111,7 @@ class TrainedOver(PreTrainedModel):
 
 def describe(model: PreTrainedModel, parameters: Parameters) -> str | None:
     """What to say of a run that trains less than one may expect."""
-    if parameters is not Parameters.change or any(is_gate(name) for name, _ in model.named_parameters()):
+    if parameters is not Parameters.change or any(is_change(name) for name, _ in model.named_parameters()):
         return None
     return f"train.parameters=change without a change: {_list(_trained(model))} train, and nothing else"
 

@@ -14,12 +14,12 @@ from torch import nn
 from tqdm.auto import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from gifine.config import GI
 from gifine.machine.disk import write_text
-from gifine.models.gated import GatedAttention
+from gifine.models.changed import at_work
 
 log = logging.getLogger(__name__)
 
-SIDE_NAMES = {"k": "key", "q": "query"}
 _CURVE = ("loss", "learning_rate", "grad_norm")
 
 
@@ -74,30 +74,30 @@ class Curve(TrainerCallback):
         log.info("step %d/%d  epoch %.2f  %s", state.global_step, state.max_steps, state.epoch or 0, told)
 
 
-class GateStatistics(TrainerCallback):
-    """Every `steps` steps gives `track` the statistics of each gate, as `gates/<layer>/<side>/<statistic>`.
+class ChangeStatistics(TrainerCallback):
+    """Every `steps` steps gives `track` what is told of the change, as `change/<layer>/<site>/<statistic>`.
 
-    Layers count from 0; of accumulated batches, and of several processes, it is the last and the first.
+    Of GI it is `gates/<layer>/<side>/<statistic>`. Layers count from 0; of accumulated batches, and of several
+    processes, it is the last and the first.
     """
 
     def __init__(self, model: nn.Module, steps: int, track: Callable[[dict[str, Any]], None]) -> None:
-        modules = [module for module in model.modules() if isinstance(module, GatedAttention) and module.gated_sides]
-        self.modules, self.steps, self.track = modules, steps, track
+        self.sites, self.steps, self.track = list(at_work(model)), steps, track
 
     def on_step_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         if state.is_world_process_zero and (state.global_step + 1) % self.steps == 0:
-            for module in self.modules:
-                module.watched = {}
+            for site in self.sites:
+                site.watched = {}
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         point: dict[str, Any] = {}
-        for module in self.modules:
-            for side, found in (module.watched or {}).items():
-                for name, value in vars(found).items():
-                    point[f"gates/{module.layer}/{SIDE_NAMES[side]}/{name}"] = value.item()
-            module.watched = None
+        for site in self.sites:
+            kind = "gates" if site.change.name == GI else "change"
+            for name, value in (site.watched or {}).items():
+                point[f"{kind}/{site.place.layer}/{site.place.site}/{name}"] = value.item()
+            site.watched = None
         if point:
             self.track({"step": state.global_step, **point})
 

@@ -1,1 +1,1 @@
-"""How attention is computed: gated, fast, and as transformers does it."""
+"""How attention is computed: changed, fast, and as transformers does it."""

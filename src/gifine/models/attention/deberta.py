@@ -5,21 +5,16 @@ Shapes: B examples, T positions, H heads, E features of a head, K = H·E, R rela
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import torch
 from torch import Tensor, nn
 from transformers import DebertaForSequenceClassification, DebertaV2ForSequenceClassification
 from transformers.models.deberta_v2.modeling_deberta_v2 import scaled_size_sqrt
 
-from gifine.changes import Site
-from gifine.models.attention import disentangled, disentangled_sdpa
+from gifine.models.attention import disentangled, disentangled_sdpa, written_out
 from gifine.models.attention.positions import Positions
-from gifine.models.gated import GatedAttention
-
-# Takes "q" or "k" and a projection; gives it gated.
-Gates = Callable[[Site, Tensor], Tensor]
+from gifine.models.changed import ChangedAttention, Unchanged
 
 
 def real_tokens(mask_B1TT: Tensor) -> Tensor:
@@ -28,38 +23,50 @@ def real_tokens(mask_B1TT: Tensor) -> Tensor:
 
 
 def attend(
-    scores_BHTT: Tensor, value_BHTE: Tensor, mask_B1TT: Tensor, real_BT: Tensor, dropout: nn.Dropout
+    attention: ChangedAttention,
+    scores_BHTT: Tensor,
+    value_BHTE: Tensor,
+    hidden_BTD: Tensor,
+    mask_B1TT: Tensor,
+    real_BT: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    """`context_BTK` and the attention weights; the context of padding is zero.
+    """`context_BTK` and the attention weights, changed; the context of padding is zero before it is.
 
     Zero as in the original DeBERTa, whose softmax leaves nothing to a padded query. transformers lets it look at every
     position alike, which nothing else sees, but the maximum in a gate does.
     """
     scores_BHTT = scores_BHTT.masked_fill(~mask_B1TT.bool(), torch.finfo(scores_BHTT.dtype).min)
-    weights_BHTT = dropout(scores_BHTT.softmax(dim=-1))
+    weights_BHTT = attention.changed(
+        "weights", scores_BHTT.softmax(dim=-1), hidden_BTD, taken=scores_BHTT, real_BT=real_BT
+    )
+    weights_BHTT = attention.dropout(weights_BHTT)
     context_BTK = (weights_BHTT @ value_BHTE).transpose(1, 2).flatten(2)
-    return context_BTK.masked_fill(~real_BT[:, :, None], 0.0), weights_BHTT
+    context_BTK = context_BTK.masked_fill(~real_BT[:, :, None], 0.0)
+    return attention.changed("context", context_BTK, hidden_BTD, real_BT=real_BT), weights_BHTT
 
 
 def fast_context(
+    module: FastAttention,
     query_BTHE: Tensor,
     key_BTHE: Tensor,
     value_BTHE: Tensor,
     pos_key_RK: Tensor | None,
     pos_query_RK: Tensor | None,
     positions: Positions | None,
+    hidden_BTD: Tensor,
     mask_B1TT: Tensor,
     *,
     terms: int,
-    dropout: nn.Dropout,
 ) -> Tensor:
     """`context_BTK` as transformers computes it, of projections that are not scaled yet; `terms` of a score."""
     B, T, _, E = query_BTHE.shape
     mask_BTT = mask_B1TT[:, 0].bool().expand(B, T, T)
     if mask_BTT.device.type == "cpu" and mask_BTT.all():  # elsewhere looking would wait for the device
         mask_BTT = None
-    fused = disentangled_sdpa.serves(query_BTHE)
-    attention = disentangled_sdpa.attention if fused else disentangled.attention
+    attention = disentangled_sdpa.attention if disentangled_sdpa.serves(query_BTHE) else disentangled.attention
+    if "weights" in module.sites:
+        real_BT = real_tokens(mask_B1TT)
+        attention = written_out.with_weights(partial(module.changed, "weights", hidden=hidden_BTD, real_BT=real_BT))
     return attention(
         query_BTHE,
         key_BTHE,
@@ -69,24 +76,26 @@ def fast_context(
         None if positions is None else positions.row_L,
         mask_BTT,
         scale=_scale(E, terms),
-        dropout=dropout.p if dropout.training else 0.0,
+        dropout=module.dropout.p if module.dropout.training else 0.0,
     )
 
 
-class FastAttention(nn.Module):
-    """Mixed into a family's self-attention, plain or gated: the same results in less time and memory.
+class FastAttention(Unchanged):
+    """Mixed into a family's self-attention, plain or changed: the same results in less time and memory.
 
     For masks and relative positions as transformers' encoder makes them; any other call goes to the family's `forward`.
     """
+
+    dropout: nn.Dropout
 
     def serves(self, relative_pos: Tensor | None) -> bool:
         """Whether `compute_context` knows these positions, and all that the module does."""
         return True
 
     def compute_context(
-        self, hidden_BTD: Tensor, mask_B1TT: Tensor, rel_embeddings_RD: Tensor | None, gated: Gates | None
+        self, hidden_BTD: Tensor, mask_B1TT: Tensor, rel_embeddings_RD: Tensor | None, real_BT: Tensor | None
     ) -> Tensor:
-        """`context_BTK`, of queries and keys that `gated` was given, if there is one."""
+        """`context_BTK`; `real_BT` for changes, of a plain module None."""
         raise NotImplementedError
 
     def forward(
@@ -103,15 +112,12 @@ class FastAttention(nn.Module):
             return super().forward(
                 hidden_states, attention_mask, output_attentions, query_states, relative_pos, rel_embeddings
             )
-        if not isinstance(self, GatedAttention):
+        if not isinstance(self, ChangedAttention):
             return self.compute_context(hidden_states, attention_mask, rel_embeddings, None), None
         real_BT = real_tokens(attention_mask)
-
-        def gated(site: Site, projected_BTK: Tensor) -> Tensor:
-            return self.gated(site, projected_BTK, hidden_states, real_BT)
-
-        context_BTK = self.compute_context(hidden_states, attention_mask, rel_embeddings, gated)
-        return context_BTK.masked_fill(~real_BT[:, :, None], 0.0), None  # zero for padding, as in `attend`
+        context_BTK = self.compute_context(hidden_states, attention_mask, rel_embeddings, real_BT)
+        context_BTK = context_BTK.masked_fill(~real_BT[:, :, None], 0.0)  # zero for padding, as in `attend`
+        return self.changed("context", context_BTK, hidden_states, real_BT=real_BT), None
 
 
 @lru_cache

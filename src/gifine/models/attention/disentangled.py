@@ -95,12 +95,10 @@ class _Attention(torch.autograd.Function):
             terms = _terms(query_BTHE, key_BTHE, pos_key_RK, pos_query_RK, row_L, mask_BTT, scale)
             value_HBTE = _by_head(value_BTHE)
             context_BTHE = query_BTHE.new_empty(B, T, H, E)
-            keep_HBTT = query_BTHE.new_empty(H, B, T, T, dtype=torch.bool) if dropout > 0 else None
-            rescale = 1.0
+            keep_HBTT, rescale = draw_masks(query_BTHE, dropout) if dropout > 0 else (None, 1.0)
             for heads, examples in _parts(query_BTHE):
                 weights_hbTT = _weights(terms.part(heads, examples))
                 if keep_HBTT is not None:
-                    rescale = draw(keep_HBTT[heads, examples], dropout)
                     weights_hbTT.mul_(keep_HBTT[heads, examples])
                 context_hbTE = weights_hbTT @ value_HBTE[heads, examples]
                 if rescale != 1:
@@ -201,6 +199,16 @@ def _terms(
         bias_BTT = torch.zeros(mask_BTT.shape, dtype=query_BTHE.dtype, device=mask_BTT.device)
         bias_BTT.masked_fill_(~mask_BTT, lowest)
     return Terms(_by_head(query_BTHE / scale), _by_head(key_BTHE), pos_key_HLE, pos_query_HLE, bias_BTT)
+
+
+def draw_masks(query_BTHE: Tensor, dropout: float) -> tuple[Tensor, float]:
+    """`keep_HBTT` for weights of these queries, part by part, and what to multiply with what it leaves."""
+    B, T, H, _ = query_BTHE.shape
+    keep_HBTT = torch.empty(H, B, T, T, dtype=torch.bool, device=query_BTHE.device)
+    rescale = 1.0
+    for heads, examples in _parts(query_BTHE):
+        rescale = draw(keep_HBTT[heads, examples], dropout)
+    return keep_HBTT, rescale
 
 
 def _by_head(x_BTHE: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""One file a family: config, gated attention, backbone and classifier, on top of transformers' own."""
+"""One file a family: config, changed attention, backbone and classifier, on top of transformers' own."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassificati
 
 from gifine.errors import ModelError
 from gifine.inputs.families import FAMILIES, normalise_type
-from gifine.models.gi_config import GatedConfig
+from gifine.models.change_config import ChangedConfig
 
 
 @dataclass(frozen=True)
 class Family:
     """The classes of one architecture."""
 
-    config: type[GatedConfig]
+    config: type[ChangedConfig]
     backbone: type[PreTrainedModel]
     classifier: type[PreTrainedModel]
     plain_config: type[PreTrainedConfig]
@@ -34,7 +34,7 @@ def family_classes(name: str) -> Family:
 
 
 def find(model_type: object, checkpoint: str) -> Family:
-    """The family that a config.json's `model_type` names, plain or gated.
+    """The family that a config.json's `model_type` names, plain or changed.
 
     Raises:
         ModelError: if there is none.
@@ -46,7 +46,7 @@ def find(model_type: object, checkpoint: str) -> Family:
 
 
 def register() -> None:
-    """Make transformers' Auto classes know the gated models."""
+    """Make transformers' Auto classes know the changed models."""
     for name in FAMILIES:
         family = family_classes(name)
         AutoConfig.register(family.config.model_type, family.config)

@@ -1,4 +1,4 @@
-"""BERT with gates on the outputs of `query` and `key`."""
+"""BERT with a change to attention (GI: gates on the outputs of `query` and `key`)."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ from torch import nn
 from transformers import BertConfig, BertForSequenceClassification, BertModel
 from transformers.models.bert.modeling_bert import BertSelfAttention
 
-from gifine.models.attention.bert import BertGatedAttention, BertGatedBackbone
+from gifine.models.attention.bert import BertChangedAttention, BertChangedBackbone
+from gifine.models.change_config import ChangedConfig
 from gifine.models.families import Family
-from gifine.models.gi_config import GatedConfig
 from gifine.models.trained import TrainedOver
 
 
-class GiBertConfig(GatedConfig, BertConfig):
+class GiBertConfig(ChangedConfig, BertConfig):
     model_type = "gi_bert"
 
 
 # transformers says that it returns tuple[Tensor], and returns two.
-class GiBertSelfAttention(BertGatedAttention, BertSelfAttention):  # pyrefly: ignore[inconsistent-inheritance] - forward has other keywords
+class GiBertSelfAttention(BertChangedAttention, BertSelfAttention):  # pyrefly: ignore[inconsistent-inheritance] - forward has other keywords
     pass
 
 
-class GiBertModel(BertGatedBackbone, BertModel):
+class GiBertModel(BertChangedBackbone, BertModel):
     config_class = GiBertConfig
     attention_class = GiBertSelfAttention
 
@@ -30,7 +30,7 @@ class GiBertForSequenceClassification(TrainedOver, BertForSequenceClassification
     config_class = GiBertConfig
 
     def __init__(self, config: GiBertConfig) -> None:
-        # Past BertForSequenceClassification's: it would build an ungated backbone first, and draw its weights.
+        # Past BertForSequenceClassification's: it would build a plain backbone first, and draw its weights.
         super(BertForSequenceClassification, self).__init__(config)
         assert config.num_labels is not None
         self.num_labels = config.num_labels

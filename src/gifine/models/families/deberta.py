@@ -1,7 +1,8 @@
-"""DeBERTa v1 with gates on the query and key parts of its one fused projection.
+"""DeBERTa v1 with a change to attention: of projections, to its parts of the one that is fused.
 
-The original published no code for it. Here a gate multiplies what the formula calls query(x) and key(x): the part of
-`in_proj`, for queries with `q_bias` (keys have none), its features head by head.
+GI's authors published no code for it. Here a gate multiplies what the formula calls query(x) and key(x): the part of
+`in_proj`, for queries with `q_bias` (keys have none), its features head by head. So it is with every change, and with
+values and `v_bias`. Relative positions have projections of their own here, which no change acts on.
 
 Shapes: B examples, T positions, D features of the hidden states, K features of a projection, H heads, E = K/H,
 R relative positions (of the fast attention: those that occur).
@@ -20,30 +21,29 @@ from transformers.models.deberta.modeling_deberta import (
     scaled_size_sqrt,
 )
 
+from gifine.changes.contract import Site
 from gifine.errors import ModelError
-from gifine.models.attention.deberta import FastAttention, Gates, add_head, attend, fast_context, real_tokens
+from gifine.models.attention.deberta import FastAttention, add_head, attend, fast_context, real_tokens
 from gifine.models.attention.fast_dropout import FastDropout
 from gifine.models.attention.positions import positions_v1
+from gifine.models.change_config import ChangedConfig
+from gifine.models.changed import ChangedAttention, ChangedBackbone
 from gifine.models.families import Family
-from gifine.models.gated import GatedAttention, GatedBackbone
-from gifine.models.gi_config import GatedConfig
 from gifine.models.trained import TrainedOver
 
+PROJECTIONS: tuple[Site, ...] = ("query", "key", "value")  # in the order of in_proj's rows, in each head
 
-class GiDebertaConfig(GatedConfig, DebertaConfig):
+
+class GiDebertaConfig(ChangedConfig, DebertaConfig):
     model_type = "gi_deberta"
 
-    def check_gates(self) -> None:
-        super().check_gates()
+    def check_change(self) -> None:
+        super().check_change()
         if getattr(self, "talking_head", False):
-            raise ModelError("talking_head=true: gates are for DeBERTa without talking heads")
+            raise ModelError("talking_head=true: changes to attention are for DeBERTa without talking heads")
 
 
-class GiDebertaSelfAttention(GatedAttention, DisentangledSelfAttention):
-    def __init__(self, config: GiDebertaConfig, layer: int) -> None:
-        super().__init__(config)
-        self.add_gates(config, layer)
-
+class GiDebertaSelfAttention(ChangedAttention, DisentangledSelfAttention):
     def forward(
         self,
         hidden_states: Tensor,
@@ -58,11 +58,12 @@ class GiDebertaSelfAttention(GatedAttention, DisentangledSelfAttention):
         # in_proj's output lies head by head, and in each head query, key, value.
         heads_BTHE = self.in_proj(hidden_states).unflatten(-1, (self.num_attention_heads, -1))
         query_BTK, key_BTK, value_BTK = (part.flatten(2) for part in heads_BTHE.chunk(3, dim=-1))
-        query_BTK = self.gated("q", query_BTK + self.q_bias, hidden_states, real_BT)
-        key_BTK = self.gated("k", key_BTK, hidden_states, real_BT)
-        query_BHTE = self.transpose_for_scores(query_BTK)
-        key_BHTE = self.transpose_for_scores(key_BTK)
-        value_BHTE = self.transpose_for_scores(value_BTK + self.v_bias)
+        query_BTK = self.changed("query", query_BTK + self.q_bias, hidden_states, real_BT=real_BT)
+        key_BTK = self.changed("key", key_BTK, hidden_states, real_BT=real_BT)
+        value_BTK = self.changed("value", value_BTK + self.v_bias, hidden_states, real_BT=real_BT)
+        query_BHTE, key_BHTE, value_BHTE = (
+            self.transpose_for_scores(projected_BTK) for projected_BTK in (query_BTK, key_BTK, value_BTK)
+        )
 
         terms = 1 + len(self.pos_att_type)
         query_BHTE = query_BHTE / scaled_size_sqrt(query_BHTE, terms).to(query_BHTE.dtype)
@@ -72,7 +73,7 @@ class GiDebertaSelfAttention(GatedAttention, DisentangledSelfAttention):
             scores_BHTT = scores_BHTT + self.disentangled_att_bias(
                 query_BHTE, key_BHTE, relative_pos, rel_embeddings_RD, terms
             )
-        context_BTK, weights_BHTT = attend(scores_BHTT, value_BHTE, attention_mask, real_BT, self.dropout)
+        context_BTK, weights_BHTT = attend(self, scores_BHTT, value_BHTE, hidden_states, attention_mask, real_BT)
         return context_BTK, weights_BHTT if output_attentions else None
 
 
@@ -81,7 +82,7 @@ class FastDebertaSelfAttention(FastAttention, DisentangledSelfAttention):
         return relative_pos is not None and not self.talking_head
 
     def compute_context(
-        self, hidden_BTD: Tensor, mask_B1TT: Tensor, rel_embeddings_RD: Tensor | None, gated: Gates | None
+        self, hidden_BTD: Tensor, mask_B1TT: Tensor, rel_embeddings_RD: Tensor | None, real_BT: Tensor | None
     ) -> Tensor:
         c2p, p2c = ("c2p" in self.pos_att_type, "p2c" in self.pos_att_type)
         occurring = pos_key_RK = pos_query_RK = None
@@ -96,20 +97,24 @@ class FastDebertaSelfAttention(FastAttention, DisentangledSelfAttention):
         )
         bias_H3E = torch.stack((query_bias_HE, torch.zeros_like(query_bias_HE), value_bias_HE), dim=1)
         projected = F.linear(hidden_BTD, self.in_proj.weight, bias_H3E.flatten())
-        query_BTHE, key_BTHE, value_BTHE = projected.unflatten(-1, bias_H3E.shape).unbind(-2)
-        if gated is not None:
-            query_BTHE = gated("q", query_BTHE.flatten(2)).view_as(query_BTHE)
-            key_BTHE = gated("k", key_BTHE.flatten(2)).view_as(key_BTHE)
+        query_BTHE, key_BTHE, value_BTHE = (
+            # What has no such site stays a view.
+            self.changed(site, part_BTHE.flatten(2), hidden_BTD, real_BT=real_BT).view_as(part_BTHE)
+            if site in self.sites
+            else part_BTHE
+            for site, part_BTHE in zip(PROJECTIONS, projected.unflatten(-1, bias_H3E.shape).unbind(-2), strict=True)
+        )
         return fast_context(
+            self,
             query_BTHE,
             key_BTHE,
             value_BTHE,
             pos_key_RK,
             pos_query_RK,
             occurring,
+            hidden_BTD,
             mask_B1TT,
             terms=1 + len(self.pos_att_type),
-            dropout=self.dropout,
         )
 
 
@@ -126,7 +131,7 @@ class FastDebertaLayerNorm(DebertaLayerNorm):
         return F.layer_norm(hidden_states, self.weight.shape, self.weight, self.bias, self.variance_epsilon)
 
 
-class GiDebertaModel(GatedBackbone, DebertaModel):
+class GiDebertaModel(ChangedBackbone, DebertaModel):
     config_class = GiDebertaConfig
     attention_class = GiDebertaSelfAttention
 
@@ -135,7 +140,7 @@ class GiDebertaForSequenceClassification(TrainedOver, DebertaForSequenceClassifi
     config_class = GiDebertaConfig
 
     def __init__(self, config: GiDebertaConfig) -> None:
-        # Past DebertaForSequenceClassification's: it would build an ungated backbone first, and draw its weights.
+        # Past DebertaForSequenceClassification's: it would build a plain backbone first, and draw its weights.
         super(DebertaForSequenceClassification, self).__init__(config)
         self.deberta = GiDebertaModel(config)
         self.pooler = ContextPooler(config)

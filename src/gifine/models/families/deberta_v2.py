@@ -1,13 +1,15 @@
-"""DeBERTa-v2 and -v3 with gates on the content's `query_proj` and `key_proj`.
+"""DeBERTa-v2 and -v3 with a change to attention.
 
-Gated queries and keys enter all three score terms. With `share_att_key` the same projections serve the relative
-positions, and there they are not gated: `disentangled_attention_bias`, which does that, is transformers' own.
+Changed queries and keys enter all three score terms. With `share_att_key` the same projections serve the relative
+positions: a change acts there as well, or on the content alone, as its key `positions` says (GI: on the content).
 
 Shapes: B examples, T positions, D features of the hidden states, K features of a projection, H heads, N = B·H,
 E = K/H, R relative positions (of the fast attention: those that occur).
 """
 
 from __future__ import annotations
+
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -18,24 +20,20 @@ from transformers.models.deberta_v2.modeling_deberta_v2 import (
     scaled_size_sqrt,
 )
 
-from gifine.models.attention.deberta import FastAttention, Gates, add_head, attend, fast_context, real_tokens
+from gifine.models.attention.deberta import FastAttention, add_head, attend, fast_context, real_tokens
 from gifine.models.attention.fast_dropout import FastDropout
 from gifine.models.attention.positions import positions
+from gifine.models.change_config import ChangedConfig
+from gifine.models.changed import ChangedAttention, ChangedBackbone
 from gifine.models.families import Family
-from gifine.models.gated import GatedAttention, GatedBackbone
-from gifine.models.gi_config import GatedConfig
 from gifine.models.trained import TrainedOver
 
 
-class GiDebertaV2Config(GatedConfig, DebertaV2Config):
+class GiDebertaV2Config(ChangedConfig, DebertaV2Config):
     model_type = "gi_deberta_v2"
 
 
-class GiDebertaV2SelfAttention(GatedAttention, DisentangledSelfAttention):
-    def __init__(self, config: GiDebertaV2Config, layer: int) -> None:
-        super().__init__(config)
-        self.add_gates(config, layer)
-
+class GiDebertaV2SelfAttention(ChangedAttention, DisentangledSelfAttention):
     def forward(
         self,
         hidden_states: Tensor,
@@ -48,33 +46,57 @@ class GiDebertaV2SelfAttention(GatedAttention, DisentangledSelfAttention):
         assert query_states is None, "queries from elsewhere belong to DeBERTa's pretraining decoder"
         heads = self.num_attention_heads
         real_BT = real_tokens(attention_mask)
-        query_BTK = self.gated("q", self.query_proj(hidden_states), hidden_states, real_BT)
-        key_BTK = self.gated("k", self.key_proj(hidden_states), hidden_states, real_BT)
-        query_NTE = self.transpose_for_scores(query_BTK, heads)
-        key_NTE = self.transpose_for_scores(key_BTK, heads)
-        value_NTE = self.transpose_for_scores(self.value_proj(hidden_states), heads)
+        query_BTK = self.changed("query", self.query_proj(hidden_states), hidden_states, real_BT=real_BT)
+        key_BTK = self.changed("key", self.key_proj(hidden_states), hidden_states, real_BT=real_BT)
+        value_BTK = self.changed("value", self.value_proj(hidden_states), hidden_states, real_BT=real_BT)
+        query_NTE, key_NTE, value_NTE = (
+            self.transpose_for_scores(projected_BTK, heads) for projected_BTK in (query_BTK, key_BTK, value_BTK)
+        )
 
         terms = 1 + ("c2p" in self.pos_att_type) + ("p2c" in self.pos_att_type)
         scale = scaled_size_sqrt(query_NTE, terms).to(query_NTE.dtype)
         scores_NTT = query_NTE @ (key_NTE.transpose(1, 2) / scale)
         if self.relative_attention:
             rel_embeddings_RD = self.pos_dropout(rel_embeddings)
-            scores_NTT = scores_NTT + self.disentangled_attention_bias(
-                query_NTE, key_NTE, relative_pos, rel_embeddings_RD, terms
+            module: Any = _AtPositions(self) if self.changes_positions and self.share_att_key else self
+            scores_NTT = scores_NTT + DisentangledSelfAttention.disentangled_attention_bias(
+                module, query_NTE, key_NTE, relative_pos, rel_embeddings_RD, terms
             )
         context_BTK, weights_BHTT = attend(
+            self,
             scores_NTT.unflatten(0, (-1, heads)),
             value_NTE.unflatten(0, (-1, heads)),
+            hidden_states,
             attention_mask,
             real_BT,
-            self.dropout,
         )
         return context_BTK, weights_BHTT if output_attentions else None
 
 
+class _AtPositions:
+    """Stands for the module in transformers' method where a change acts on positions: its projections are changed."""
+
+    def __init__(self, attention: GiDebertaV2SelfAttention) -> None:
+        self.attention = attention
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.attention, name)
+
+    def query_proj(self, rel_embeddings_1RD: Tensor) -> Tensor:
+        return self._project("query", rel_embeddings_1RD)
+
+    def key_proj(self, rel_embeddings_1RD: Tensor) -> Tensor:
+        return self._project("key", rel_embeddings_1RD)
+
+    def _project(self, site: Literal["query", "key"], rel_embeddings_1RD: Tensor) -> Tensor:
+        projection = self.attention.query_proj if site == "query" else self.attention.key_proj
+        rel_RD, pos_RK = rel_embeddings_1RD[0], projection(rel_embeddings_1RD)[0]
+        return self.attention.changed(site, pos_RK, rel_RD, positions=True)[None]
+
+
 class FastDebertaV2SelfAttention(FastAttention, DisentangledSelfAttention):
     def compute_context(
-        self, hidden_BTD: Tensor, mask_B1TT: Tensor, rel_embeddings_RD: Tensor | None, gated: Gates | None
+        self, hidden_BTD: Tensor, mask_B1TT: Tensor, rel_embeddings_RD: Tensor | None, real_BT: Tensor | None
     ) -> Tensor:
         c2p, p2c = ("c2p" in self.pos_att_type, "p2c" in self.pos_att_type)
         shared, length = self.share_att_key, hidden_BTD.shape[1]
@@ -92,22 +114,27 @@ class FastDebertaV2SelfAttention(FastAttention, DisentangledSelfAttention):
         if rel_RD is not None and not shared:
             pos_key_RK = self.pos_key_proj(rel_RD) if c2p else None
             pos_query_RK = self.pos_query_proj(rel_RD) if p2c else None
-        if gated is not None:
-            query_BTK, key_BTK = gated("q", query_BTK), gated("k", key_BTK)
+        query_BTK = self.changed("query", query_BTK, hidden_BTD, real_BT=real_BT)
+        key_BTK = self.changed("key", key_BTK, hidden_BTD, real_BT=real_BT)
+        value_BTK = self.changed("value", self.value_proj(hidden_BTD), hidden_BTD, real_BT=real_BT)
+        if rel_RD is not None and shared and self.changes_positions:
+            pos_query_RK = None if pos_query_RK is None else self.changed("query", pos_query_RK, rel_RD, positions=True)
+            pos_key_RK = None if pos_key_RK is None else self.changed("key", pos_key_RK, rel_RD, positions=True)
         query_BTHE, key_BTHE, value_BTHE = (
             projected_BTK.unflatten(-1, (self.num_attention_heads, -1))
-            for projected_BTK in (query_BTK, key_BTK, self.value_proj(hidden_BTD))
+            for projected_BTK in (query_BTK, key_BTK, value_BTK)
         )
         return fast_context(
+            self,
             query_BTHE,
             key_BTHE,
             value_BTHE,
             pos_key_RK,
             pos_query_RK,
             occurring,
+            hidden_BTD,
             mask_B1TT,
             terms=1 + c2p + p2c,
-            dropout=self.dropout,
         )
 
 
@@ -124,7 +151,7 @@ class FastGiDebertaV2SelfAttention(FastDebertaV2SelfAttention, GiDebertaV2SelfAt
     pass
 
 
-class GiDebertaV2Model(GatedBackbone, DebertaV2Model):
+class GiDebertaV2Model(ChangedBackbone, DebertaV2Model):
     config_class = GiDebertaV2Config
     attention_class = GiDebertaV2SelfAttention
 
@@ -133,7 +160,7 @@ class GiDebertaV2ForSequenceClassification(TrainedOver, DebertaV2ForSequenceClas
     config_class = GiDebertaV2Config
 
     def __init__(self, config: GiDebertaV2Config) -> None:
-        # Past DebertaV2ForSequenceClassification's: it would build an ungated backbone first, and draw its weights.
+        # Past DebertaV2ForSequenceClassification's: it would build a plain backbone first, and draw its weights.
         super(DebertaV2ForSequenceClassification, self).__init__(config)
         self.deberta = GiDebertaV2Model(config)
         self.pooler = ContextPooler(config)

@@ -1,26 +1,26 @@
-"""RoBERTa with gates on the outputs of `query` and `key`."""
+"""RoBERTa with a change to attention (GI: gates on the outputs of `query` and `key`)."""
 
 from __future__ import annotations
 
 from transformers import RobertaConfig, RobertaForSequenceClassification, RobertaModel
 from transformers.models.roberta.modeling_roberta import RobertaClassificationHead, RobertaSelfAttention
 
-from gifine.models.attention.bert import BertGatedAttention, BertGatedBackbone
+from gifine.models.attention.bert import BertChangedAttention, BertChangedBackbone
+from gifine.models.change_config import ChangedConfig
 from gifine.models.families import Family
-from gifine.models.gi_config import GatedConfig
 from gifine.models.trained import TrainedOver
 
 
-class GiRobertaConfig(GatedConfig, RobertaConfig):
+class GiRobertaConfig(ChangedConfig, RobertaConfig):
     model_type = "gi_roberta"
 
 
 # transformers says that it returns tuple[Tensor], and returns two.
-class GiRobertaSelfAttention(BertGatedAttention, RobertaSelfAttention):  # pyrefly: ignore[inconsistent-inheritance] - forward has other keywords
+class GiRobertaSelfAttention(BertChangedAttention, RobertaSelfAttention):  # pyrefly: ignore[inconsistent-inheritance] - forward has other keywords
     pass
 
 
-class GiRobertaModel(BertGatedBackbone, RobertaModel):
+class GiRobertaModel(BertChangedBackbone, RobertaModel):
     config_class = GiRobertaConfig
     attention_class = GiRobertaSelfAttention
 
@@ -29,7 +29,7 @@ class GiRobertaForSequenceClassification(TrainedOver, RobertaForSequenceClassifi
     config_class = GiRobertaConfig
 
     def __init__(self, config: GiRobertaConfig) -> None:
-        # Past RobertaForSequenceClassification's: it would build an ungated backbone first, and draw its weights.
+        # Past RobertaForSequenceClassification's: it would build a plain backbone first, and draw its weights.
         super(RobertaForSequenceClassification, self).__init__(config)
         self.num_labels = config.num_labels
         self.roberta = GiRobertaModel(config, add_pooling_layer=False)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - torch's own name for it
 from transformers import PreTrainedModel
 
-from gifine.models.gated import generator
+from gifine.models.streams import generator
 
 
 class OccurringRows(nn.Embedding):

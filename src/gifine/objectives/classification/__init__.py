@@ -56,6 +56,7 @@ def build(config: RunConfig, tokenizer: PreTrainedTokenizerFast, provenance: dic
     model = models.build(
         config.model,
         config.gi,
+        config.change,
         labels=config.task.labels,
         vocab_size=tokenizers.size(tokenizer),
         pad_token_id=tokenizer.pad_token_id,
@@ -73,9 +74,9 @@ def reload(config: RunConfig, folder: Path) -> PreTrainedModel:
     """
     from gifine import models
 
-    model = models.with_attention(
-        models.from_pretrained(folder, whole=True, base=config.model.base), config.model.attention
-    )
+    own = config.change.get("file")
+    loaded = models.from_pretrained(folder, whole=True, base=config.model.base, change_file=own)
+    model = models.with_attention(loaded, config.model.attention)
     labels = [name for _, name in sorted((model.config.id2label or {}).items())]
     if config.task.labels and labels != config.task.labels:
         raise ModelError(f"{folder}: its labels are {labels}, those of the run {config.task.labels}")

@@ -1,0 +1,117 @@
+"""A change at one site of one layer: what it is handed, and what all layers share in a pass through the model.
+
+Shapes: B examples, T positions; others as in `changes/contract.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import is_dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gifine.changes.contract import At, Change, Place, Settings
+from gifine.models import streams
+from gifine.models.change_config import saved_name
+
+
+class Pass:
+    """What all layers share in one pass through the model. No dataclass: torch's FSDP would hand on a copy of one."""
+
+    def __init__(
+        self, real_BT: Tensor | None = None, count: int | None = None, kept: Mapping[str, Tensor] | None = None
+    ) -> None:
+        self.real_BT = real_BT
+        self.count = count  # of training passes before this one; None: nobody counts
+        self.kept = dict(kept or {})
+
+
+_PASS: ContextVar[Pass | None] = ContextVar("_PASS", default=None)
+
+
+@contextmanager
+def during(current: Pass) -> Generator[None]:
+    """In a `with` block `current` is the pass that sites read."""
+    token = _PASS.set(current)
+    try:
+        yield
+    finally:
+        _PASS.reset(token)
+
+
+def now() -> Pass:
+    """The one that is under way; a module that is called alone has one of its own."""
+    return _PASS.get() or Pass()
+
+
+class AtSite:
+    """A change at one site of one layer."""
+
+    def __init__(
+        self, change: Change, settings: Settings, place: Place, activation: Callable[[Tensor], Tensor]
+    ) -> None:
+        self.change, self.settings, self.place, self.activation = change, settings, place, activation
+        self.names = {
+            name: saved_name(name, place.site) for name in change.find_parameters(settings, place)
+        }  # each one's submodule, and its name there
+        self.seed = streams.seed()
+        self.watched: dict[str, Tensor] | None = None  # what was told of the last pass; None: nobody asks
+
+    def apply(
+        self, module: nn.Module, value: Tensor, taken: Tensor, hidden: Tensor, real_BT: Tensor | None, positions: bool
+    ) -> Tensor:
+        current = now()
+        if real_BT is None and not positions:
+            real_BT = current.real_BT
+        if real_BT is not None and self.place.site != "weights":
+            real_BT = real_BT[:, : value.shape[1]]  # of the last layer, the first position alone may be computed
+        at = At(
+            place=self.place,
+            hidden=hidden,
+            taken=taken,
+            real_BT=real_BT,
+            positions=positions,
+            kept=current.kept,
+            dropout=_Dropout(self, current.count, positions) if module.training else _no_dropout,
+            activation=self.activation,
+            watch=None if self.watched is None or positions else self._watch,
+        )
+        parameters = {name: getattr(getattr(module, part), own) for name, (part, own) in self.names.items()}
+        changed = self.change.apply(self.settings, parameters, value, at)
+        if at.watch is not None:
+            with torch.no_grad():
+                at.watch({"moved": (changed - value).norm() / value.norm()})
+                if self.change.measure is not None:
+                    at.watch(self.change.measure(parameters, value, changed, at))
+        return changed
+
+    def _watch(self, told: Any) -> None:
+        assert self.watched is not None
+        self.watched |= vars(told) if is_dataclass(told) else told
+
+
+class _Dropout:
+    """Dropout inside a change: the same mask however often a pass is computed, and no number of torch's drawn."""
+
+    def __init__(self, site: AtSite, count: int | None, positions: bool) -> None:
+        self.site, self.count, self.calls = site, count, 0
+        self.stream = f"{site.place.layer}.{site.place.site}.{'positions' if positions else 'dropout'}"
+
+    def __call__(self, x: Tensor, dropout: float) -> Tensor:
+        if dropout == 0:
+            return x
+        if self.count is None:
+            name = self.site.change.name
+            raise RuntimeError(f"change={name}: its dropout has no seed: it takes a key `dropout`, and a whole model")
+        numbers = streams.generator(f"{self.stream} {self.calls} {self.count}", self.site.seed, x.device)
+        self.calls += 1
+        keep = torch.empty(x.shape, dtype=torch.bool, device=x.device).bernoulli_(1 - dropout, generator=numbers)
+        return x * keep * (0.0 if dropout == 1 else 1 / (1 - dropout))
+
+
+def _no_dropout(x: Tensor, dropout: float) -> Tensor:
+    return x
