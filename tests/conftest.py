@@ -68,6 +68,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(MARKERS[name])
 
 
+def pytest_collection_finish() -> None:
+    """What is imported by now stays: no collection need look through it, half a second after each training."""
+    gc.collect()
+    gc.freeze()
+
+
 def needs(*programs: str) -> str:
     """Where the first of these programs is; the test is skipped where there is none. It is marked `machine`."""
     for name in programs:

@@ -50,7 +50,7 @@ OVERRIDES = st.one_of(
 )
 
 
-@settings(max_examples=settings().max_examples // 4)
+@settings(max_examples=settings().max_examples // 8)
 @given(st.lists(OVERRIDES.filter(lambda word: not word.startswith("-")), min_size=1, max_size=3))
 def test_one_message_and_exit_code_2_or_a_run(words):
     """In this process: test_cli sees that no torch is imported on the way."""

@@ -174,6 +174,7 @@ def test_what_is_there_is_not_fetched_again(filled, shell, server):
     assert server.requests == []
 
 
+@pytest.mark.long
 @pytest.mark.integration
 @pytest.mark.xdist_group("prefetch")
 def test_a_run_from_the_folder_is_the_run_from_the_hub(filled, shell, place, server):

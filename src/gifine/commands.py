@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import io
 import logging
 import math
 import os
@@ -13,8 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from gifine.errors import ArgumentError, ExitCode, OutputError, UserError, tell
-
-_SMALLEST_MARGIN = 0.05  # points: what is below is a fraction that somebody took for percent
+from gifine.runs.selections import SMALLEST_MARGIN, Selection
 
 
 class Parser(argparse.ArgumentParser):
@@ -57,13 +57,13 @@ def margin(word: str) -> float:
     points = _number(word)
     if not 0 < points < 100:
         raise argparse.ArgumentTypeError(f"{word} is no margin: points of percent above 0 and below 100, such as 0.5")
-    if points < _SMALLEST_MARGIN:
-        said = f"{word} points of percent: at least {_SMALLEST_MARGIN:g}"
+    if points < SMALLEST_MARGIN:
+        said = f"{word} points of percent: at least {SMALLEST_MARGIN:g}"
         raise argparse.ArgumentTypeError(f"{said}; for the fraction {word} write {100 * points:g}")
     return points / 100
 
 
-def selection(word: str) -> tuple[tuple[str, str], ...]:
+def selection(word: str) -> Selection:
     """The type of an argument that names comparisons by config keys with values as on the command line."""
     pairs = [each.strip().partition("=") for each in word.split(",") if each.strip()]
     if not pairs or any(not (key and sign and value) for key, sign, value in pairs):
@@ -83,6 +83,9 @@ def call(command: Callable[[argparse.Namespace], ExitCode], parser: Parser, word
     logging.basicConfig(format="%(message)s")  # plain lines on stderr, as a run's
     for name in ("gifine", "__main__"):  # what `python -m` calls a command's own module
         logging.getLogger(name).setLevel(logging.INFO)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # what a terminal has no character for, such as odd names
     try:
         code = command(parser.parse_args(words))
         sys.stdout.flush()

@@ -12,7 +12,7 @@ from enum import Enum
 from functools import cache
 from typing import Any, TypeVar, get_type_hints
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 T = TypeVar("T")
 
@@ -23,7 +23,7 @@ def from_entries(schema: type[T], entries: dict[Any, Any]) -> T:
     Raises:
         OmegaConfBaseException: for keys that the schema does not have, and values of another type.
     """
-    found = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), OmegaConf.create(entries)))
+    found = OmegaConf.to_object(OmegaConf.merge(_empty(schema), OmegaConf.create(entries)))
     assert isinstance(found, schema)
     return found
 
@@ -35,6 +35,12 @@ def plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: plain(entry) for key, entry in value.items()}
     return [plain(entry) for entry in value] if isinstance(value, list | tuple) else value
+
+
+@cache
+def _empty(schema: type) -> DictConfig:
+    """With its defaults: to make one takes a third of the time, and `merge` copies it."""
+    return OmegaConf.structured(schema)
 
 
 def not_deciding(default: Any = dataclasses.MISSING, *, factory: Callable[[], Any] | None = None) -> Any:

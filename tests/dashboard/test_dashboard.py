@@ -64,6 +64,14 @@ def written(command, tmp_path):
     return write
 
 
+@pytest.fixture(scope="module")
+def of_all_tasks(tmp_path_factory) -> dict[str, Any]:
+    """Both specs of all tasks, which take a second to compose."""
+    path = tmp_path_factory.mktemp("all") / "spec.json"
+    assert dashboard.main(["me/gi", "--dry-run", str(path)]) == ExitCode.DONE
+    return json.loads(path.read_text())
+
+
 @pytest.fixture
 def server(monkeypatch, tmp_path):
     """wandb's server on this machine, with the project `gi`, and nobody logged in."""
@@ -123,7 +131,7 @@ def test_the_library_reads_all_of_what_is_sent(written):
     from wandb_workspaces.reports.v2 import internal as reports
     from wandb_workspaces.workspaces import internal as workspaces
 
-    spec = written("--group", ODD)
+    spec = written("--group", ODD, "--tasks", "rte,mnli")
     for model, sent in (
         (workspaces.WorkspaceViewspec, spec["workspace"]["spec"]),
         (reports.Spec, spec["report"]["spec"]),
@@ -139,7 +147,7 @@ def test_the_interface_reads_its_own(written):
     import wandb_workspaces.reports.v2 as wr
     from wandb_workspaces.reports.v2 import internal
 
-    spec = internal.Spec.model_validate(written("--group", ODD)["report"]["spec"])
+    spec = internal.Spec.model_validate(written("--group", ODD, "--tasks", "rte,mrpc")["report"]["spec"])
     project = internal.Project(name="gi", entity_name="me")
     report = wr.Report._from_model(internal.ReportViewspec(project=project, spec=spec))
     (baseline, gated) = [block for block in report.blocks if isinstance(block, wr.PanelGrid)][1].runsets
@@ -148,14 +156,14 @@ def test_the_interface_reads_its_own(written):
     assert gated.groupby[0] == "config.task.value.name"
 
 
-def test_every_task_has_a_section_with_its_official_metrics(written):
-    spec = written()
+def test_every_task_has_a_section_with_its_official_metrics(of_all_tasks):
+    spec = of_all_tasks
     found, heads = sections(spec), [heading for heading, _, _ in grids(spec)]
-    titles = [cli.compose([f"task={name}"]).task.title for name in GLUE]
+    tasks = [cli.config_from(cli.compose([f"task={name}"])).task for name in GLUE]
+    titles = [task.title or task.name for task in tasks]
     assert list(found) == ["Overview", *titles, "Gates"]
     assert [head for head in heads if head in titles] == titles
-    for name, title in zip(GLUE, titles, strict=True):
-        task = cli.config_from(cli.compose([f"task={name}"])).task
+    for name, title, task in zip(GLUE, titles, tasks, strict=True):
         official = {f"{name}/{split}/{metric}" for split in task.evaluation_splits for metric in task.metrics}
         (of_report,) = (panels for heading, _, panels in grids(spec) if heading == title)
         for panels in (found[title], of_report):
@@ -212,8 +220,8 @@ def test_keys_are_those_that_tracking_logs():
     assert sorted(panels.GATES) == sorted(gi.SIDES["both"])
 
 
-def test_a_gate_panel_takes_all_layers_of_any_model(written):
-    panels = sections(written())["Gates"]
+def test_a_gate_panel_takes_all_layers_of_any_model(of_all_tasks):
+    panels = sections(of_all_tasks)["Gates"]
     logged = [
         f"gates/{layer}/{side}/{field.name}"
         for layer in (0, 11, 47)
@@ -225,8 +233,8 @@ def test_a_gate_panel_takes_all_layers_of_any_model(written):
     assert all(panel["config"]["useMetricRegex"] for panel in panels)
 
 
-def test_panels_do_not_overlap_and_have_ids_of_their_own(written):
-    spec = written()
+def test_panels_do_not_overlap_and_have_ids_of_their_own(of_all_tasks):
+    spec = of_all_tasks
     ids = [panel["__id__"] for panels in sections(spec).values() for panel in panels]
     for _, runsets, panels in grids(spec):
         places = [(panel["layout"]["x"], panel["layout"]["y"]) for panel in panels]
@@ -260,7 +268,7 @@ def test_tasks_and_models_of_ones_own(written, command, tmp_path):
 
 @pytest.mark.parametrize("part", ["workspace", "report"])
 def test_one_of_the_two(written, part):
-    assert list(written("--only", part)) == [part]
+    assert list(written("--only", part, "--tasks", "rte")) == [part]
 
 
 def test_titles():
@@ -276,7 +284,10 @@ def test_titles():
     ("words", "said"),
     [
         (["me/gi", "--tasks", "rte,colla"], "--tasks colla: no such name (did you mean 'cola'?); valid: cola, demo, "),
-        (["me/gi", "--models", "gpt"], "--models gpt: no such name; valid: bert, deberta, debertav2, debertav3, "),
+        (
+            ["me/gi", "--tasks", "rte", "--models", "gpt"],
+            "--models gpt: no such name; valid: bert, deberta, debertav2, debertav3, ",
+        ),
         (["me/team/gi"], "me/team/gi: give PROJECT or ENTITY/PROJECT"),
         (["me/"], "me/: give PROJECT or ENTITY/PROJECT"),
         (["/gi"], "/gi: give PROJECT or ENTITY/PROJECT"),
@@ -284,7 +295,10 @@ def test_titles():
         (["gi", "--only", "page"], "--only: invalid choice: 'page'"),
         (["gi", "--tasks", ","], "--tasks: ,: no names"),
         (["gi", "--config-dir", "/no/such"], "--config-dir /no/such: no such folder"),
-        (["gi", "--dry-run", "/no/such/spec.json"], "cannot write /no/such/spec.json: No such file or directory"),
+        (
+            ["gi", "--tasks", "rte", "--dry-run", "/no/such/spec.json"],
+            "cannot write /no/such/spec.json: No such file or directory",
+        ),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(command, words, said):
@@ -297,7 +311,7 @@ def test_bad_input_is_one_line_and_exit_code_2(command, words, said):
 @pytest.mark.parametrize("package", ["wandb", "wandb_workspaces"])
 def test_without_the_extra(command, monkeypatch, package):
     monkeypatch.setitem(sys.modules, package, None)
-    code, _, err = command("me/gi", "--dry-run", "spec.json")
+    code, _, err = command("me/gi", "--tasks", "rte", "--dry-run", "spec.json")
     assert code == ExitCode.BAD_INPUT
     assert err == f"error: {package} is not installed: pip install 'gifine[wandb]'\n"
 
@@ -325,7 +339,7 @@ def test_a_dry_run_uses_no_network_and_no_login(tmp_path):
     )
     for number in ("1", "2"):
         done = subprocess.run(
-            [sys.executable, "-c", program, "gi", "--dry-run", f"{number}.json"],
+            [sys.executable, "-c", program, "gi", "--tasks", "rte,mrpc", "--dry-run", f"{number}.json"],
             cwd=tmp_path,
             env={**os.environ, "HOME": str(tmp_path), "WANDB_API_KEY": KEY, "PYTHONHASHSEED": number},
             capture_output=True,
@@ -445,7 +459,7 @@ def test_a_server_out_of_reach_is_one_line_within_seconds(server, command, monke
 @pytest.mark.integration
 def test_saving_as_a_user_starts_it(server, tmp_path):
     done = subprocess.run(
-        [sys.executable, "-m", "gifine.dashboard", "gi"],
+        [sys.executable, "-m", "gifine.dashboard", "gi", "--tasks", "rte"],
         cwd=tmp_path,
         env={**os.environ, "WANDB_API_KEY": KEY},
         capture_output=True,

@@ -321,6 +321,7 @@ def test_truncated_file_is_named_with_its_line(tokenizer, tmp_path):
 
 
 @pytest.mark.integration
+@pytest.mark.long
 def test_two_processes_may_prepare_the_same_data_at_once(tmp_path):
     program = f"""
 import logging, sys

@@ -25,7 +25,7 @@ SPLITS = 2_000
 def runs(tmp_path_factory) -> list[Run]:
     folder = tmp_path_factory.mktemp("plain")
     words = ["experiment=demo", "gi.side=none", f"seed=range(1,{RUNS + 1})", "train.epochs=2"]
-    words += ["data.demo_train_rows=2000", "data.demo_eval_rows=500", f"output_root={folder}"]
+    words += ["data.demo_train_rows=1000", "data.demo_eval_rows=300", f"output_root={folder}"]
     words += [f"data.cache_dir={tmp_path_factory.mktemp('cache')}"]
     done = subprocess.run(
         [sys.executable, "-m", "gifine", "--multirun", *words],

@@ -83,9 +83,10 @@ def test_landmarks_and_names_for_who_hears_the_page(parsed):
     assert next(attributes for tag, attributes in parsed.elements if tag == "a") == {"class": "skip", "href": "#parts"}
     assert len(parsed.named("caption")) == len(parsed.named("table")) > 2
     assert {each.get("scope") for each in parsed.named("th")} == {"col", "row"}
-    regions = [each for each in parsed.named("div") if each.get("class") == "wide"]
-    assert all(each.get("tabindex") == "0" for each in regions), "what scrolls can be scrolled by keys"
-    assert all(each.get("aria-label") or each.get("aria-labelledby") in ids for each in regions)
+    scrolled = [each for each in parsed.named("div") if each.get("class") == "wide"]
+    assert all(each.get("tabindex") == "0" for each in scrolled), "what scrolls can be scrolled by keys"
+    assert all(each.get("aria-label") or each.get("aria-labelledby") in ids for each in scrolled)
+    assert {each.get("role") for each in scrolled} == {"group"}, "no landmarks: there may be dozens"
     levels = [int(tag[1]) for tag, _ in parsed.elements if re.fullmatch("h[1-6]", tag)]
     assert levels[0] == 1
     assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
@@ -167,7 +168,7 @@ def test_a_table_between_the_two_scrolls_in_itself(whole, tmp_path):
 PRINT = """
 const count = () => document.querySelectorAll("details[open]").length, seen = [count()];
 dispatchEvent(new Event("beforeprint"));
-seen.push(count(), document.querySelectorAll("details").length);
+seen.push(count(), document.querySelectorAll("details").length - document.querySelectorAll("#runs details").length);
 dispatchEvent(new Event("afterprint"));
 seen.push(count());
 told(seen);
@@ -175,7 +176,7 @@ told(seen);
 
 
 @pytest.mark.machine
-def test_what_is_closed_is_open_on_paper(whole, tmp_path):
-    before, printed, all_of_them, after = told(whole, PRINT, tmp_path)
+def test_what_is_closed_is_open_on_paper_but_for_single_runs(whole, tmp_path):
+    before, printed, others, after = told(whole, PRINT, tmp_path)
     assert (before, after) == (0, 0)
-    assert printed == all_of_them > 10
+    assert printed == others > 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from gifine.report.analysis.comparison import Comparison, Verdict
 from gifine.report.analysis.families import Rules
 from gifine.report.contents import Contents
 from gifine.report.formats import answer, flat, sheets
+from gifine.report.formats.words import minus, signed
 from gifine.report.reading import Reader
 from gifine.report.settings import GLUE
 from gifine.runs.records import Status
@@ -178,6 +180,106 @@ def test_settings_of_each_tasks_own_make_one_answer_and_others_two(tmp_path):
     assert "at level 0.3 with train.epochs=3" in answer.answer(both)[0].quote
 
 
+def test_two_settings_of_one_gate_are_no_two_changes(tmp_path):
+    for rate in ("2e-5", "3e-5"):
+        found = gather(tmp_path, helpful, tasks=("rte",), overrides=(f"train.learning_rate={rate}",))
+    assert ", one of two settings of one change that were tried, " in answer.answer(found)[0].quote
+    found = gather(tmp_path, helpful, tasks=("rte",), gates=(PLAIN, KEY), overrides=("train.learning_rate=2e-5",))
+    assert ", one of three settings of two changes that were tried, " in answer.answer(found)[0].quote
+
+
+@pytest.mark.parametrize(
+    ("stream", "others"),
+    [
+        ("head", "order, dropout and change"),
+        ("order", "head, dropout and change"),
+        ("dropout", "head, order and change"),
+    ],
+)
+def test_what_was_drawn_once_alone_is_in_the_sentence(tmp_path, stream, others):
+    for seed in range(4):
+        found = gather(tmp_path, draw(seed), tasks=("rte",), seeds=(1,), overrides=(f"seeds.{stream}={seed}",))
+    quote = answer.answer(found)[0].quote
+    assert quote.startswith(f"Over one task (RTE) and four seeds of {stream} (one seed of {others}), GI on both sides")
+
+
+def test_tasks_that_varied_other_streams_are_named(tmp_path):
+    gather(tmp_path, helpful, tasks=("mrpc",), seeds=range(4))
+    for seed in range(4):
+        found = gather(tmp_path, draw(seed), tasks=("rte",), seeds=(1,), overrides=(f"seeds.head={seed}",))
+    quote = answer.answer(found)[0].quote
+    assert quote.startswith("Over two tasks and four seeds (on RTE one seed of order, dropout and change), GI")
+
+
+def test_pairs_that_share_seeds_allow_no_verdict_over_tasks_either(tmp_path):
+    for head in (1, 2):
+        for order in (1, 2):
+            words = (f"seeds.head={head}", f"seeds.order={order}")
+            found = gather(tmp_path, draw(2 * head + order), ("rte", "mrpc", "cola"), seeds=(5,), overrides=words)
+    (given,) = found.answers
+    assert given.mean is not None
+    assert given.effect.verdict is Verdict.UNDECIDED
+    assert "since pairs that share seeds of head, order are not independent" in answer.answer(found)[0].quote
+
+
+def draw(number: int) -> Score:
+    """Scores of runs that vary in other streams than `seed`."""
+    return lambda task, seed, gated: 0.7 + gated * (0.05 + 0.001 * number)
+
+
+def test_a_task_that_was_declared_is_named_though_the_answer_is_over_more(tmp_path):
+    rules = Rules(primary=((("gi.side", "both"), ("task", "rte")),))
+    found = gather(tmp_path, helpful, tasks=("rte", "mrpc", "cola"), gates=(PLAIN, KEY, BOTH), rules=rules)
+    quote = answer.answer(found)[0].quote
+    assert "GI on both sides" in quote, "what was declared comes first"
+    assert re.search(
+        r"; on RTE, declared as primary, it changes the score by \+\d\.\d\d points \(95 % interval .*\), it helps\.$",
+        quote,
+    )
+    assert "declared" not in answer.answer(found)[1].quote
+
+
+def test_many_declared_tasks_are_told_by_their_verdicts(tmp_path):
+    tasks = ("rte", "mrpc", "cola", "qnli")
+    rules = Rules(primary=tuple((("task", task),) for task in tasks))
+    found = gather(tmp_path, helpful, tasks=(*tasks, "sst2"), rules=rules)
+    assert answer.answer(found)[0].quote.endswith(
+        "; on CoLA, MRPC, QNLI and RTE, one of four comparisons declared as primary, it helps."
+    )
+
+
+def test_records_that_count_nowhere_are_in_the_answer(tmp_path):
+    found = gather(tmp_path / "runs", helpful, tasks=("rte",))
+    assert len(answer.answer(found)) == 1
+    (tmp_path / "runs" / "broken").mkdir()
+    (tmp_path / "runs" / "broken" / "record.json").write_text("{")
+    twin = next((tmp_path / "runs").glob("*_s2-*"))
+    shutil.copytree(twin, tmp_path / "runs" / "copy")
+    for place in (tmp_path / "runs").glob("*plain*_s4-*"):
+        shutil.rmtree(place)
+    found = contents.gather(Reader([tmp_path / "runs"]).read())
+    assert [each.quote for each in answer.answer(found)[1:]] == [
+        "One record cannot be read and one record asks for the same result as another one, and count nowhere: the list "
+        "is under “Records left out”.",
+        "Of nine runs, one has no partner and is in no comparison: the list is under “Runs without a partner, which no "
+        "comparison has”.",
+    ]
+    titles = [sheet.title for sheet in sheets.make(found)]
+    assert {"Records left out", "Runs without a partner, which no comparison has"} <= set(titles)
+
+
+def test_one_sign_for_people_and_another_for_programs(tmp_path):
+    found = gather(tmp_path, lambda task, seed, gated: helpful(task, seed, gated) - 0.08 * gated, tasks=("rte", "mrpc"))
+    for sheet in sheets.make(found):
+        words = ["".join(piece.text for piece in item) for row in sheet.rows for item in row]
+        assert not [each for each in [*words, *sheet.lead, *sheet.notes] if re.search(r"(?<![\w.-])-\d", each)]
+    assert any(
+        "−" in piece.text for sheet in sheets.make(found) for row in sheet.rows for item in row for piece in item
+    )
+    assert "−" not in "".join(flat.csv_text(rows) for name, rows in flat.tables(found).items() if name != "answer")
+    assert minus("-0.5 … -1, p = 1e-05, 2026-01-02, rte-1") == "−0.5 … −1, p = 1e-05, 2026-01-02, rte-1"
+
+
 def test_unusual_settings_of_a_gate_are_said(tmp_path):
     found = gather(tmp_path, helpful, tasks=("rte",), overrides=("gi.threshold=token",))
     assert "GI on both sides at level 0.3 with threshold=token changes" in answer.answer(found)[0].quote
@@ -265,8 +367,8 @@ def test_the_sheet_and_the_rows_for_programs_say_the_same(tmp_path):
     (sheet,) = sheets.make(found, ["answer"])
     (row,) = flat.tables(found)["answer"]
     words = ["".join(piece.text for piece in item) for item in sheet.rows[0]]
-    assert words[sheet.columns.index("difference")] == f"{100 * row['difference']:+.2f}"
-    assert words[sheet.columns.index("next task")].startswith(f"{100 * row['prediction_low']:+.2f} … ")
+    assert words[sheet.columns.index("difference")] == signed(row["difference"])
+    assert words[sheet.columns.index("next task")].startswith(f"{signed(row['prediction_low'])} … ")
     assert words[sheet.columns.index("helps on")] == str(len(row["helps_on"]))
     assert row["sentence"] in sheet.lead[0]
     assert json.loads(flat.json_text(found, ["answer"]))["answer"][0]["tasks"] == ["cola", "mrpc", "rte"]
@@ -291,7 +393,7 @@ def test_the_last_epochs_difference_stands_beside_the_bests(tmp_path):
     details = answer.answer(found)[0].details
     assert any("With the last epoch in the place of the best one it is −0.80 points" in each for each in details)
     (sheet,) = sheets.make(found, ["comparison"])
-    assert sheet.rows[0][sheet.columns.index("last epoch")][0].text == "-0.80"
+    assert sheet.rows[0][sheet.columns.index("last epoch")][0].text == "−0.80"
     assert any(
         each.startswith("Scores are of the best epoch, chosen on the dev set that is reported") for each in sheet.notes
     )
@@ -326,7 +428,23 @@ def test_scores_of_the_last_epoch_are_said_to_be(tmp_path):
     assert choices(found) == []
     assert ", given these development sets after the last epoch: " in answer.answer(found)[0].quote
     (sheet,) = sheets.make(found, ["comparison"])
-    assert "Scores are of the last epoch (train.select_best=false)." in sheet.notes
+    assert "Scores are of the last epoch (train.select_best=false, or one evaluation alone)." in sheet.notes
+
+
+def test_one_evaluation_chooses_nothing(tmp_path):
+    """As of runs of one epoch. Where one run has two, some were chosen."""
+    for gate in (PLAIN, BOTH):
+        for seed in range(3):
+            made = config("task=rte", "model=debertav3", seed=seed, **gate)
+            score = helpful("rte", seed, gate is BOTH)
+            write(tmp_path, record(made, [score], last={"step": 9, "accuracy": score}, evaluations=1))
+    found = contents.gather(Reader([tmp_path]).read())
+    assert choices(found) == []
+    assert " also chose the best epoch" not in answer.answer(found)[0].quote
+    made = config("task=rte", "model=debertav3", seed=0, **BOTH)
+    write(tmp_path, record(made, [0.7], last={"step": 9, "accuracy": 0.6}, evaluations=2))
+    (chosen,) = choices(contents.gather(Reader([tmp_path]).read()))
+    assert chosen.cautions == ["best of other numbers of evaluations: baseline 1, gated 1–2"]
 
 
 def test_scores_of_the_half_that_chose_nothing_are_said_to_be(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,9 @@ from gifine.report.analysis.crossed import Estimate
 from gifine.report.contents import Contents
 from gifine.report.formats import answer, sheets
 from gifine.report.reading import Reader
+from gifine.runs import origin, parent
 from gifine.runs.records import Status
-from support.synthetic import BOTH, PLAIN, config, record, write
+from support.synthetic import BOTH, PLAIN, config, measures, record, write
 from support.synthetic import given as sure
 
 
@@ -160,3 +162,50 @@ def test_the_sheet_has_the_arms_and_the_worst_case(tmp_path):
     assert whole[2:9] == ["all", "10", "4 diverged", "", "4", "0", "0.125"]
     assert rte[2:6] == ["RTE", "10", "4 diverged", ""]
     assert "…" in rte[9]
+
+
+def after(root: Path, lost: dict[GateSide, set[int]]) -> Contents:
+    """RTE, MRPC and CoLA after MNLI; what would start from the lost runs on MNLI fails before it begins."""
+    for gate in (PLAIN, BOTH):
+        for seed in range(8):
+            before = config("task=mnli", "model=debertav3", seed=seed, **gate)
+            is_lost = seed in lost.get(before.gi.side, set())
+            scores = [0.35, 0.35] if is_lost else [0.8 + seed / 1000, 0.8]
+            first = record(before, scores, Status.DEGENERATE if is_lost else Status.DONE)
+            write(root, first)
+            for task in ("rte", "mrpc", "cola"):
+                own = config(f"task={task}", "model=debertav3", seed=seed, **gate)
+                own = replace(own, first=replace(own.first, task="mnli", run=first.run_id))
+                made = record(own, [] if is_lost else [0.7 + seed / 1000] * len(measures(own)))
+                made.provenance["init_from"] = {"run_id": first.run_id, **origin.as_parent(vars(first))}
+                if is_lost:
+                    made.status, made.error = Status.FAILED, f"{parent.NOTHING}: {first.slug} is degenerate"
+                write(root, made)
+    return contents.gather(Reader([root]).read())
+
+
+def test_what_one_run_takes_with_it_is_one_accident(tmp_path):
+    """Two gated runs on MNLI of eight and none of the others, which is chance, and not eight of 32 to none."""
+    (change,) = after(tmp_path, {GateSide.both: {2, 5}}).losses
+    assert (change.only, change.causes) == ((0, 8), (0, 2))
+    assert change.p == attrition.exact(0, 2) == 0.5
+    assert not change.is_beyond_chance
+
+
+def test_accidents_beyond_chance_are_told_with_what_they_took(tmp_path):
+    found = after(tmp_path, {GateSide.both: {0, 1, 2, 3, 4, 5}})
+    (change,) = found.losses
+    assert (change.only, change.causes) == ((0, 24), (0, 6))
+    assert change.is_beyond_chance
+    assert "degenerate in 24 and the baseline alone in 0, by 6 and 0 runs that went wrong: more" in change.words
+    (sheet,) = sheets.make(found, ["attrition"])
+    first = [item[0].text for item in sheet.rows[0]]
+    assert first[sheet.columns.index("gated alone")] == "24 (by 6)"
+
+
+def test_the_worst_case_keeps_the_examples_part_of_the_error():
+    """Student's t of few runs for all of it would be wider than what is known."""
+    own = Estimate(0.01, 0.05, 3, share=0.8, examples=276)
+    scores = np.asarray([0.70, 0.71, 0.72, 0.73])
+    for found in attrition.filled(scores, scores + 0.01, (0.5, 0.9), own):
+        assert (found.error, found.share, found.examples) == (own.error, own.share, own.examples)

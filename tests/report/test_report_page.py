@@ -59,8 +59,13 @@ def found(tmp_path_factory) -> Contents:
 
 
 @pytest.fixture(scope="module")
-def parsed(found) -> Page:
-    return Page(text(found))
+def whole(found) -> str:
+    return text(found)
+
+
+@pytest.fixture(scope="module")
+def parsed(whole) -> Page:
+    return Page(whole)
 
 
 def test_it_has_all_sheets_and_figures(found, parsed):
@@ -165,23 +170,33 @@ def test_a_run_has_its_curve(parsed):
     ]
 
 
-def test_figures_share_their_styles(found, parsed):
+def test_more_than_two_answers_are_short(parsed, tmp_path):
+    few = Page("".join(page.make(gather(sweep(tmp_path, helpful)), [])))
+    assert [each["class"] for each in parsed.named("details") if "class" in each] == ["details"] * 4
+    assert "details" in few.all("class")
+    assert not any("class" in each for each in few.named("details"))
+
+
+def test_figures_share_their_styles(whole, parsed):
     classes = {name for name in parsed.all("class") if re.fullmatch(r"s\d+", name)}
-    rules = dict(re.findall(r"^\.(s\d+) \{(.+)\}$", text(found), re.MULTILINE))
+    rules = dict(re.findall(r"^\.(s\d+) \{(.+)\}$", whole, re.MULTILINE))
     assert classes == set(rules)
     assert 10 < len(rules) < 500, "most are the 256 colours of a scale"
     assert any("stroke: #0072b2" in rule for rule in rules.values()), "the palette's blue"
     assert not any("font-family" in rule for rule in rules.values())
-    paths = re.findall(r'<path d="([^"]+)"', text(found))
+    assert "fill: #ffffff" not in rules.values(), (
+        "the paper below a figure is the page's, with shadows where it scrolls"
+    )
+    paths = re.findall(r'<path d="([^"]+)"', whole)
     assert max(len(digits) for path in paths for digits in re.findall(r"\.(\d+)", path)) == 2
 
 
-def test_it_reaches_for_nothing_outside(found, parsed):
+def test_it_reaches_for_nothing_outside(whole, parsed):
     assert {tag for tag, _ in parsed.elements} & {"link", "iframe", "img", "object", "embed", "base", "form"} == set()
     assert parsed.all("src") == []
     assert all(each.startswith("#") for each in parsed.all("href"))
     assert "default-src 'none'" in " ".join(parsed.all("content"))
-    assert not re.search(r"@import|url\((?!#)|fetch\(|XMLHttpRequest", text(found))
+    assert not re.search(r"@import|url\((?!#)|fetch\(|XMLHttpRequest", whole)
 
 
 def test_names_stay_text(tmp_path):
@@ -236,6 +251,11 @@ back.click();
 seen.back = document.activeElement === link;
 all.click();
 seen.all = shown(members);
+const cut = () => [...members].filter((row) => getComputedStyle(row).display !== "none").length;
+const more = document.querySelector("#runs .more");
+seen.cut = [cut(), more.textContent];
+more.click();
+seen.whole = [cut(), more.hidden, document.activeElement.closest("tr") === members[25]];
 const settings = document.querySelector('a[href^="#setup-"]');
 settings.click();
 const record = document.querySelector("details:has(.curve)");
@@ -258,8 +278,8 @@ setTimeout(() => {
 
 
 @pytest.mark.machine
-def test_a_browser_sorts_filters_and_follows_numbers(found, tmp_path):
-    seen = told(text(found), USE, tmp_path)
+def test_a_browser_sorts_filters_and_follows_numbers(found, whole, tmp_path):
+    seen = told(whole, USE, tmp_path)
     rows = len(found.table.rows)
     assert len(seen["rising"]) == len(seen["falling"]) == rows
     assert seen["rising"] == sorted(seen["rising"])
@@ -269,6 +289,8 @@ def test_a_browser_sorts_filters_and_follows_numbers(found, tmp_path):
     assert seen["chosen"][0] == seen["chosen"][1] < seen["all"] == len(found.runs)
     assert re.fullmatch(rf"Only the {seen['chosen'][0]} runs of the number \d.*", seen["chosen"][2])
     assert seen["back"]
+    assert seen["cut"] == [25, f"Show all {seen['all']} rows"]
+    assert seen["whole"] == [seen["all"], True, True]
     assert (seen["requests"], seen["opened"]) == (0, True)
     loss, accuracy = seen["curves"]
     assert loss["words"].startswith("training loss: first 1.999 (step 1), last 1 (step 1000)")
@@ -287,8 +309,8 @@ def test_a_record_that_is_gone_meanwhile_is_told(tmp_path):
     assert "figures" not in parsed.all("id")
 
 
-def test_the_same_runs_are_the_same_page(found):
-    assert text(found) == text(found)
+def test_the_same_runs_are_the_same_page(found, whole):
+    assert text(found) == whole
 
 
 def test_out_has_the_page(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,16 +11,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from gifine import commands
 from gifine.choices import GateSide
 from gifine.compose.grid import Cell
 from gifine.config import RunConfig
-from gifine.errors import ExitCode, PlanError
+from gifine.errors import ArgumentError, ExitCode, PlanError
 from gifine.report import __main__ as report
 from gifine.report import contents
-from gifine.report.analysis import planned
+from gifine.report.analysis import families, planned
 from gifine.report.analysis.families import Rules
 from gifine.report.analysis.planned import Kind
-from gifine.report.formats import sheets
+from gifine.report.formats import answer, sheets
 from gifine.report.reading import Reader
 from gifine.runs import identity, preregistration
 from gifine.runs.preregistration import Preregistration
@@ -185,7 +187,9 @@ def test_primary_comparisons_are_a_family_and_others_explore(tmp_path):
 def test_a_plan_of_other_runs_is_refused(tmp_path):
     plan = preregistered(tmp_path, runs(["cola"]))
     make(tmp_path, runs(["rte"]), None)
-    with pytest.raises(PlanError, match="is of none of the 10 runs that there are, but of 10 others, such as cola_"):
+    with pytest.raises(
+        PlanError, match=r"has none of the runs that there are \(10\), but others \(10\), such as cola_"
+    ):
         gather(tmp_path, plan)
     same_name = [replace(config, train=replace(config.train, epochs=9)) for config in runs(["rte"])]
     (tmp_path / "other").mkdir()
@@ -232,3 +236,51 @@ def test_all_formats_of_a_report_have_the_plan(tmp_path):
     for name in ("report.md", "report.tex", "report.html", "report.json"):
         assert plan.sha256 in (out / name).read_text(), name
     assert planned.Kind.MISSING.value in (out / "plan.csv").read_text()
+
+
+def test_runs_without_a_start_are_not_taken_for_later_ones(tmp_path):
+    plan = preregistered(tmp_path, runs())
+    make(tmp_path, runs()[:8], plan)
+    make(tmp_path, runs()[8:], plan, started="2026-01-03")  # no time zone: nobody knows
+    found = gather(tmp_path, plan)
+    assert "8 of these were started after it was written (of 2 the start is not recorded), 10 have" in notes(found)
+    assert ", of a plan (of its 10 runs of 2 the start is not recorded)," in answer.answer(found)[0].quote
+
+
+def test_values_are_compared_and_not_their_spelling(tmp_path, capsys):
+    rates = [synthetic.config("task=rte", f"train.learning_rate={rate}", seed=1) for rate in (2e-4, 3e-4)]
+    for config, gate in itertools.product(rates, (PLAIN, BOTH)):
+        made = replace(config, gi=replace(config.gi, **gate))
+        synthetic.write(tmp_path, synthetic.record(made, [0.7]))
+    for word, count in (
+        ("train.learning_rate=2e-4", 1),
+        ("train.learning_rate=0.0002,gi.level=0.30", 1),
+        ("gi.level=.3", 2),
+    ):
+        found = contents.gather(Reader([tmp_path]).read(), rules=Rules(primary=(commands.selection(word),)))
+        assert sum(each.is_declared for each in found.comparisons) == count
+    for word in ("gi.layers=all", "gi.layers=null"):  # a table has the first, a command line the second
+        found = contents.gather(Reader([tmp_path]).read(), rules=Rules(primary=(commands.selection(word),)))
+        assert all(each.is_declared for each in found.comparisons)
+    with pytest.raises(ArgumentError, match=r"gi.level=0.31: no comparison has it"):
+        contents.gather(Reader([tmp_path]).read(), rules=Rules(primary=((("gi.level", "0.31"),),)))
+
+
+def test_a_plan_of_two_learning_rates_has_two_answers_in_its_family(tmp_path):
+    configs = [
+        synthetic.config(f"task={task}", f"train.learning_rate={rate}", seed=seed, **gate)
+        for task, rate, seed, gate in itertools.product(("rte", "mrpc"), (2e-5, 3e-5), (1, 2, 3), (PLAIN, BOTH))
+    ]
+    plan = preregistered(tmp_path, configs)
+    assert families.planned_changes(plan) == {"deberta-v3-large": 2}
+    make(tmp_path, [each for each in configs if each.train.learning_rate == 2e-5], plan)
+    (given,) = gather(tmp_path, plan).answers
+    assert given.family == 2
+
+
+def test_a_key_that_no_run_has_is_refused_of_a_plan_too(tmp_path):
+    plan = preregistered(tmp_path, runs())
+    make(tmp_path, runs(), plan)
+    odd = replace(plan, primary=[{"gi.nope": "1"}])
+    with pytest.raises(PlanError, match=r"primary: gi.nope: no run has such a config key"):
+        gather(tmp_path, odd)

@@ -35,11 +35,11 @@ from gifine.report.analysis.crossed import Estimate
 from gifine.report.analysis.families import Rules
 from gifine.report.analysis.pairing import Pair
 from gifine.report.contents import Contents
-from gifine.report.plots import Plot, curves, drawing, forest, panels
+from gifine.report.plots import Plot, curves, drawing, forest, heat, panels
 from gifine.report.reading import Reader, _from_entries
 from gifine.report.settings import Pool
 from gifine.runs.records import Status
-from support.synthetic import BOTH, PLAIN, Gate, config, given, measures, record, sweep, write
+from support.synthetic import BOTH, KEY, PLAIN, Gate, config, given, measures, record, sweep, write
 
 ODD = "a$b_c$<script>1</script>&語\x1b"
 GRID: list[Gate] = [
@@ -127,7 +127,7 @@ def test_the_heat_map_has_each_cell(found, drawn):
     *sides, bar = plot.figure.axes
     assert [each.get_title() for each in sides] == ["side: key", "side: both"]
     assert [each.get_text() for each in sides[0].get_yticklabels()] == ["0", "0.3", "0.9"]
-    assert bar.get_ylabel() == "mean accuracy (%), n in brackets"
+    assert bar.get_ylabel() == "mean accuracy (%)"
     panel = panels.split(found.runs)[1]
     assert panel.task.name == "rte"
     for axes, side in zip(sides, ("key", "both"), strict=True):
@@ -139,6 +139,21 @@ def test_the_heat_map_has_each_cell(found, drawn):
         expected = [f"{mean:.1f}\n({score.summary.n})" for mean, score in zip(means, scores, strict=True)]
         assert [each.get_text() for each in axes.texts] == expected
     assert sides[1].texts[3].get_text().endswith("(6)"), "the cell with a sixth seed"
+
+
+def test_numbers_on_the_heat_map_can_be_read():
+    for share in np.linspace(0, 1, 101):
+        red, green, blue = (
+            part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4
+            for part in matplotlib.colormaps["cividis"](share)[:3]
+        )
+        light = 0.2126 * red + 0.7152 * green + 0.0722 * blue
+        assert (1.05 / (light + 0.05) if heat._ink(share) == "white" else (light + 0.05) / 0.05) >= 4.5
+
+
+def test_gates_that_differ_in_all_at_once_have_neither_heat_map_nor_levels(tmp_path):
+    names = made(gather(sweep(tmp_path, helpful, gates=[PLAIN, BOTH, KEY])))
+    assert {name.split("-")[0] for name in names} == {"forest", "seeds"}
 
 
 def test_a_cell_that_is_missing_stays_empty(tmp_path):
@@ -252,6 +267,8 @@ def test_a_long_forest_is_several_figures_of_one_scale(tmp_path):
     assert [plot.name for plot in forests] == ["forest-deberta-v3-large", "forest-deberta-v3-large-2"]
     assert [len(error_bars(plot.figure)) for plot in forests] == [45, 5]
     assert len({plot.figure.axes[0].get_xlim() for plot in forests}) == 1
+    above = [plot.figure.axes[0].xaxis.get_tick_params()["labeltop"] for plot in forests]
+    assert above == [True, False], "a long one has its scale at both ends"
     counts = re.fullmatch(r"Paired .*, 2 of 2: both 0.45 to both 0.49 \((.*)\)", forests[1].title)
     assert sum(map(int, re.findall(r"\d+", given(counts)[1]))) == 5
 
@@ -363,17 +380,26 @@ def test_long_names_leave_room_for_the_data(tmp_path):
 def test_the_same_runs_are_the_same_bytes(found, drawn, monkeypatch):
     monkeypatch.setitem(matplotlib.rcParams, "lines.linewidth", 9.0)
     again = made(found)
-    for name, plot in drawn.items():
-        for form in plots.FORMATS:
-            first = plots.written(plot, form)
-            assert plots.written(again[name], form) == first, name
+    kinds = {name.partition("-")[0]: name for name in drawn}
+    for name, form in [*((name, "svg") for name in kinds.values()), *((kinds["heat"], form) for form in plots.FORMATS)]:
+        first = plots.written(drawn[name], form)
+        assert plots.written(again[name], form) == first, (name, form)
     assert matplotlib.rcParams["lines.linewidth"] == 9.0, "others' settings are put back"
+
+
+@pytest.fixture(scope="module")
+def alone(found) -> list[plots.Files]:
+    """What one process makes where there is one core."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(plots, "_FIGURES_A_PROCESS", 2)
+        patched.setattr(limits, "cores", lambda: 1)
+        patched.setattr(plots, "ProcessPoolExecutor", None)
+        return list(plots.files(found))
 
 
 @pytest.mark.long
 @pytest.mark.integration
-def test_several_processes_make_the_same_files(found, monkeypatch):
-    alone = list(plots.files(found))
+def test_several_processes_make_the_same_files(found, alone, monkeypatch):
     assert len(alone) == 12
     started = []
 
@@ -384,9 +410,6 @@ def test_several_processes_make_the_same_files(found, monkeypatch):
 
     monkeypatch.setattr(plots, "ProcessPoolExecutor", Watched)
     monkeypatch.setattr(plots, "_FIGURES_A_PROCESS", 2)
-    monkeypatch.setattr(limits, "cores", lambda: 1)
-    assert list(plots.files(found)) == alone
-    assert started == []
     monkeypatch.setattr(limits, "cores", lambda: 2)
     assert list(plots.files(found)) == alone
     assert started == [2]
@@ -400,8 +423,8 @@ def _dies_in_another_process() -> Plot | None:
 
 @pytest.mark.long
 @pytest.mark.integration
-def test_what_a_process_that_died_has_not_drawn_is_drawn_here(found, monkeypatch):
-    alone, work = list(plots.files(found)), [*plots._work(found)]
+def test_what_a_process_that_died_has_not_drawn_is_drawn_here(found, alone, monkeypatch):
+    work = [*plots._work(found)]
     monkeypatch.setattr(plots, "_work", lambda contents: [*work[:1], _dies_in_another_process, *work[1:]])
     monkeypatch.setattr(plots, "_FIGURES_A_PROCESS", 1)
     monkeypatch.setattr(limits, "cores", lambda: 2)

@@ -94,12 +94,24 @@ def parquet(folder: Path, **columns) -> None:
 
 DAMAGE = {
     "no predictions were kept": lambda folder: (folder / PREDICTIONS).unlink(),
-    "cannot be read": lambda folder: (folder / PREDICTIONS).write_bytes((folder / PREDICTIONS).read_bytes()[:200]),
-    "cannot be read: there are no examples": lambda folder: parquet(folder, label=pa.nulls(EXAMPLES)),
-    "cannot be read: there are no": lambda folder: parquet(
+    "cannot be read: it is damaged": lambda folder: (folder / PREDICTIONS).write_bytes(
+        (folder / PREDICTIONS).read_bytes()[:200]
+    ),
+    "cannot be read: there are examples without a label": lambda folder: parquet(
+        folder, label=pa.array([None, *[0] * (EXAMPLES - 1)], "int64")
+    ),
+    "cannot be read: label is no column of numbers": lambda folder: parquet(folder, label=["entailment"] * EXAMPLES),
+    "cannot be read: idx is no column of whole numbers": lambda folder: parquet(folder, idx=np.arange(EXAMPLES) / 2),
+    "cannot be read: logits is no column of lists of numbers": lambda folder: parquet(
+        folder, logits=[["much"]] * EXAMPLES
+    ),
+    "cannot be read: logits are not as many for each example": lambda folder: parquet(
+        folder, logits=[[1.0], [1.0, 2.0, 3.0], *[[1.0, 0.0]] * (EXAMPLES - 2)]
+    ),
+    "cannot be read: there are no examples": lambda folder: parquet(
         folder, idx=pa.array([], "int64"), label=pa.array([], "int64"), logits=pa.array([], pa.list_(pa.float32()))
     ),
-    "cannot be read:": lambda folder: parquet(folder, label=None, logits=None),
+    "cannot be read: there is no column label, logits": lambda folder: parquet(folder, label=None, logits=None),
     "have an example twice": lambda folder: parquet(folder, idx=np.arange(EXAMPLES) // 2),
     "have NaN or infinite logits": lambda folder: parquet(folder, logits=[[np.nan, 1.0]] * EXAMPLES),
     "do not give the record's score": lambda folder: parquet(folder, logits=[[1.0, 0.0]] * EXAMPLES),

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from statistics import stdev
 
+import numpy as np
 import pytest
 
-from gifine.report import settings
+from gifine.report import __main__ as report
+from gifine.report import contents, settings
 from gifine.report.analysis import pairing
+from gifine.report.analysis.answers import Answer
+from gifine.report.analysis.comparison import Verdict
+from gifine.report.formats import answer, sheets
 from gifine.report.reading import Reader, Run
-from gifine.runs import identity, origin, records
+from gifine.runs import identity, origin, records, replicate
 from gifine.runs.records import Record, Status
-from support.synthetic import BOTH, PLAIN, Gate, config, record, write
+from support.synthetic import BOTH, PLAIN, Gate, config, given, measures, record, write
 
 ARMS = (PLAIN, BOTH)
 MNLI = [0.8, 0.8]
@@ -95,7 +103,137 @@ def test_runs_after_other_seeds_are_no_twins(tmp_path):
     write(tmp_path, child(parent(2, BOTH), 1, BOTH))
     found, reasons = pairs(tmp_path)
     assert found == []
-    assert set(reasons) == {"it differs in the seed of the run that it starts from (2, 1)"}
+    assert set(reasons) == {
+        "no baseline of the same seed after a run of the same seed; there are seeds 1",
+        "no gated run of the same seed after a run of the same seed; there are seeds 1 first=2",
+    }
+
+
+def crossed(root: Path, befores: Sequence[int], seeds: Sequence[int], score=lambda gate, before, seed: 0.7) -> None:
+    """Each seed after each run before, in both arms."""
+    for gate, number in itertools.product(ARMS, befores):
+        before = parent(number, gate)
+        for seed in seeds:
+            made = child(before, seed, gate)
+            made.metrics = dict.fromkeys(made.metrics, score(gate, number, seed))
+            write(root, made)
+
+
+def test_each_seed_after_several_runs_is_a_run_of_its_own(tmp_path):
+    """And its twin is the run of its seed after the run of the same seed."""
+    crossed(tmp_path, (1, 2), (1, 2, 3))
+    found, unpaired = pairing.pair(read(tmp_path))
+    assert unpaired == []
+    assert [str(pair.gated.replicate) for pair in sorted(found, key=lambda pair: pair.gated.replicate)] == [
+        "1",
+        "1 first=2",
+        "2",
+        "2 first=1",
+        "3 first=1",
+        "3 first=2",
+    ]
+    assert all(pair.baseline.replicate == pair.gated.replicate for pair in found)
+
+
+def test_a_mean_is_of_independent_runs(tmp_path):
+    """Of those crossed, the ones whose seeds are their own at both levels."""
+    crossed(tmp_path, (1, 2, 3), (1, 2, 3))
+    found = contents.gather(Reader([tmp_path]).read())
+    (comparison,) = found.comparisons
+    assert [pair.gated.replicate.name for pair in comparison.pairs] == [1, 2, 3]
+    assert comparison.doubt is None
+    assert found.answers[0].alone == 0
+    assert any(note.startswith("12 runs with seeds of single streams") for note in found.table.notes)
+
+
+def test_runs_after_few_runs_are_not_independent(tmp_path):
+    crossed(tmp_path, (1, 2), (11, 12))
+    (comparison,) = contents.gather(Reader([tmp_path]).read()).comparisons
+    assert len(comparison.pairs) == 4
+    said = "pairs that share seeds of head, order, dropout, change, the run that they start from are not independent"
+    assert (comparison.effect.verdict, comparison.effect.why) == (Verdict.UNDECIDED, said)
+
+
+def test_of_pairs_after_one_run_an_arm_it_is_told(tmp_path):
+    """They say nothing of other runs before, and are compared all the same."""
+    crossed(tmp_path, (7,), (1, 2, 3))
+    found = contents.gather(Reader([tmp_path]).read())
+    (comparison,) = found.comparisons
+    assert (len(comparison.pairs), comparison.doubt) == (3, None)
+    assert comparison.cautions == [
+        "all pairs have one seed of the run that they start from: of other ones nothing is said"
+    ]
+    assert found.variance == []  # there is nothing to tell it apart from
+
+
+def test_the_deviation_by_level(tmp_path):
+    """Scores are a sum of what each level draws; so each deviation is known."""
+    own, earlier = {1: 0.0, 2: 0.01, 3: 0.03}, {1: 0.0, 2: 0.04, 3: 0.05}
+    crossed(tmp_path, (1, 2, 3), (1, 2, 3), lambda _, before, seed: 0.6 + own[seed] + earlier[before])
+    found = [each for each in contents.gather(Reader([tmp_path]).read()).variance if each.runs[0].gate.get("gi.level")]
+    assert [(each.source, each.level, len(each.runs), each.groups, each.freedom) for each in found] == [
+        ("all", "both", 3, 1, 2),
+        ("all", "own", 9, 3, 6),
+        ("all", "before", 9, 3, 6),
+    ]
+    both = [own[seed] + earlier[seed] for seed in own]
+    expected = [stdev(each) for each in (both, own.values(), earlier.values())]
+    assert [each.sd for each in found] == pytest.approx(expected)
+
+
+def test_one_stream_of_the_run_before_is_told_from_ones_own(tmp_path):
+    for order in (1, 2, 3):
+        before = parent(1, BOTH, f"seeds.order={order}")
+        write(tmp_path, child(before, 1, BOTH))
+        both = config("task=rte", f"seeds.order={order}", seed=1, **BOTH)
+        made = record(both, [0.7], contents={"model.init_from": before.run_id})
+        made.provenance["init_from"] = {"run_id": before.run_id, **origin.as_parent(vars(before))}
+        write(tmp_path, made)
+    found = contents.gather(Reader([tmp_path]).read()).variance
+    assert [(each.source, each.level, len(each.runs)) for each in found] == [
+        ("order", "both", 3),
+        ("order", "own", 4),  # after the runs of order 2 and 3, two each
+        ("order", "before", 3),
+    ]
+
+
+def test_a_baseline_has_the_twin_of_other_gates_before(tmp_path):
+    """What the gates of the run before were drawn from is none of the baseline's: it serves both."""
+    write(tmp_path, child(parent(1, PLAIN), 1, PLAIN))
+    for change in (5, 6):
+        write(tmp_path, child(parent(1, BOTH, f"seeds.change={change}"), 1, BOTH))
+    found, unpaired = pairing.pair(read(tmp_path))
+    assert sorted(str(pair.gated.replicate) for pair in found) == ["1 first=1 change=5", "1 first=1 change=6"]
+    assert unpaired == []
+
+
+def test_the_report_names_both_levels(tmp_path, capsys):
+    crossed(tmp_path, (1, 2), (1, 2), lambda _, before, seed: 0.6 + before / 100 + seed / 50)
+    assert report.main([str(tmp_path), "--show", "variance", "--format", "markdown"]) == 0
+    told = capsys.readouterr().out
+    for said in ("all (seed), in both runs", "all (seed), after one and the same run", "all (seed), of the run before"):
+        assert told.count(said) == 2  # of each arm
+    assert report.main([str(tmp_path), "--show", "variance", "--format", "json"]) == 0
+    assert {each["level"] for each in json.loads(capsys.readouterr().out)["variance"]} == {"both", "own", "before"}
+
+
+@pytest.mark.parametrize("name", [1, "1 order=3", "1 first=2", "1 order=3 change=2 first=2 head=4 first=5"])
+def test_names_of_seeds_are_read_again(name):
+    assert replicate.parse(name).name == name
+
+
+@pytest.mark.parametrize("name", ["", "one", "1 order", "1 oder=3", "1 first="])
+def test_other_words_are_no_seeds(name):
+    with pytest.raises(ValueError, match="no seeds"):
+        replicate.parse(name)
+
+
+def test_a_record_with_other_words_is_left_out(tmp_path):
+    made = child(parent(1, PLAIN), 1, PLAIN)
+    made.provenance["init_from"]["seed"] = "1 oder=3"
+    write(tmp_path, made)
+    (problem,) = Reader([tmp_path]).read().problems
+    assert problem.reason == "not a record as gifine writes them: no seeds: '1 oder=3'"
 
 
 @pytest.mark.parametrize("word", ["train.epochs=9", "model.size=base", "evaluate.split_dev=true"])
@@ -115,12 +253,14 @@ def test_what_decides_nothing_makes_no_other_role():
 
 
 def test_a_run_after_a_run_after_a_run(tmp_path):
-    """The role of what it starts from has the role of what that one starts from."""
-    for gate in ARMS:
-        middle = child(parent(1, gate), 1, gate)
+    """The role of what it starts from has the role of what that one starts from, and its seeds have its seeds."""
+    for gate, first in itertools.product(ARMS, (1, 2)):
+        middle = child(parent(first, gate), 1, gate)
         assert middle.provenance["init_from"]["role"]
         write(tmp_path, child(middle, 1, gate))
-    assert pairs(tmp_path) == ([(1, "both 0.3")], [])
+    found, unpaired = pairing.pair(read(tmp_path))
+    assert sorted(str(pair.gated.replicate) for pair in found) == ["1", "1 first=1 first=2"]
+    assert unpaired == []
 
 
 def test_an_older_record_takes_it_from_the_run_that_it_names(tmp_path):
@@ -167,5 +307,69 @@ def test_streams_of_random_numbers_belong_to_the_seed():
     """What the gates were drawn from as well, which a baseline has not."""
     plain = parent(1, PLAIN, "seeds.order=5", "seeds.change=7")
     gated = parent(1, BOTH, "seeds.order=5", "seeds.change=7")
-    assert [origin.as_parent(vars(each))["seed"] for each in (plain, gated)] == ["1 order=5"] * 2
+    names = [origin.as_parent(vars(each))["seed"] for each in (plain, gated)]
+    assert names == ["1 order=5", "1 order=5 change=7"]
+    assert len({replicate.parse(name).twin for name in names}) == 1
     assert origin.as_parent(vars(plain))["role"] == origin.as_parent(vars(parent(3, PLAIN)))["role"]
+
+
+def headings(root: Path) -> list[str]:
+    (sheet,) = sheets.make(contents.gather(Reader([root]).read()), ["table"])
+    return [each for each in sheet.columns if "(" in each]
+
+
+def test_tables_say_after_which_task(tmp_path):
+    """Where a column has both, what they start from is in the rows."""
+    before = parent(1, PLAIN)
+    write(tmp_path, before)
+    write(tmp_path, child(before, 1, PLAIN))
+    assert headings(tmp_path) == ["MNLI (accuracy m/mm)", "RTE after MNLI (accuracy)"]
+    write(tmp_path, record(config("task=rte", seed=1, **PLAIN), [0.7]))
+    assert headings(tmp_path) == ["MNLI (accuracy m/mm)", "RTE (accuracy)"]
+
+
+def test_an_older_record_has_the_title_from_the_run_that_it_names(tmp_path):
+    before = parent(1, PLAIN)
+    made = child(before, 1, PLAIN)
+    del made.provenance["init_from"]["title"]
+    write(tmp_path, made)
+    assert headings(tmp_path) == ["RTE after mnli (accuracy)"]
+    write(tmp_path, before)
+    assert headings(tmp_path)[1] == "RTE after MNLI (accuracy)"
+
+
+def after_mnli(root: Path, *, of_one: bool = True, lost: dict[str, tuple[int, ...]] | None = None) -> Answer:
+    """RTE, MRPC and MNLI, whose scores have luck in common: that `of_one` run on MNLI, as far as records say."""
+    for gate, seed in itertools.product(ARMS, range(5)):
+        luck = np.random.default_rng([seed, len(gate)]).normal(0, 0.01)
+        before = parent(seed, gate)
+        before.metrics = dict.fromkeys(before.metrics, 0.8 + luck)
+        write(root, before)
+        for place, task in enumerate(("rte", "mrpc")):
+            own = config(f"task={task}", seed=seed, **gate)
+            score = 0.7 + luck + np.random.default_rng([seed, len(gate), place]).normal(0, 0.001)
+            made = record(own, [score] * len(measures(own)))
+            if of_one:
+                made.provenance["init_from"] = {"run_id": before.run_id, **origin.as_parent(vars(before))}
+                if gate is BOTH and seed in (lost or {}).get(task, ()):
+                    made.status, made.metrics = Status.FAILED, {}
+            write(root, made)
+    (made,) = contents.gather(Reader([root]).read()).answers
+    return made
+
+
+def test_the_mean_over_tasks_knows_what_they_share(tmp_path):
+    """As wide as of one task, where three are hardly more than one; and it is told."""
+    shared, apart = after_mnli(tmp_path / "shared"), after_mnli(tmp_path / "apart", of_one=False)
+    assert (shared.is_by_run, apart.is_by_run) == (True, False)
+    widths = [np.diff(given(each.effect.interval))[0] for each in (shared, apart)]
+    assert widths[0] > 1.2 * widths[1]
+    single = np.diff(given(shared.comparisons[0].effect.interval))[0]
+    assert widths[0] == pytest.approx(single, rel=0.2)
+    found = contents.gather(Reader([tmp_path / "shared"]).read())
+    assert any("start from the same runs" in detail for detail in answer.answer(found)[0].details)
+
+
+def test_too_few_runs_with_pairs_on_all_tasks_allow_no_verdict(tmp_path):
+    made = after_mnli(tmp_path, lost={"rte": (0, 1), "mrpc": (2, 3)})
+    assert made.effect.why == "tasks start from the same runs, and only 1 of these led to pairs on all of them"

@@ -88,6 +88,7 @@ def test_holm_rejects_what_its_step_down_procedure_rejects(p_values):
 
 
 @pytest.mark.long  # statsmodels takes its time
+@settings(max_examples=settings().max_examples // 10)
 @for_all(st.lists(st.floats(1e-9, 1), min_size=1, max_size=30))
 def test_holm_is_statsmodels(p_values):
     _, expected, _, _ = multipletests(p_values, method="holm")

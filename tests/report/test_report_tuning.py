@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from gifine.report.contents import Contents
 from gifine.report.formats import answer, flat, markdown, sheets
 from gifine.report.reading import Reader
 from gifine.runs.records import Status
+from gifine.runs.replicate import Replicate, replicate
 from support import synthetic
 from support.synthetic import BOTH, KEY, PLAIN, Gate, given
 
@@ -42,6 +44,10 @@ def write(root: Path, config: RunConfig, *scores: float | None, status: Status =
     names = ["validation"] if len(scores) == 1 else ["validation_select", "validation_report"]
     metrics = {f"rte/{name}/accuracy": score for name, score in zip(names, scores, strict=True)}
     return synthetic.write(root, synthetic.record(config, [], metrics=metrics, status=status))
+
+
+def of_seed(seed: int) -> Replicate:
+    return replicate(seed, {})
 
 
 def gathered(root: Path, **how: Any) -> Contents:
@@ -87,8 +93,8 @@ def test_arms_are_compared_over_their_trials_and_judged_by_what_each_would_choos
     effect = given(each.comparison).effect
     ours, theirs = each.chosen[1].gated, each.chosen[0].baseline
     primary = each.task.primary
-    wanted = np.mean([given(ours[s, s, s].score(primary)) - given(theirs[s, s, s].score(primary)) for s in range(1, 6)])
-    assert effect.summary.mean == pytest.approx(wanted)
+    gains = [given(ours[each].score(primary)) - given(theirs[each.twin].score(primary)) for each in ours]
+    assert effect.summary.mean == pytest.approx(np.mean(gains))
     assert (effect.verdict, effect.basis) == (Verdict.HELPS, Basis.RUNS)
     assert effect.reason == "no predictions were kept"
 
@@ -241,7 +247,7 @@ def test_runs_of_other_data_are_no_trials_and_no_test(tmp_path):
     sweep(tmp_path, trials=5, seeds=3)
     (before,) = gathered(tmp_path).tunings
     other = {"data": {"validation": "other"}, "processes": 1, "device": "cpu"}
-    place = next(tmp_path.glob(f"*-{before.chosen[1].gated[1, 1, 1].run_id}"))
+    place = next(tmp_path.glob(f"*-{before.chosen[1].gated[of_seed(1)].run_id}"))
     entries = json.loads((place / "record.json").read_text())
     (place / "record.json").write_text(json.dumps(entries | {"provenance": other}))
     (each,) = gathered(tmp_path).tunings
@@ -255,7 +261,7 @@ def test_chosen_recipes_whose_runs_were_lost_have_no_verdict(tmp_path):
     sweep(tmp_path, trials=5, seeds=5, gain=0.03)
     (before,) = gathered(tmp_path).tunings
     assert given(before.comparison).effect.verdict is Verdict.HELPS
-    for run in (trial.gated[seed, seed, seed] for trial in before.trials for seed in (4, 5)):
+    for run in (trial.gated[of_seed(seed)] for trial in before.trials for seed in (4, 5)):
         entries = json.loads((run.folder / "record.json").read_text())
         lost = entries | {"status": "failed", "metrics": {}, "error": "killed"}
         (run.folder / "record.json").write_text(json.dumps(lost))
@@ -292,13 +298,22 @@ def test_all_formats_have_it(searched, tmp_path, capsys):
 def test_a_sentence_to_quote(searched):
     found = gathered(searched)
     (each,) = found.tunings
-    (said,) = [each.quote for each in answer.answer(found)]
-    without, gated = (f"{100 * curve.means[3]:.1f}" for curve in (each.baseline, each.gated))
-    score = f"{without} without gates and {gated} with GI on both sides at level 0.3"
-    assert said.startswith(
-        f"On RTE, of 8 trials that are the same for both, the best of 4 is expected to score {score} (accuracy; +"
+    (said,) = answer.answer(found)
+    assert re.fullmatch(
+        r"Over one task \(RTE\) and five seeds, GI on both sides at level 0\.3, tuned by eight trials as its baseline "
+        r"was, changes the score of deberta-v3-large by \+\d\.\d\d points \(95 % interval \+\d\.\d\d … \+\d\.\d\d\), "
+        r"given the half of the development set that chose neither recipe nor epoch: it helps\.",
+        said.quote,
     )
-    assert "over 5 seeds: helps" in said
+    without, gated = (f"{100 * curve.means[3]:.1f}" for curve in (each.baseline, each.gated))
+    best = f"The best of four trials is expected to score {without} without gates and {gated} with them (accuracy): +"
+    assert said.details[0].startswith(best)
+
+
+def test_no_verdict_of_chosen_recipes_in_another_style(tmp_path):
+    """Too few seeds are said as of any comparison."""
+    found = gathered(sweep(tmp_path, seeds=1))
+    assert answer.answer(found)[0].quote.endswith(": undecided, since a verdict needs 3 pairs.")
 
 
 def test_the_figure_has_both_arms_and_bands_up_to_half_of_the_trials(searched):
@@ -325,3 +340,51 @@ def test_the_verdict_on_what_was_chosen_keeps_its_error():
         estimate = crossed.crossed(arms[1] - arms[0])
         claims += estimate is not None and estimate.p() < families.statistics.ALPHA
     assert claims / sweeps <= 0.05 + 2 * math.sqrt(0.05 * 0.95 / sweeps)
+
+
+def recorded(folder: Path, **entries: Any) -> None:
+    """With other entries of the provenance."""
+    found = json.loads((folder / "record.json").read_text())
+    (folder / "record.json").write_text(json.dumps(found | {"provenance": found["provenance"] | entries}))
+
+
+def test_strict_refuses_pairs_of_chosen_recipes_that_were_not_computed_alike(tmp_path):
+    sweep(tmp_path, trials=5, gain=0.05)
+    (before,) = gathered(tmp_path).tunings
+    for seed in (1, 2):
+        recorded(before.chosen[1].gated[of_seed(seed)].folder, cpu="Another Processor")
+    (loose,) = gathered(tmp_path).tunings
+    assert "2 of 5 pairs differ in CPU" in given(loose.comparison).cautions
+    found = gathered(tmp_path, strict=True)
+    (each,) = found.tunings
+    assert [pair.gated.seed for pair in given(each.comparison).tried] == [3, 4, 5]
+    said = " ".join(note for sheet in sheets.make(found, ["tuning"]) for note in sheet.notes)
+    assert "2 pairs of the chosen recipes were left out by --strict: it differs in CPU (Another Proc" in said
+
+
+def test_strict_may_leave_nothing_of_the_chosen_recipes(tmp_path):
+    for number in range(3):
+        for gate in (PLAIN, BOTH):
+            score = 0.8 if number == (gate is BOTH) else 0.6
+            folder = write(tmp_path, trial(number, 1, gate, SPLIT), score, score)
+            recorded(folder, cpu=f"Processor {number}")
+    found = gathered(tmp_path, strict=True)
+    assert [each.comparison for each in found.tunings] == [None]
+    assert "no runs of the recipes that were chosen were computed alike" in answer.answer(found)[0].quote
+    assert "no pair was computed alike" in markdown.text(sheets.make(found, ["tuning"]), "")
+
+
+def test_gates_that_are_drawn_anew_are_runs_of_their_own(tmp_path):
+    """They share the baseline of their other seeds, and none is taken for another."""
+    for number in range(4):
+        for gate, changes in ((PLAIN, (None,)), (BOTH, (1, 2, 3))):
+            for change in changes:
+                config = trial(number, 1, gate, SPLIT)
+                config.seeds.change = change
+                score = quality(config) + 0.001 * (change or 0)
+                write(tmp_path, config, score, score)
+    (each,) = gathered(tmp_path).tunings
+    assert each.seeds == [1, "1 change=2", "1 change=3"]
+    assert each.gated.means[-1] - each.baseline.means[-1] == pytest.approx(0.002)
+    assert len(given(each.comparison).tried) == 3
+    assert "pairs that share" not in (given(each.comparison).effect.why or "")

@@ -89,6 +89,40 @@ def test_right_checksum_and_wrong_values(tmp_path, value):
         preregistration.read(path)
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"margin": 0.005}, "margin 0.005: points of percent, at least 0.05 and below 100, such as 0.5"),
+        ({"margin": 100.0}, "margin 100: points of percent"),
+        ({"alpha": 0.5}, "alpha 0.5: verdicts are at 0.05"),
+        ({"primary": [{"nope": "1"}]}, "primary nope=1: no config has a key nope"),
+        ({"primary": [{"gi.side": "query"}]}, "primary gi.side=query: is none of its 2 hypotheses that are primary"),
+        ({"hypotheses": []}, "has no hypotheses"),
+        ({"runs": {}}, "has no runs"),
+        ({"written": datetime(2026, 1, 2)}, "written 2026-01-02T00:00:00: has no time zone"),
+    ],
+)
+def test_what_nobody_could_have_meant_is_refused(tmp_path, change, said):
+    path = tmp_path / "PLAN.yaml"
+    preregistration.write(replace(PLAN, **change), path)
+    with pytest.raises(PlanError) as caught:
+        preregistration.read(path)
+    assert str(caught.value).startswith(f"{path}: {said}")
+
+
+def test_values_of_primary_are_compared_and_not_their_spelling(tmp_path):
+    path = tmp_path / "PLAN.yaml"
+    preregistration.write(
+        replace(PLAN, primary=[{"gi.side": "both", "gi.level": "0.00001"}], seeds=[1, "1 order=3"]), path
+    )
+    assert preregistration.read(path).seeds == [1, "1 order=3"]
+
+
+def test_no_file_is_named():
+    with pytest.raises(PlanError, match=r"^: names no file; plan=null where there is none$"):
+        preregistration.read("")
+
+
 def test_a_folder_and_nothing_are_refused(tmp_path):
     with pytest.raises(PlanError, match="no such file"):
         preregistration.read(tmp_path / "PLAN.yaml")

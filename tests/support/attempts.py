@@ -8,6 +8,7 @@ the same point of the work on any machine.
 from __future__ import annotations
 
 import contextlib
+import gc
 import multiprocessing
 import os
 import resource
@@ -135,6 +136,7 @@ def _attempt(words: list[str], log: Path, blow: Blow | None, events: Connection)
 
     from gifine import cli
 
+    gc.freeze()  # a collection would copy all memory that is shared with the process it was forked from
     std: Any = tqdm.std
     for stream in (sys.stdout, sys.stderr):
         with log.open("ab") as file:

@@ -8,13 +8,20 @@ in the population of runs and examples, whatever it does to these.
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
 
 ACCURACY = 0.85
+_TIMES = int(os.environ.get("GIFINE_SIMULATIONS", "1"))
 _EXAMPLES = 2.0  # standard deviation of the examples' numbers
+
+
+def times(repetitions: int) -> int:
+    """How often a simulation is repeated: GIFINE_SIMULATIONS times as often as its tests need."""
+    return _TIMES * repetitions
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ from gifine.errors import ExitCode
 from gifine.objectives import metrics
 from gifine.report.analysis import planning
 from gifine.report.analysis.planning import Spread
+from gifine.runs.records import Status
 from gifine.sweep import __main__ as sweep
 from support import synthetic
 from support.synthetic import BOTH, PLAIN
@@ -125,7 +128,7 @@ def test_other_settings_and_missing_tasks_are_said(power, tmp_path):
     code, out, _ = power("task=rte,cola", *GRID[:2], "gi.level=0.1", "train.epochs=9", "seed=1", "--margin", "2")
     assert code == ExitCode.DONE
     assert "5 pairs of both 0.3 with train.epochs=" in out
-    assert "bert-large-uncased on CoLA: the pilot has no pair of this model and task." in out
+    assert "bert-large-uncased on CoLA, both 0.1: the pilot has no pair of this model and task." in out
 
 
 def test_runs_of_the_pilot_in_the_grid_are_told(power, tmp_path):
@@ -170,3 +173,20 @@ def test_an_empty_pilot_and_wrong_options_are_one_message(power, tmp_path, capsy
     ):
         assert sweep.main(["plan", "task=rte", *GRID, *words]) == ExitCode.BAD_INPUT
         assert said in capsys.readouterr().err
+
+
+def test_a_pilot_of_degenerate_runs_or_without_any_deviation_is_told(power, tmp_path):
+    def pilot(task: str, score: Callable[[int, bool], float], degenerate: Sequence[int] = ()) -> None:
+        for seed, gate in itertools.product(range(1, 6), (PLAIN, BOTH)):
+            config = synthetic.config(f"task={task}", "model=bert", seed=seed, **gate)
+            status = Status.DEGENERATE if seed in degenerate else Status.DONE
+            scores = [score(seed, gate is BOTH)] * len(synthetic.measures(config))
+            synthetic.write(tmp_path / "pilot", synthetic.record(config, scores, status))
+
+    pilot("rte", lambda seed, gated: 0.7)
+    pilot("mrpc", lambda seed, gated: 0.7 + 0.01 * seed * gated, degenerate=(1, 2))
+    code, out, _ = power("task=rte,mrpc", *GRID)
+    assert code == ExitCode.DONE
+    assert "on RTE, both 0.3: the differences of its pairs are all the same: nothing can be planned by them." in out
+    assert "5 pairs, 2 degenerate" in out
+    assert "on MRPC: in 2 of the pilot's pairs a run answers the same whatever it reads" in out

@@ -11,6 +11,7 @@ import yaml
 
 from conftest import TINY_DEMO
 from gifine.compose import grid
+from gifine.compose.grid import Cell
 from gifine.errors import ArgumentError, ExitCode
 from gifine.runs import identity, preregistration, records
 from gifine.sweep import __main__ as sweep
@@ -88,7 +89,7 @@ def test_what_a_run_starts_from_has_its_role():
     [
         (["gi.side=both"], "these runs compare nothing"),
         (["gi.side=none,both", "--primary", "gi.sid=both"], "no run has a key gi.sid (did you mean 'gi.side'?)"),
-        (["gi.side=none,both", "--primary", "gi.side=key"], "--primary gi.side=key: fits none of the 1 comparisons"),
+        (["gi.side=none,both", "--primary", "gi.side=key"], "--primary gi.side=key: fits no comparison of these runs"),
         (["gi.side=none,both", "--primary", "gi.side"], "gi.side: not KEY=VALUE,KEY=VALUE"),
         (["gi.side=none,both", "--primary", "task=rte,task=cola"], "a key more than once"),
         (["gi.side=none,both", "--margin", "0"], "points of percent"),
@@ -185,3 +186,15 @@ def test_json_has_what_deviates(plan, tmp_path, capsys):
     assert plan(*words, "--preregister", "PLAN.yaml")[0] == ExitCode.DONE
     assert sweep.main(["plan", *words, "seed=42,1", "plan=PLAN.yaml", "--json"]) == ExitCode.DONE
     assert len(json.loads(capsys.readouterr().out)["deviating"]) == 2
+
+
+def test_what_varies_is_listed_and_not_seed_alone():
+    made = [
+        synthetic.config("task=rte", f"seeds.order={order}", seed=1, **gate)
+        for order in (1, 2, 3)
+        for gate in (synthetic.PLAIN, synthetic.BOTH)
+    ]
+    cells = {identity.run_id(config): Cell([], config) for config in made}
+    found = preregister.compared({run_id: cell.config for run_id, cell in cells.items()})
+    planned = preregister.plan(found, cells, command=[], margin=0.005, primary=(), finished=())
+    assert planned.seeds == [1, "1 order=2", "1 order=3"]

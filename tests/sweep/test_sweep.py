@@ -42,8 +42,8 @@ def test_coinciding_cells_are_one_run_and_finished_runs_are_skipped(tmp_path):
     assert f"{folder}: 3 runs: 3 to submit" in said
     assert attempts(folder) == [1, 1, 1]
     assert "3 degenerate, 0 to submit" in submit(folder, *words)
-    assert "4 runs: 2 degenerate, 2 to submit" not in submit(folder, *words, "seed=42,43")
-    assert attempts(folder) == [1] * 6
+    assert "4 runs: 2 degenerate, 2 to submit" in submit(folder, "gi.level=0.1", "gi.side=none,both", "seed=42,43")
+    assert attempts(folder) == [1] * 5
 
 
 @pytest.mark.long

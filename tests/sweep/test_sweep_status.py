@@ -13,7 +13,7 @@ from gifine.errors import ArgumentError
 from gifine.runs import curves
 from gifine.runs.records import Record
 from gifine.sweep import __main__ as sweep
-from gifine.sweep import ledger, listing
+from gifine.sweep import ledger, listing, states
 from gifine.sweep.commands import status
 from gifine.sweep.ledger import Entry
 from gifine.sweep.states import RunState, State
@@ -67,6 +67,18 @@ def test_watching_ends_with_the_last_run(tmp_path, monkeypatch, capsys):
     assert sweep.main(["status", str(tmp_path), "--watch", "0.01", "--json"]) == 0
     seen = [json.loads(line)[0]["state"] for line in capsys.readouterr().out.splitlines()]
     assert seen == ["queued", "running", "done"]
+
+
+def test_retry_says_what_it_leaves_alone(tmp_path, monkeypatch, capsys):
+    """By default it takes what has failed: nobody should have to guess why a killed run stays as it is."""
+    (tmp_path / ledger.FOLDER).mkdir()
+    states_of = [State.KILLED, State.TIMED_OUT, State.KILLED, State.DONE, State.RUNNING]
+    there = [RunState(Entry(str(n) * 12, f"run{n}", str(tmp_path)), state, None) for n, state in enumerate(states_of)]
+    ledger.write(tmp_path, ledger.Ledger({each.entry.run_id: each.entry for each in there}))
+    monkeypatch.setattr(states, "read", lambda sweep, book: there)
+    assert sweep.main(["retry", str(tmp_path)]) == 0
+    said = "0 submitted again; left alone: 2 killed, 1 timed out (--state killed --state timed-out)\n"
+    assert capsys.readouterr().out == said
 
 
 @pytest.mark.parametrize("seconds", ["0", "-1", "nan", "1e10", "soon"])

@@ -213,11 +213,12 @@ def test_the_lock_of_a_killed_process_is_taken_over(runner, undisturbed):
     ("place", "nth"),
     [
         (Place.RECORD, 1),  # the first one, not yet written
-        (Place.RECORD, 3),  # before data are loaded
+        pytest.param(Place.RECORD, 3, marks=pytest.mark.long),  # before data are loaded
         (Place.DATA, 4),
-        (Place.DELETION, 1),  # the model is built; what an earlier attempt left half written is deleted
+        # The model is built; what an earlier attempt left half written is deleted.
+        pytest.param(Place.DELETION, 1, marks=pytest.mark.long),
         (Place.EVALUATION, IN_THE_FINAL_EVALUATION),
-        (Place.PREDICTIONS, 1),
+        pytest.param(Place.PREDICTIONS, 1, marks=pytest.mark.long),
         (Place.MODEL, 4),
     ],
 )
@@ -240,9 +241,9 @@ def test_a_signal_at_the_very_end_is_too_late(runner, undisturbed):
     ("place", "nth"),
     [
         (Place.STEP, 4),
-        (Place.EVALUATION, 2),
+        pytest.param(Place.EVALUATION, 2, marks=pytest.mark.long),
         (Place.CHECKPOINT, 5),
-        (Place.EVALUATION, IN_THE_FINAL_EVALUATION),
+        pytest.param(Place.EVALUATION, IN_THE_FINAL_EVALUATION, marks=pytest.mark.long),
     ],
 )
 def test_signals_in_a_row_are_as_one(runner, undisturbed, place, nth):
@@ -291,7 +292,7 @@ def write_data(source: str, root: Path) -> list[str]:
     return ["task=cola", "data=hub", *files]
 
 
-@pytest.mark.parametrize("source", ["own files", "glue_dir"])
+@pytest.mark.parametrize("source", ["own files", pytest.param("glue_dir", marks=pytest.mark.long)])
 def test_data_that_go_away_stop_no_run_under_way_and_cost_no_checkpoint(tmp_path, source):
     words = write_data(source, tmp_path)
     data, cache, away = tmp_path / "data" / "CoLA", tmp_path / "cache", tmp_path / "away"

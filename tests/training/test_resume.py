@@ -66,8 +66,11 @@ def at_steps(monkeypatch, *steps, act):
     monkeypatch.setattr(callbacks.Bar, "on_step_end", on_step_end)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2])
-@pytest.mark.parametrize("steps", [(3,), (7,), (5, 11, 17)], ids=["mid-epoch", "end of an epoch", "three times"])
+@pytest.mark.parametrize(
+    ("steps", "number"),
+    [((3,), signal.SIGTERM), ((7,), signal.SIGUSR1), ((5, 11, 17), signal.SIGUSR2)],
+    ids=["mid-epoch", "end of an epoch", "three times"],
+)
 def test_signals_leave_a_checkpoint_and_the_run_goes_on_from_it(train, monkeypatch, undisturbed, steps, number):
     at_steps(monkeypatch, *steps, act=lambda: os.kill(os.getpid(), number))
     for attempt, step in enumerate(steps, start=1):
@@ -97,7 +100,7 @@ def test_a_crash_between_checkpoints_is_gone_on_from_the_last_one(train, monkeyp
     assert result(finished.folder) == undisturbed
 
 
-@pytest.mark.parametrize("log_steps", [2, 3, 7, 100])
+@pytest.mark.parametrize("log_steps", [3, 100, *(pytest.param(steps, marks=pytest.mark.long) for steps in (2, 7))])
 def test_a_curve_goes_on_in_the_middle_of_a_logged_mean(train, monkeypatch, tmp_path, log_steps):
     """Byte for byte, whether stopped by a signal, between checkpoints, or at the end of an epoch."""
 

@@ -42,14 +42,31 @@ def parse(content: bytes) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
     try:
         file = pyarrow.parquet.ParquetFile(pyarrow.BufferReader(content))
+        missing = [name for name in (IDX, LABEL, LOGITS) if name not in file.schema_arrow.names]
+        if missing:
+            raise ValueError(f"there is no column {', '.join(missing)}")
         # Of small files threads are most of the time. Arrow's own `to_numpy` imports pandas, half a second and 45 MB.
         table = file.read(columns=[IDX, LABEL, LOGITS], use_threads=False).combine_chunks()
-        columns = (table[IDX].chunk(0), table[LABEL].chunk(0), table[LOGITS].chunk(0).flatten())
-        if any(column.null_count or not len(column) for column in columns):
-            raise ValueError("there are no examples with labels and answers")
-        idx, labels, flat = map(np.from_dlpack, columns)
-        if not len(idx) or idx.dtype.kind not in "iu" or labels.dtype.kind not in "iuf" or np.isnan(labels).any():
-            raise ValueError("there are no examples with labels")
-        return idx, labels, flat.reshape(len(labels), -1)
-    except (OSError, KeyError, AttributeError, TypeError, pyarrow.ArrowException) as error:
-        raise ValueError(error) from error
+    except (OSError, pyarrow.ArrowException) as error:
+        raise ValueError("it is damaged, or no Parquet file") from error
+    if not len(table):
+        raise ValueError("there are no examples")
+    idx, labels, logits = (table[name].chunk(0) for name in (IDX, LABEL, LOGITS))
+    kinds = pyarrow.types
+    if not kinds.is_integer(idx.type):
+        raise ValueError(f"{IDX} is no column of whole numbers")
+    if not (kinds.is_integer(labels.type) or kinds.is_floating(labels.type)):
+        raise ValueError(f"{LABEL} is no column of numbers")
+    is_list = any(each(logits.type) for each in (kinds.is_list, kinds.is_large_list, kinds.is_fixed_size_list))
+    if not is_list or not kinds.is_floating(logits.type.value_type):
+        raise ValueError(f"{LOGITS} is no column of lists of numbers")
+    flat, sizes = logits.flatten(), logits.value_lengths()
+    if any(column.null_count for column in (idx, labels, logits, flat)):
+        raise ValueError("there are examples without a label or an answer")
+    found, size = (np.from_dlpack(each) for each in (flat, sizes))
+    if size[0] == 0 or (size != size[0]).any():
+        raise ValueError(f"{LOGITS} are not as many for each example")
+    numbers = np.from_dlpack(labels)
+    if np.isnan(numbers).any():
+        raise ValueError("there are examples without a label or an answer")
+    return np.from_dlpack(idx), numbers, found.reshape(len(numbers), -1)

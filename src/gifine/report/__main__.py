@@ -161,6 +161,8 @@ def _draw(found: Contents, out: Output) -> list[Picture]:
 
 
 def _path(word: str) -> Path:
+    if not word:  # of a variable that is not set, and it would be the folder of now
+        raise ArgumentTypeError("an empty word is no path")
     return Path(word).expanduser()
 
 
@@ -170,6 +172,8 @@ def _words(word: str) -> tuple[str, ...]:
 
 def _sheets(word: str) -> tuple[str, ...]:
     names = _words(word)
+    if not names:
+        raise ArgumentTypeError(f"'{word}' names no part; {', '.join(sheets.NAMES)}")
     for name in names:
         if name not in sheets.NAMES:
             raise ArgumentTypeError(

@@ -90,12 +90,13 @@ def gather(
         reading = replace(reading, runs=held.kept, changed=changed)
     results = table.build(reading.runs, rows, columns)
     pairs, unpaired = pairing.pair(reading.runs, strict=strict)
-    tunings = tuning.compare(reading.runs, pairs, rules.margin, with_predictions=with_predictions)
+    tunings = tuning.compare(reading.runs, pairs, rules.margin, with_predictions=with_predictions, strict=strict)
+    chosen = tuning.comparisons(tunings)
     pairs, unpaired = tuning.without_trials(pairs, tunings), tuning.without_tested(unpaired, tunings)
     comparisons = comparison.compare(pairs, with_predictions=with_predictions)
     losses = attrition.examine(comparisons, rules.margin)
     selection.examine(comparisons)
-    families.judge([*comparisons, *tuning.comparisons(tunings)], rules)
+    families.judge([*comparisons, *chosen], rules)
     given = answers.give(comparisons, losses, reading.runs, rules)
     beside = published.set_beside(tuning.without_drawn(reading.runs, tunings))
     return Contents(
@@ -108,7 +109,7 @@ def gather(
         answers=given,
         losses=losses,
         variance=variance.find(reading.runs),
-        twins=twins.find(comparisons),
+        twins=twins.find([*comparisons, *chosen]),
         unpaired=unpaired,
         published=beside,
         tunings=tunings,

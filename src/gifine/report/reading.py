@@ -39,7 +39,8 @@ class Run:
     setup: Settings  # all that decides the result but gate and seeds
     gate: Settings
     replicate: Replicate  # what its random numbers start from
-    first_seed: int | str | None  # of the run that it starts from; None: not known, or there is none
+    first: Replicate | None  # of the run that it starts from; None: not known, or there is none
+    first_run: str | None  # run_id of that run
     task: Task
     scores: tuple[float | None, ...]  # of task.measures; None: undefined, or it did not come so far
     last: float | None  # the primary measure at the last evaluation while it trained; None: not recorded, or none
@@ -71,6 +72,7 @@ class Run:
 class Problem:
     path: Path
     reason: str
+    is_double: bool = False  # it is sound, and another record of the same result counts
 
 
 @dataclass(slots=True)
@@ -150,7 +152,7 @@ def _parsed(path: Path, pool: Pool) -> Run:
         return _from_entries(path.parent, entries, pool)
     except KeyError as error:
         raise _ForeignError(f"its config has no {error.args[0]}") from error
-    except (TypeError, AttributeError, ValueError, IndexError) as error:
+    except (TypeError, AttributeError, ValueError, IndexError, OverflowError) as error:
         raise _ForeignError(f"not a record as gifine writes them: {error}") from error
 
 
@@ -169,7 +171,8 @@ def _from_entries(folder: Path, entries: dict[str, Any], pool: Pool) -> Run:
         setup=setup,
         gate=gate,
         replicate=drawn,
-        first_seed=start.seed,
+        first=start.seeds,
+        first_run=start.run_id,
         task=task,
         scores=tuple(_number(metrics.get(measure)) for measure in task.measures),
         last=_number((entries.get("last") or {}).get(task.metric(task.primary))),
@@ -182,11 +185,11 @@ def _from_entries(folder: Path, entries: dict[str, Any], pool: Pool) -> Run:
         processes=provenance.get("processes"),
         circumstances=pool.shared(circumstances.collect(entries["config"], provenance)),
         error=_shortened(entries.get("error")),
-        started=entries.get("started"),
-        finished=entries.get("finished"),
+        started=_date(entries.get("started")),
+        finished=_date(entries.get("finished")),
         files=pool.shared(provenance.get("files") or {}),
         predictions=dict(provenance.get("predictions") or {}),
-        begun=provenance.get("begun") or entries.get("started"),
+        begun=_date(provenance.get("begun") or entries.get("started")),
         plan=_plan(provenance.get("plan")),
     )
 
@@ -212,6 +215,12 @@ def _count(value: object) -> int | None:
         return None
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         raise ValueError(f"its evaluations are {value!r}")
+    return value
+
+
+def _date(value: object) -> str | None:
+    if value is not None and not isinstance(value, str):
+        raise ValueError(f"a date is {value!r}")
     return value
 
 
@@ -241,7 +250,7 @@ def _distinct(runs: Sequence[Run]) -> tuple[list[Run], list[Problem]]:
             best[key], left = (run, other) if _merit(run) > _merit(other) else (other, run)
             twice.append((left, key))
     problems = [
-        Problem(left.folder / RECORD, f"asks for the same result as {best[key].folder}, which is counted")
+        Problem(left.folder / RECORD, f"asks for the same result as {best[key].folder}, which is counted", True)
         for left, key in twice
     ]
     return list(best.values()), problems

@@ -6,6 +6,7 @@ Runs of a sweep share nearly all of it, so equal settings are one object: they a
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -64,11 +65,16 @@ class Task:
     """What is measured. Made by `Pool` only, as `Settings`."""
 
     name: str
-    title: str  # as papers write it
+    title: str  # as papers write it; with what `after` says, `RTE after MNLI`
     measures: tuple[str, ...]  # keys of a record's metrics: of each split that is reported, the official ones in order
     primary: str  # of `measures`: what chooses checkpoints, on the first split
     labels: int  # how many there are; 0: it predicts a number
     is_glue: bool  # GLUE's own data, not files of one's own under its name
+    after: str | None = None  # title of the task of the runs that its runs start from; None: there are none, or unknown
+
+    @property
+    def bare_title(self) -> str:
+        return self.title.removesuffix(f" after {self.after}")
 
     @property
     def is_classification(self) -> bool:
@@ -131,10 +137,10 @@ class Pool:
         if start.change is not None and start.change != change:
             first = gate(self._settings(start.change))
             change = {section: entries | {"first": first} for section, entries in change.items()}
-        if not isinstance(seed, int):
-            raise TypeError("its seed is no number")
-        drawn = replicate.replicate(seed, kept.pop("seeds", {}))
-        return self._settings(kept), self._settings(change), drawn, self._task(config)
+        drawn = replicate.replicate(seed, kept.pop("seeds", {}), start.seeds)
+        if not all(isinstance(getattr(drawn, name), int) for name in ("seed", *replicate.STREAMS)):
+            raise TypeError("its seeds are no numbers")
+        return self._settings(kept), self._settings(change), drawn, self._task(config, start)
 
     def shared(self, texts: dict[str, str]) -> dict[str, str]:
         """The same texts by name, as one object for all runs that have them."""
@@ -155,25 +161,29 @@ class Pool:
         key = tuple(id(sections[name]) for name in sorted(sections))
         return self.settings.setdefault(key, Settings(sections))
 
-    def _task(self, config: dict[str, Any]) -> Task:
+    def _task(self, config: dict[str, Any], start: Start) -> Task:
         task, half = config["task"], config["evaluate"].get("split_dev", False)
         is_own = task["files"]["train"] is not None
         splits = ["validation"] if is_own else list(task["evaluation_splits"])
         if half:  # the other half chose the checkpoint
             splits[0] += "_report"
         name, metrics = task["name"], task["metrics"]
-        if not isinstance(name, str) or task["select_by"] not in metrics:
-            raise ValueError("its task has no name, or is selected by none of its metrics")
-        text = json.dumps([name, task.get("title"), splits, metrics, task["select_by"], task["labels"], is_own])
+        if not isinstance(name, str) or not isinstance(task.get("title"), str | None):
+            raise TypeError("its task has no name")
+        if task["select_by"] not in metrics:
+            raise ValueError("its task is selected by none of its metrics")
+        title = (task.get("title") or name) + (f" after {start.task}" if start.task is not None else "")
+        text = json.dumps([name, title, start.task, splits, metrics, task["select_by"], task["labels"], is_own])
         if text not in self.tasks:
             measures = tuple(f"{name}/{split}/{metric}" for split in splits for metric in metrics)
             self.tasks[text] = Task(
                 name,
-                task.get("title") or name,
+                title,
                 measures,
                 f"{name}/{splits[0]}/{task['select_by']}",
                 len(task["labels"]),
                 name in GLUE and not is_own,
+                start.task,
             )
         return self.tasks[text]
 
@@ -194,6 +204,8 @@ def _flat(key: str, value: Any) -> Iterator[tuple[str, Value]]:
             yield from _flat(f"{key}.{name}", entry)
     elif isinstance(value, (list, dict)):
         yield key, json.dumps(value)
+    elif isinstance(value, (int, float)) and not math.isfinite(value):
+        yield key, str(value)  # JSON has no number for it
     else:
         yield key, value
 

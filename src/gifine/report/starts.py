@@ -11,14 +11,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gifine.runs import origin, records
+from gifine.runs import origin, records, replicate
+from gifine.runs.replicate import Replicate
 
 
 @dataclass(slots=True, frozen=True)
 class Start:
+    run_id: str | None = None  # of the run that made the weights; None: no run did, or it is not known
     label: str | None = None  # in the place of `model.init_from`; None: not known to be another run's
-    change: dict[str, Any] | None = None  # of the run that made the weights, as `identity.take_change`; None: not known
-    seed: int | str | None = None  # of that run, as `Replicate.name` has it; None: not known
+    task: str | None = None  # the title of that run's task; None: not known, here and below
+    change: dict[str, Any] | None = None  # of the run that made the weights, as `identity.take_change`
+    seeds: Replicate | None = None  # of that run
 
 
 @dataclass(slots=True)
@@ -31,19 +34,17 @@ class Starts:
         """Of the run in `folder`, by its record: older ones do not have it, but perhaps the run that they name."""
         noted = dict((entries.get("provenance") or {}).get("init_from") or {})
         run_id = noted.get("run_id") or (entries["config"].get("first") or {}).get("run")
-        if "role" not in noted and run_id is not None:
+        if "title" not in noted and run_id is not None:
             for place in _places(folder, noted, run_id):
                 if place not in self.known:
                     record = records.entries(place)
                     self.known[place] = origin.as_parent(record) if record.get("run_id") == run_id else {}
                 noted |= self.known[place]
-        return start(noted) if "role" in noted else Start(run_id)
-
-
-def start(noted: dict[str, Any]) -> Start:
-    """By what `origin.as_parent` says of the run that made the weights."""
-    change = {key: noted[key] for key in ("gi", "change") if key in noted}
-    return Start(f"{noted['task']} ({noted['role']})", change, noted["seed"])
+        if "role" not in noted:
+            return Start(run_id, run_id)
+        label, title = f"{noted['task']} ({noted['role']})", noted.get("title", noted["task"])
+        change = {key: noted[key] for key in ("gi", "change") if key in noted}
+        return Start(run_id, label, title, change, replicate.parse(noted["seed"]))
 
 
 def _places(folder: Path, noted: dict[str, Any], run_id: str) -> Iterator[Path]:

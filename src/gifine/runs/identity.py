@@ -73,7 +73,7 @@ def deciding(entries: dict[str, Any], contents: Mapping[str, str]) -> dict[str, 
         kept["gi"] = {"side": GateSide.none.value}
     if "seeds" in kept:
         seed: Any = kept["seed"]
-        apart = replicate.replicate(seed, kept.pop("seeds")).apart
+        apart = replicate.replicate(seed, kept.pop("seeds")).streams_apart
         if is_gi and gi["side"] == GateSide.none.value:
             apart.pop("change", None)
         kept |= {"seeds": apart} if apart else {}
@@ -120,7 +120,7 @@ def slug(config: RunConfig) -> str:
     if model.init_from is not None:
         name += f"-from-{Path(model.init_from).name.partition('_')[0]}"  # of a run's folder: its task
     found = replicate.of(config)
-    seeds = "".join(f"-{stream}{seed}" for stream, seed in found.apart.items())
+    seeds = "".join(f"-{stream}{seed}" for stream, seed in found.streams_apart.items())
     return re.sub(r"[^\w.-]+", "-", f"{config.task.name}_{name}_{_arm(config)}_s{config.seed}{seeds}")
 
 

@@ -46,8 +46,9 @@ def made_by(init_from: str) -> dict[str, Any]:
 def as_parent(record: dict[str, Any]) -> dict[str, Any]:
     """What tells how alike two runs start that start from different runs; empty for a record that does not say.
 
-    `role` is a hash of all that decides the run but its change and its seed. Runs of one role, of the same seed and
-    each with the change of the run that starts from it, are twins as their children are.
+    `role` is a hash of all that decides the run but its change and its seeds, `seed` the name of these
+    (`Replicate.name`). Runs of one role, of the same seed and each with the change of the run that starts from it, are
+    twins as their children are.
     """
     try:
         contents, own = dict(record.get("contents") or {}), dict(record["provenance"].get("init_from") or {})
@@ -55,10 +56,12 @@ def as_parent(record: dict[str, Any]) -> dict[str, Any]:
             contents["model.init_from"] = own["role"]
         kept = identity.deciding(record["config"], contents)
         change, seed = identity.take_change(kept), kept.pop("seed")
-        # Without what the change is drawn from, which a baseline does not have.
-        seed = replicate.replicate(int(seed), kept.pop("seeds", {}) | {"change": None}).name
+        first = replicate.parse(own["seed"]) if "seed" in own else None
+        seed = replicate.replicate(int(seed), kept.pop("seeds", {}), first).name
         text = json.dumps(kept, sort_keys=True)
-        task = record["config"]["task"]["name"]
+        task = record["config"]["task"]
+        name, title = task["name"], task.get("title") or task["name"]
     except (LookupError, TypeError, AttributeError, ValueError):
         return {}
-    return {"role": hashlib.sha256(text.encode()).hexdigest()[:12], "task": task, "seed": seed, **change}
+    role = hashlib.sha256(text.encode()).hexdigest()[:12]
+    return {"role": role, "task": name, "title": title, "seed": seed, **change}

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime
 from functools import lru_cache
@@ -18,11 +19,14 @@ from typing import Any
 
 import yaml
 
+from gifine.config import RunConfig
 from gifine.errors import OutputError, PlanError
 from gifine.machine import disk
+from gifine.runs import selections
 from gifine.runs.records import Record
 
 VERSION = 1
+ALPHA = 0.05  # the level that decides
 _SHORT = 12  # hex digits of a sha256 that people read, as of a run_id
 _WRITES = "gifine sweep plan … --preregister FILE writes one"
 _CHECKSUM = "checksum"
@@ -46,6 +50,11 @@ class Hypothesis:
     others: Settings  # keys that tell hypotheses of the same change and task apart
     is_primary: bool
 
+    def fits(self, selection: Mapping[str, str]) -> bool:
+        """Whether it may be meant by these keys and values: of further keys it does not know its value."""
+        known = {"model": self.model, "task": self.task, **self.change, **self.others}
+        return selections.fits(((key, word) for key, word in selection.items() if key in known), known.get)
+
 
 @dataclass(frozen=True)
 class Preregistration:
@@ -55,7 +64,7 @@ class Preregistration:
     margin: float  # points of percent: differences within ± this do not matter
     alpha: float
     primary: list[dict[str, str]]  # config keys that name the primary comparisons; none: all are one family
-    seeds: list[int]
+    seeds: list[int | str]  # by name, as Replicate.name: `1`, or `1 order=3` where streams have seeds of their own
     tasks: dict[str, str]  # by name the measure that verdicts are about: split/metric
     hypotheses: list[Hypothesis]
     runs: dict[str, str]  # by run_id the slug
@@ -152,6 +161,8 @@ def read(path: str | os.PathLike[str]) -> Preregistration:
     Raises:
         PlanError: for what is none, is of another version, or was altered.
     """
+    if not str(path):
+        raise PlanError(": names no file; plan=null where there is none")
     place = Path(path).expanduser()
     try:
         state = place.stat()
@@ -183,16 +194,14 @@ def _read(path: str, place: Path, stamp: tuple[int, ...]) -> Preregistration:
 
 
 def _parsed(entries: dict[str, Any], path: str, sha256: str) -> Preregistration:
-    if not 0 < float(entries["margin"]) < 100:
-        raise ValueError(f"margin {entries['margin']}: not above 0 and below 100 points")
-    return Preregistration(
+    plan = Preregistration(
         written=datetime.fromisoformat(entries["written"]),
         gifine=str(entries["gifine"]),
         command=list(entries["command"]),
         margin=float(entries["margin"]),
         alpha=float(entries["alpha"]),
         primary=[{key: str(value) for key, value in each.items()} for each in entries["primary"]],
-        seeds=[int(each) for each in entries["seeds"]],
+        seeds=[each if isinstance(each, str) else int(each) for each in entries["seeds"]],
         tasks=dict(entries["tasks"]),
         hypotheses=[
             Hypothesis(**{_HYPOTHESIS[key]: value for key, value in each.items()}) for each in entries["hypotheses"]
@@ -202,8 +211,34 @@ def _parsed(entries: dict[str, Any], path: str, sha256: str) -> Preregistration:
         path=path,
         sha256=sha256,
     )
+    wrong = _wrong(plan)
+    if wrong is not None:
+        raise PlanError(f"{path}: {wrong}; {_WRITES}")
+    return plan
 
 
+def _wrong(plan: Preregistration) -> str | None:
+    """What of its values nobody could have meant."""
+    least = selections.SMALLEST_MARGIN
+    if not least <= plan.margin < 100:
+        return f"margin {plan.margin:g}: points of percent, at least {least:g} and below 100, such as 0.5"
+    if plan.alpha != ALPHA:
+        return f"alpha {plan.alpha:g}: verdicts are at {ALPHA:g}"
+    if plan.written.tzinfo is None:
+        return f"written {plan.written.isoformat()}: has no time zone, such as +00:00: what was before it?"
+    if not plan.hypotheses or not plan.runs:
+        return f"has no {'runs' if plan.hypotheses else 'hypotheses'}: nothing can be held against it"
+    for selection in plan.primary:
+        words = ",".join(f"{key}={value}" for key, value in selection.items())
+        unknown = [key for key in selection if key.partition(".")[0] not in _SECTIONS]
+        if unknown:
+            return f"primary {words}: no config has a key {unknown[0]}"
+        if not any(each.is_primary and each.fits(selection) for each in plan.hypotheses):
+            return f"primary {words}: is none of its {len(plan.hypotheses):,} hypotheses that are primary"
+    return None
+
+
+_SECTIONS = {field.name for field in fields(RunConfig)}
 _HYPOTHESIS = {field.name.removeprefix("is_"): field.name for field in fields(Hypothesis)}
 
 

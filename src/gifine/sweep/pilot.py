@@ -19,6 +19,8 @@ from gifine.report.analysis.statistics import ALPHA
 from gifine.report.reading import Reader
 from gifine.report.settings import Pool
 from gifine.runs import records
+from gifine.runs.records import Status
+from gifine.runs.selections import Selection
 from gifine.sweep import estimate, preregister
 from gifine.sweep.estimate import Estimates
 from gifine.sweep.preregister import Arm, Compared
@@ -52,6 +54,7 @@ class Need:
     change: str
     alpha: float  # the level that decides: Holm's first step
     pilot: str  # which pairs, and what differs in them
+    degenerate: int = 0  # of these pairs, in which a run answers the same whatever it reads
     reason: str | None = None  # why there is no spread, or why it does not have the dev set's part
     spread: Spread | None = None
     seeds: int = 0  # of these runs
@@ -86,7 +89,7 @@ def needs(
     configs: dict[str, RunConfig],
     paths: Sequence[Path],
     margin: float,
-    primary: Sequence[preregister.Selection],
+    primary: Sequence[Selection],
     finished: Iterable[dict[str, Any]],
 ) -> Needs:
     """What the comparisons of these runs, by run_id, take, by the finished runs below `paths`.
@@ -149,6 +152,9 @@ def _need(each: Compared, pilot: Comparison | None, alpha: float, margin: float)
     need.pilot = f"{count} pair{'s' * (count != 1)}" + (
         f" of {settings.gate(pilot.gate)}" if pilot.gate is not arm.change else ""
     )
+    need.degenerate = sum(Status.DEGENERATE in (pair.baseline.status, pair.gated.status) for pair in pilot.pairs)
+    if need.degenerate:
+        need.pilot += f", {need.degenerate} degenerate"
     setup = pilot.tried[0].gated.setup
     keys = arm.setup.differing(setup)
     if keys:
@@ -251,10 +257,17 @@ def notes(found: Needs, price: float | None) -> list[str]:
         "interval that ever so many seeds leave. Power: to show the difference with the seeds of these "
         "runs. Hours: of devices, all arms."
     ]
+    unknown = [each for each in found.found if each.spread is None]
+    said += dict.fromkeys(f"{each.model} on {each.title}, {each.change}: {each.reason}." for each in unknown)
     for each, _ in found.by_task():
+        if each.degenerate:
+            said.append(
+                f"{each.model} on {each.title}: in {each.degenerate} of the pilot's pairs a run answers the same "
+                "whatever it reads; sound runs vary otherwise, and take other numbers of seeds."
+            )
         if each.spread is None:
-            said.append(f"{each.model} on {each.title}: {each.reason}.")
-        elif each.spread.dev is None:
+            continue
+        if each.spread.dev is None:
             said.append(
                 f"{each.model} on {each.title}: seeds are for this dev set alone, and another one might say otherwise, "
                 f"since {each.reason}."

@@ -17,11 +17,12 @@ from gifine.config import RunConfig
 from gifine.errors import ArgumentError, PlanError, did_you_mean
 from gifine.inputs import sources
 from gifine.report import settings
-from gifine.report.analysis.families import Selection
 from gifine.report.analysis.statistics import ALPHA
 from gifine.report.settings import Pool, Settings, Task, Value
-from gifine.runs import identity, origin, preregistration, replicate
+from gifine.runs import identity, origin, preregistration, selections
 from gifine.runs.preregistration import Hypothesis, Preregistration
+from gifine.runs.replicate import Replicate, Twin
+from gifine.runs.selections import Selection
 
 log = logging.getLogger(__name__)
 
@@ -30,21 +31,18 @@ _NAMED = 3  # runs in a message
 
 @dataclass(slots=True)
 class Arm:
-    """Runs that differ by nothing but the seed."""
+    """Runs that differ by nothing but their seeds."""
 
     setup: Settings
     change: Settings
     task: Task
     configs: list[RunConfig] = field(default_factory=list)
+    replicates: set[Replicate] = field(default_factory=set)
 
     @property
-    def seeds(self) -> set[int]:
-        return {config.seed for config in self.configs}
-
-    @property
-    def twins(self) -> set[tuple[int, ...]]:
+    def twins(self) -> set[Twin]:
         """What runs share with their twins in other arms: the seeds of all streams but the change's own."""
-        return {replicate.of(config).twin for config in self.configs}
+        return {each.twin for each in self.replicates}
 
     @property
     def model(self) -> str:
@@ -124,8 +122,8 @@ def write(
         )
     made = plan(found, cells, command=command, margin=margin, primary=primary, finished=finished)
     sha256 = preregistration.write(made, path)
-    several = "comparison" if len(found) == 1 else "comparisons"
-    log.info("%s: %s %s on %s runs; sha256 %s", path, f"{len(found):,}", several, f"{len(cells):,}", sha256)
+    what = f"{len(found):,} comparison{'s' * (len(found) != 1)} on {len(cells):,} runs"
+    log.info("%s: %s; sha256 %s", path, what, sha256)
     log.info("go on with: %s", shlex.join([*command, f"plan={path}"]))
 
 
@@ -158,12 +156,17 @@ def plan(
         margin=round(100 * margin, 6),
         alpha=ALPHA,
         primary=[dict(each) for each in primary],
-        seeds=sorted({seed for each in found for seed in each.changed.seeds & each.baseline.seeds}),
+        seeds=[each.name for each in sorted({one for each in found for one in _paired(each)})],
         tasks=tasks,
         hypotheses=[each.hypothesis for each in found],
         runs={run_id: identity.slug(cell.config) for run_id, cell in cells.items()},
         finished_before=sorted(finished),
     )
+
+
+def _paired(compared: Compared) -> set[Replicate]:
+    """The changed runs, by their seeds, that have a baseline of theirs."""
+    return {each for each in compared.changed.replicates if each.twin in compared.baseline.twins}
 
 
 def families(found: Sequence[Compared]) -> Counter[tuple[str, bool]]:
@@ -177,8 +180,10 @@ def _arms(configs: Mapping[str, RunConfig], pool: Pool) -> list[Arm]:
     for config in configs.values():
         entries = identity.to_dict(config)
         start = pool.starts.find(Path(), {"config": entries, "provenance": {"init_from": _start(config, configs)}})
-        setup, change, _, task = pool.take(entries, start, sources.contents(config))
-        found.setdefault((setup, change), Arm(setup, change, task)).configs.append(config)
+        setup, change, drawn, task = pool.take(entries, start, sources.contents(config))
+        arm = found.setdefault((setup, change), Arm(setup, change, task))
+        arm.configs.append(config)
+        arm.replicates.add(drawn)
     return [*found.values()]
 
 
@@ -213,7 +218,7 @@ def _telling_apart(arms: Sequence[Arm]) -> list[str]:
 
 
 def _fits(selection: Selection, arm: Arm) -> bool:
-    return all(settings.shown(arm.get(key)) == value for key, value in selection)
+    return selections.fits(selection, arm.get)
 
 
 def _check(selection: Selection, arms: Sequence[Arm]) -> None:
@@ -225,4 +230,4 @@ def _check(selection: Selection, arms: Sequence[Arm]) -> None:
     for key, _ in selection:
         if key not in known:
             raise ArgumentError(f"--primary {words}: no run has a key {key}{did_you_mean(key, known)}")
-    raise ArgumentError(f"--primary {words}: fits none of the {len(arms)} comparisons of these runs")
+    raise ArgumentError(f"--primary {words}: fits no comparison of these runs, of which there are {len(arms):,}")

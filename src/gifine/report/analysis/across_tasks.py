@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import special
 
+from gifine.report.analysis import statistics
 from gifine.report.analysis.crossed import Estimate
 
 _ENOUGH = 1e-10  # relative: τ² is found, or there is no scatter
@@ -40,7 +41,7 @@ def combine(estimates: Sequence[Estimate]) -> Mean | None:
     Why not the first error alone, with K − 1 degrees of freedom: the weights come from errors of few seeds, and a task
     whose error came out small by chance has too much of a say. In simulated sweeps whose mean change is 0 it finds one
     in 5 to 14 %; truncated at 1, in up to 11 % with nine tasks, and of two or three tasks it finds hardly anything.
-    This one stays at 5 % (tests/report/test_report_across.py), and finds less of what is there: docs/report.md.
+    This one stays at 5 % (tests/report/test_report_across.py), and finds less of what is there: docs/verdicts.md.
 
     The prediction interval is that of Higgins, Thompson and Spiegelhalter (2009), with one degree of freedom less.
     """
@@ -54,6 +55,23 @@ def combine(estimates: Sequence[Estimate]) -> Mean | None:
         half = float(special.stdtrit(max(freedom - 1, 1), 0.975)) * math.sqrt(between + error**2)
         prediction = (float(mean - half), float(mean + half))
     return Mean(Estimate(float(mean), float(error), float(freedom)), math.sqrt(between), prediction, weights)
+
+
+def by_run(mean: Mean, differences: np.ndarray) -> Mean:
+    """The mean over tasks, of differences (S, K) whose K tasks start from the same S runs, a row each.
+
+    Luck of these runs is luck on all tasks, so that errors of tasks are not independent, which `combine` takes them
+    for. Each run's mean difference, by the tasks' weights, is independent of the other runs': Student's t of these has
+    S − 1 degrees of freedom. The wider of both intervals is taken.
+    """
+    own = statistics.paired_t(differences @ mean.weights)
+    if own is None:
+        return mean
+    own = replace(own, mean=mean.estimate.mean)
+    wider = max(mean.estimate, own, key=lambda each: each.interval()[1] - each.mean)
+    low, high = wider.interval()
+    prediction = mean.prediction and (min(mean.prediction[0], low), max(mean.prediction[1], high))
+    return replace(mean, estimate=wider, prediction=prediction)
 
 
 def combined(means: np.ndarray, variances: np.ndarray) -> tuple[np.ndarray, ...]:

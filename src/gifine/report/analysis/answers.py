@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from gifine.report import settings
-from gifine.report.analysis import across_tasks, attrition, families
+from gifine.report.analysis import across_tasks, attrition, cells, families, pairing
 from gifine.report.analysis.across_tasks import Better, Mean
 from gifine.report.analysis.attrition import Attrition
 from gifine.report.analysis.cells import Summary
@@ -35,6 +34,7 @@ class Answer:
     losses: Attrition
     combined: list[Comparison]  # that the mean is of
     alone: int = 0  # baselines that have no such gated run at all, not even a lost one
+    is_by_run: bool = False  # its tasks start from the same runs, and the mean's error is over these
     doubt: str | None = None  # why its numbers allow no verdict
     is_declared: bool = False
     family: int = 0  # how many answers it was corrected with
@@ -59,8 +59,10 @@ def give(
     comparisons: Sequence[Comparison], losses: Sequence[Attrition], runs: Iterable[Run], rules: Rules
 ) -> list[Answer]:
     """An answer for each change, judged as comparisons are: the answers of a model are one family. `runs` are all."""
-    whole = (run for run in runs if settings.is_baseline(run.gate) and not run.replicate.apart)
-    baselines = Counter(run.setup for run in whole)
+    baselines: dict[Settings, list[Run]] = {}
+    for run in runs:
+        if settings.is_baseline(run.gate):
+            baselines.setdefault(run.setup, []).append(run)
     by_change = {(each.model, each.gate): each for each in losses}
     made = [
         _answer(group, extra, by_change[group[0].model, group[0].gate], rules.margin)
@@ -95,6 +97,9 @@ def _answer(group: list[Comparison], extra: dict[str, Value], losses: Attrition,
     first = group[0]
     usable = [each for each in group if each.effect.estimate is not None and each.effect.summary.n >= FEWEST_PAIRS]
     mean = across_tasks.combine([each.effect.estimate for each in usable if each.effect.estimate is not None])
+    shared = _by_run(usable) if mean is not None else None
+    if mean is not None and shared is not None and len(shared) > 1:
+        mean = across_tasks.by_run(mean, shared)
     made = Answer(
         model=first.model,
         extra=extra,
@@ -107,17 +112,38 @@ def _answer(group: list[Comparison], extra: dict[str, Value], losses: Attrition,
         losses=losses,
         combined=usable if mean is not None else [],
         is_declared=all(each.is_declared for each in group),
+        is_by_run=shared is not None,
     )
-    if mean is not None:
+    if shared is not None and len(shared) < FEWEST_PAIRS:
+        made.doubt = f"tasks start from the same runs, and only {len(shared)} of these led to pairs on all of them"
+    elif mean is not None:
         made.doubt = _doubt(made, margin)
     return made
 
 
-def _alone(answer: Answer, baselines: Mapping[Settings, int]) -> int:
+def _by_run(comparisons: Sequence[Comparison]) -> np.ndarray | None:
+    """Differences (S, K) of the tasks that start from the same S runs; None if no two tasks do.
+
+    A task is among those that start from its own runs. Of several pairs after one run it is their mean.
+    """
+    tasks: list[dict[tuple[str, str], list[float]]] = []
+    for each in comparisons:
+        tasks.append({})
+        for pair, difference in zip(each.pairs, _differences(each), strict=True):
+            key = (pair.baseline.first_run or pair.baseline.run_id, pair.gated.first_run or pair.gated.run_id)
+            tasks[-1].setdefault(key, []).append(float(difference))
+    if len(set().union(*tasks)) == sum(map(len, tasks)):
+        return None
+    common = sorted(set(tasks[0]).intersection(*tasks[1:]))
+    return np.asarray([[np.mean(task[key]) for task in tasks] for key in common]).reshape(len(common), len(tasks))
+
+
+def _alone(answer: Answer, baselines: Mapping[Settings, list[Run]]) -> int:
     """Whoever deleted the gated runs may have seen their scores."""
-    tried = {(pair.baseline.setup, pair.baseline.replicate) for each in answer.comparisons for pair in each.tried}
-    there = sum(baselines.get(setup, 0) for setup in {setup for setup, _ in tried})
-    return max(0, there - sum(not replicate.apart for _, replicate in tried))
+    tried = [pair.baseline for each in answer.comparisons for pair in each.tried]
+    known = {id(run) for run in tried}
+    setups = {run.setup for run in tried}
+    return sum(id(run) not in known for setup in setups for run in cells.independent(baselines[setup]))
 
 
 def _effect(mean: Mean, usable: Sequence[Comparison]) -> Effect:
@@ -132,7 +158,7 @@ def _effect(mean: Mean, usable: Sequence[Comparison]) -> Effect:
 
 def _nothing(group: Sequence[Comparison]) -> Effect:
     n = sum(each.effect.summary.n for each in group)
-    why = "fewer than two tasks have an error that can be told"
+    why = f"fewer than two tasks have {FEWEST_PAIRS} pairs and an error that can be told"
     return Effect(Summary(n, None, None), verdict=Verdict.UNDECIDED, why=why)
 
 
@@ -154,8 +180,10 @@ def _doubt(answer: Answer, margin: float) -> str | None:
     if answer.losses.is_beyond_chance:
         return answer.losses.words
     few = attrition.few_sound(answer.losses.sound, answer.losses.pairs)
-    if few is not None:
-        return few
+    dependent = [pairing.dependence(each.tried)[1] for each in answer.combined]
+    found = [each for each in (few, *dependent) if each is not None]
+    if found:
+        return found[0]
     if not any(each.worst for each in answer.comparisons):
         return None
     worst, best = (across_tasks.combine(_ends(answer.comparisons, end)) for end in (0, 1))
@@ -177,7 +205,7 @@ def _ends(comparisons: Sequence[Comparison], end: int) -> list[Estimate]:
         own = each.effect.estimate
         if each.worst is not None:
             shifted = each.worst[end]
-            found.append(Estimate(shifted.mean, own.error, own.freedom) if own is not None else shifted)
+            found.append(replace(own, mean=shifted.mean) if own is not None else shifted)
         elif own is not None:
             found.append(own)
     return found

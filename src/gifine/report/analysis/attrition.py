@@ -2,13 +2,16 @@
 
 A run is *lost* if it has no score: failed, diverged, interrupted, or not at its end yet. Averages are of those that are
 left. If a change makes the bad runs diverge, its survivors look better than the baseline.
+
+A run that goes wrong takes with it all that would have started from it. That is one accident, not several: tests of
+whether it is chance count it once.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import special
@@ -19,6 +22,7 @@ from gifine.report.analysis.crossed import Estimate
 from gifine.report.analysis.families import FEWEST_PAIRS
 from gifine.report.reading import Run
 from gifine.report.settings import Settings
+from gifine.runs import parent
 from gifine.runs.records import Status
 
 Bounds = tuple[float, float]
@@ -34,7 +38,8 @@ class Attrition:
     counts: dict[str, dict[Status, int]]  # of `baseline` and `gated`: runs other than done
     sound: int  # pairs in which neither run is lost or degenerate
     only: tuple[int, int]  # pairs in which the baseline alone, and the changed run alone, is lost or degenerate
-    p: float  # that chance would divide these pairs as unevenly
+    causes: tuple[int, int]  # the same, where what is lost by one run on another task is counted once
+    p: float  # that chance would divide these causes as unevenly
 
     @property
     def pairs(self) -> int:
@@ -47,9 +52,10 @@ class Attrition:
     @property
     def words(self) -> str:
         baseline, gated = self.only
+        once = f", by {self.causes[1]} and {self.causes[0]} runs that went wrong" if self.causes != self.only else ""
         return (
             f"of {self.pairs} pairs of this change, the gated run alone is lost or degenerate in {gated} and the "
-            f"baseline alone in {baseline}: more than chance (p = {self.p:.2g})"
+            f"baseline alone in {baseline}{once}: more than chance (p = {self.p:.2g})"
         )
 
 
@@ -86,17 +92,33 @@ def few_sound(sound: int, pairs: int) -> str | None:
 def _attrition(model: str, gate: Settings, comparisons: list[Comparison]) -> Attrition:
     counts: dict[str, Counter[Status]] = {"baseline": Counter(), "gated": Counter()}
     only, whole = [0, 0], 0
+    causes: tuple[set[str], set[str]] = (set(), set())
     for comparison in comparisons:
         for side, failures in comparison.failures.items():
             counts[side].update(failures)
-        for both in _sound(comparison):
+        for pair, both in zip(comparison.tried, _sound(comparison), strict=True):
             whole += all(both)
             if both[0] != both[1]:
-                only[both.index(False)] += 1
-    p = exact(*only)
+                side = both.index(False)
+                only[side] += 1
+                causes[side].add(_cause((pair.baseline, pair.gated)[side]))
+    numbers = len(causes[0]), len(causes[1])
     return Attrition(
-        model, gate, comparisons, {side: dict(each) for side, each in counts.items()}, whole, (only[0], only[1]), p
+        model,
+        gate,
+        comparisons,
+        {side: dict(each) for side, each in counts.items()},
+        whole,
+        (only[0], only[1]),
+        numbers,
+        exact(*numbers),
     )
+
+
+def _cause(run: Run) -> str:
+    """The run that was lost, or degenerate: perhaps the one that this one would have started from, as others would."""
+    was_trained = run.first_run is None or not (run.error or "").startswith(parent.NOTHING)
+    return run.run_id if was_trained else str(run.first_run)
 
 
 def _sound(comparison: Comparison) -> list[tuple[bool, bool]]:
@@ -124,7 +146,7 @@ def _limits(comparisons: Sequence[Comparison]) -> dict[tuple[str, str], Bounds]:
     seen: dict[tuple[str, str], list[float]] = {}
     for each in comparisons:
         scores = (run.score(each.measure) for pair in each.tried for run in (pair.baseline, pair.gated))
-        guess = 1 / each.task.labels if each.task.metric(each.measure) == "accuracy" else 0.0
+        guess = 1 / each.task.labels if each.task.labels and each.task.metric(each.measure) == "accuracy" else 0.0
         seen.setdefault((each.model, each.measure), [guess]).extend(score for score in scores if score is not None)
     return {key: (min(scores), max(scores)) for key, scores in seen.items()}
 
@@ -149,7 +171,8 @@ def doubt(worst: tuple[Estimate, Estimate], lost: int, tried: int, margin: float
     near, far = around(worst, 1 - 2 * statistics.ALPHA)
     if low > 0 or high < 0 or -margin < near <= far < margin:
         return None
-    return f"{lost} of {tried} pairs are lost; in the worst case it is {100 * low:+.2f} … {100 * high:+.2f} points"
+    pairs = f"{lost} of {tried} pairs {'is' if lost == 1 else 'are'} lost"
+    return f"{pairs}; in the worst case it is {100 * low:+.2f} … {100 * high:+.2f} points"
 
 
 def filled(
@@ -169,7 +192,7 @@ def filled(
         wide = max(candidates, key=lambda each: each.interval()[1] - each.mean, default=None)
         mean = float(np.mean(differences))
         # Where nothing varies there is no error to be told: then whatever could be stays possible.
-        found.append(Estimate(mean, wide.error, wide.freedom) if wide else Estimate(mean, limits[1] - limits[0], 1))
+        found.append(replace(wide, mean=mean) if wide else Estimate(mean, limits[1] - limits[0], 1))
     return found[0], found[1]
 
 

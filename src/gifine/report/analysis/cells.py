@@ -16,10 +16,11 @@ from gifine.errors import ArgumentError, did_you_mean
 from gifine.report import settings
 from gifine.report.reading import Run
 from gifine.report.settings import Value
+from gifine.runs import selections
 from gifine.runs.records import Status
 from gifine.runs.replicate import STREAMS, Replicate
 
-ALL = "all"  # gi.layers=null
+ALL = selections.ALL  # gi.layers=null
 NAMED = ("model", "gi", "change", "task", "seed")  # what may be asked for beside the keys of the config
 
 Key = tuple[Value, ...]
@@ -137,10 +138,10 @@ def _differing(groups: Groups) -> list[str]:
 def independent(runs: Sequence[Run]) -> list[Run]:
     """Of runs that differ by nothing but their seeds those that a mean is of.
 
-    Where several have one seed for all, runs with seeds of single streams (`seeds`) are no further replicates: they
-    share what they draw with the others. `variance` is of those.
+    Where several have one seed for all, runs with seeds of single streams (`seeds`), or after a run of another seed,
+    are no further replicates: they share what they draw with the others. `variance` is of those.
     """
-    plain = [run for run in runs if not run.replicate.apart]
+    plain = [run for run in runs if not run.replicate.is_apart]
     return plain if len(plain) > 1 else list(runs)
 
 

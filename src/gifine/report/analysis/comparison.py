@@ -139,7 +139,6 @@ def _comparison(
     task = both[0].gated.task
     scored = [each for each in both if None not in (each.baseline.score(measure), each.gated.score(measure))]
     regular = [each for each in scored if Status.DEGENERATE not in (each.baseline.status, each.gated.status)]
-    shared, doubt = pairing.dependence(both)
     return Comparison(
         model=model,
         extra=extra,
@@ -151,13 +150,16 @@ def _comparison(
         effect=effect_over(scored, measure, kept),
         regular=effect_of(_differences(regular, measure)) if len(regular) < len(scored) else None,
         failures=pairing.failures(both),
-        cautions=[
-            *cells.cautions(pairing.members(both)),
-            *pairing.cautions(both),
-            *([shared] if shared is not None else []),
-        ],
-        doubt=doubt,
+        cautions=cautions(both),
+        doubt=pairing.dependence(both)[1],
     )
+
+
+def cautions(pairs: list[Pair]) -> list[str]:
+    """What a verdict about these pairs must not hide."""
+    shared, _ = pairing.dependence(pairs)
+    found = [*cells.cautions(pairing.members(pairs)), *pairing.cautions(pairs)]
+    return [*found, shared] if shared is not None else found
 
 
 def _differences(pairs: Sequence[Pair], measure: str) -> np.ndarray:

@@ -13,16 +13,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from gifine.errors import ArgumentError, did_you_mean
+from gifine.errors import ArgumentError, PlanError, did_you_mean
 from gifine.report import settings
 from gifine.report.analysis import cells, power, statistics
 from gifine.report.analysis.comparison import Comparison, Effect, Verdict
+from gifine.runs import selections
 from gifine.runs.preregistration import Preregistration
+from gifine.runs.selections import Selection
 
 FEWEST_PAIRS = 3  # for a verdict: of two, the deviation is hardly known
 MARGIN = 0.005  # half a point of percent
 
-Selection = tuple[tuple[str, str], ...]  # config keys, with values as on the command line
+_SEVERAL = object()
 
 
 @dataclass(slots=True, frozen=True)
@@ -53,6 +55,7 @@ def judge(comparisons: Sequence[Comparison], rules: Rules) -> None:
 
     Raises:
         ArgumentError: where `rules.primary` names a key that is none, or no comparison.
+        PlanError: where a plan names such a key.
     """
     judged = [each for each in comparisons if each.is_primary]
     if rules.plan is not None:
@@ -88,7 +91,7 @@ def judge_by_model(judged: Sequence[Judged], margin: float, planned: Mapping[str
 def _declare(judged: Sequence[Comparison], primary: Sequence[Selection]) -> None:
     for selection in primary:
         cells.check_keys([each.tried[0].gated for each in judged], [key for key, _ in selection])
-        found = [each for each in judged if all(_shown(each, key) == value for key, value in selection)]
+        found = [each for each in judged if _fits(each, selection)]
         if not found:
             raise ArgumentError(_missing(judged, selection))
         for each in found:
@@ -97,9 +100,13 @@ def _declare(judged: Sequence[Comparison], primary: Sequence[Selection]) -> None
 
 def _follow(judged: Sequence[Comparison], plan: Preregistration, primary: Sequence[Selection]) -> None:
     """As `_declare`, by a plan, some of whose comparisons may not have been run yet."""
+    try:
+        cells.check_keys([each.tried[0].gated for each in judged], sorted({key for each in primary for key, _ in each}))
+    except ArgumentError as error:
+        raise PlanError(f"{plan}: primary: {error}") from error
     for each in judged:
         of_plan = any(pair.gated.run_id in plan.runs for pair in each.tried)
-        named = [all(_shown(each, key) == value for key, value in selection) for selection in primary]
+        named = [_fits(each, selection) for selection in primary]
         each.is_declared = of_plan and (any(named) or not named)
 
 
@@ -112,12 +119,35 @@ def _planned(plan: Preregistration | None, model: str) -> int:
 
 
 def planned_changes(plan: Preregistration | None) -> dict[str, int]:
-    """By model, how many changes the plan has, of the primary ones if it has such."""
+    """By model, how many answers over tasks the plan has, of the primary ones if it has such.
+
+    As in `answers.give`: a key that has several values on one task, such as a learning rate, tells answers apart.
+    """
     if plan is None:
         return {}
     those = [each for each in plan.hypotheses if each.is_primary or not plan.primary]
-    changes = {(each.model, json.dumps(each.change, sort_keys=True)) for each in those}
-    return dict(Counter(model for model, _ in changes))
+    changes = [(each.model, json.dumps(each.change, sort_keys=True)) for each in those]
+    seen: dict[tuple[object, ...], set[object]] = {}
+    for change, each in zip(changes, those, strict=True):
+        for key, value in each.others.items():
+            seen.setdefault((*change, each.task, key), set()).add(value)
+    splitting = {str(key[-1]) for key, values in seen.items() if len(values) > 1}
+    answers = {
+        (*change, *(f"{key}={each.others.get(key)}" for key in sorted(splitting)))
+        for change, each in zip(changes, those, strict=True)
+    }
+    return dict(Counter(model for model, *_ in answers))
+
+
+def _fits(comparison: Comparison, selection: Selection) -> bool:
+    return selections.fits(selection, lambda key: _value(comparison, key))
+
+
+def _value(comparison: Comparison, key: str) -> object:
+    """What all its runs have; something that nobody names where they differ, as in seeds."""
+    values = {cells.value(pair.gated, key) for pair in comparison.tried}
+    value = values.pop() if len(values) == 1 else _SEVERAL
+    return None if (key, value) == ("gi.layers", cells.ALL) else value
 
 
 def _shown(comparison: Comparison, key: str) -> str:
@@ -129,7 +159,7 @@ def _shown(comparison: Comparison, key: str) -> str:
 def _missing(judged: Sequence[Comparison], selection: Selection) -> str:
     for key, value in selection:
         there = list(dict.fromkeys(_shown(each, key) for each in judged))
-        if value not in there:
+        if not any(_fits(each, ((key, value),)) for each in judged):
             said = f"--primary {key}={value}: no comparison has it{did_you_mean(value, there)}"
             return f"{said}; there are {', '.join(there)}"
     return f"--primary {','.join(f'{key}={value}' for key, value in selection)}: no comparison has all of it"

@@ -18,7 +18,10 @@ _CANDIDATES = 200  # settings that the nearest one is looked for in: enough to s
 
 @dataclass(slots=True, frozen=True)
 class Pair:
-    """The same model, task, data, recipe, head, order and dropout, without gates and with them."""
+    """The same model, task, data, recipe, head, order and dropout, without gates and with them.
+
+    Where they start from other runs, these have the same seeds, too.
+    """
 
     baseline: Run
     gated: Run
@@ -94,22 +97,34 @@ def cautions(pairs: Sequence[Pair]) -> list[str]:
     """What differs within pairs, in words; `twins` has the values."""
     found = [differing for each in pairs if (differing := each.differing)]
     names = ", ".join(dict.fromkeys(name for differing in found for name in differing))
-    return [f"{len(found)} of {len(pairs)} pairs differ in {names}"] if found else []
+    return [f"{len(found)} of {len(pairs)} pairs differ{'s' * (len(found) == 1)} in {names}"] if found else []
 
 
 def dependence(pairs: Sequence[Pair]) -> tuple[str | None, str | None]:
     """What to say of pairs that share seeds of some streams: a caution, and why they allow no verdict.
 
     Where all share a stream the difference is known for that one draw of it. Where some do, they are no independent
-    draws, and n pairs say less than n.
+    draws, and n pairs say less than n. So it is with pairs that start from runs of one seed.
     """
+    shared = fixed(pairs)
+    caution = f"all pairs have one seed of {', '.join(shared)}: of other ones nothing is said" if shared else None
+    partly = [name for name, count in _draws(pairs).items() if 1 < count < len(pairs)]
+    doubt = f"pairs that share seeds of {', '.join(partly)} are not independent" if partly else None
+    return caution, doubt
+
+
+def fixed(pairs: Sequence[Pair]) -> list[str]:
+    """The streams of random numbers of which several pairs all have one seed; and the run before them, if so."""
+    return [name for name, count in _draws(pairs).items() if count == 1] if len(pairs) > 1 else []
+
+
+def _draws(pairs: Sequence[Pair]) -> dict[str, int]:
+    """How many seeds there are of each stream, and of the run that all start from if they do."""
     drawn = [each.gated.replicate for each in pairs]
     different = {name: len({getattr(each, name) for each in drawn}) for name in STREAMS}
-    shared = [name for name, count in different.items() if count == 1]
-    caution = f"all pairs have one seed of {', '.join(shared)}: of other ones nothing is said" if shared else None
-    partly = [name for name, count in different.items() if 1 < count < len(pairs)]
-    doubt = f"pairs that share seeds of {', '.join(partly)} are not independent" if partly else None
-    return (caution if len(pairs) > 1 else None), doubt
+    if all(each.gated.first is not None for each in pairs):
+        different["the run that they start from"] = len({each.gated.first for each in pairs})
+    return different
 
 
 def other_circumstances(baseline: Run, gated: Run, *, strict: bool) -> str | None:
@@ -121,7 +136,6 @@ def other_circumstances(baseline: Run, gated: Run, *, strict: bool) -> str | Non
             ("the fingerprint of the weights that were read", baseline.weights, gated.weights),
             ("the fingerprint of the word pieces", baseline.tokenizer, gated.tokenizer),
             ("the number of processes", baseline.processes, gated.processes),
-            ("the seed of the run that it starts from", baseline.first_seed, gated.first_seed),
         )
         if None not in (ours, theirs) and ours != theirs
     ]
@@ -145,7 +159,9 @@ def _reason(run: Run, partners: dict[Settings, Counter[Replicate]] | None) -> st
     if not partners:
         return f"no {wanted} of this task"
     if run.setup in partners:
-        return f"no {wanted} of the same seed; there are seeds {', '.join(map(str, sorted(partners[run.setup])))}"
+        there = sorted(partners[run.setup])
+        after = " after a run of the same seed" if any(each.first for each in (run.replicate, *there)) else ""
+        return f"no {wanted} of the same seed{after}; there are seeds {', '.join(map(str, there))}"
     nearest = min(list(partners)[:_CANDIDATES], key=lambda each: len(run.setup.differing(each)))
     keys = run.setup.differing(nearest)
     words = [

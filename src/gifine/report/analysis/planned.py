@@ -58,6 +58,12 @@ class Held:
     def left_out(self) -> list[Run]:
         return [run for each in self.deviations if each.kind is Kind.SEED for run in each.runs]
 
+    @property
+    def undated(self) -> list[Run]:
+        """The planned ones whose records do not say when they were started, nor does the plan."""
+        late = set(self.plan.finished_before)
+        return [run for run in self.present if run.run_id not in late and _begun(run) is None]
+
     def count(self, *kinds: Kind) -> int:
         """How many different runs deviate in one of these ways."""
         return len({run_id for each in self.deviations if each.kind in kinds for run_id in each.run_ids})
@@ -94,15 +100,22 @@ def hold(plan: Preregistration, runs: Sequence[Run]) -> Held:
 
 
 def _is_early(run: Run, written: datetime) -> bool:
-    """By the clocks of the machines. What a record does not say is not early: it names no plan either."""
+    """By the clocks of the machines."""
+    begun = _begun(run)
+    return begun is not None and begun < written
+
+
+def _begun(run: Run) -> datetime | None:
+    """None where it was not recorded, or is no date with a time zone."""
     try:
-        return run.begun is not None and datetime.fromisoformat(run.begun) < written
-    except (ValueError, TypeError):  # no date, or one without a zone
-        return False
+        found = datetime.fromisoformat(run.begun) if run.begun is not None else None
+    except (ValueError, TypeError):
+        return None
+    return found if found is not None and found.tzinfo is not None else None
 
 
 def _unfit(plan: Preregistration, runs: Sequence[Run]) -> str:
-    said = f"{plan}: is of none of the {len(runs):,} runs that there are, but of {len(plan.runs):,} others"
+    said = f"{plan}: has none of the runs that there are ({len(runs):,}), but others ({len(plan.runs):,})"
     slugs = {slug: run_id for run_id, slug in plan.runs.items()}
     for run in runs:
         if run.slug in slugs:

@@ -154,12 +154,13 @@ def _differing(run: Run, column: dict[str, Any], ours: Summary) -> list[str]:
 
 
 def _beginnings(run: Run, column: dict[str, Any]) -> list[str]:
-    """What differs in the weights that training started from; that ours were trained on MNLI nobody checks."""
+    """What differs in the weights that training started from; of what made a folder of weights nobody knows."""
     ours = run.setup.get("model.init_from")
     theirs = column.get("after_mnli") if run.task.name in _AFTER_MNLI else None
     if ours is None:
         return [_THEIRS[theirs]] if theirs is not None else []
-    return [] if theirs == "said" else [f"model.init_from {settings.shown(ours)}"]
+    is_after_mnli = run.first is None or str(ours).startswith("mnli (")
+    return [] if theirs == "said" and is_after_mnli else [f"model.init_from {settings.shown(ours)}"]
 
 
 def _known(run: Run, column: dict[str, Any]) -> dict[str, list[Value]]:

@@ -19,6 +19,7 @@ from gifine.runs import curves
 def examine(comparisons: Sequence[Comparison]) -> None:
     """Fill in `choice` of primary comparisons whose runs chose, and a caution where one arm had more to choose from.
 
+    Runs that were evaluated once had nothing to choose from.
     What older records lack is taken from the runs' curves.
     """
     known: dict[int, tuple[float | None, int | None]] = {}
@@ -35,6 +36,8 @@ def examine(comparisons: Sequence[Comparison]) -> None:
             if baseline is not None and gated is not None
         ]
         counts = [[count for _, count in side if count is not None] for side in found]
+        if len(each.pairs) == len(counts[0]) == len(counts[1]) and max([*counts[0], *counts[1]], default=0) == 1:
+            continue  # they had nothing to choose from
         each.choice = Choice(
             on_other_half=bool(each.tried[0].gated.setup.get("evaluate.split_dev")),
             last=statistics.paired_t(np.asarray(both)) if both else None,

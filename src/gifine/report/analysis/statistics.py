@@ -17,8 +17,9 @@ import numpy as np
 from scipy import special
 
 from gifine.report.analysis.crossed import Estimate
+from gifine.runs import preregistration
 
-ALPHA = 0.05  # of every test and verdict
+ALPHA = preregistration.ALPHA  # of every test and verdict
 _SEED = 2208  # of every resampling: the same records, the same report
 _EXACT_SIGNS = 16  # up to so many pairs all 2ⁿ signs are tried
 _DRAWS = 9_999

@@ -126,8 +126,9 @@ def _notes(table: Table) -> list[str]:
     apart = sum(len(cell.runs) - len(cells.independent(cell.runs)) for row in table.rows for cell in row.cells.values())
     if apart:
         notes.append(
-            f"{apart} run{'s' * (apart > 1)} with seeds of single streams (seeds.order and the like) "
-            "share what they draw with others of their cell: they are in no mean, but in the part variance."
+            f"{apart} run{'s' * (apart > 1)} with seeds of single streams (seeds.order and the like), or after a run "
+            "of another seed, share what they draw with others of their cell: they are in no mean, but in the part "
+            "variance."
         )
     for row in table.rows:
         for column, cell in row.cells.items():

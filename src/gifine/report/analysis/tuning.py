@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Container, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from gifine.config import HYPERPARAMETERS
 from gifine.report import settings
-from gifine.report.analysis import attrition, best_of, cells, pairing, selection, tuned_scores
+from gifine.report.analysis import attrition, best_of, cells, comparison, pairing, selection, tuned_scores
 from gifine.report.analysis.best_of import Curve
 from gifine.report.analysis.comparison import Comparison
 from gifine.report.analysis.families import FEWEST_PAIRS
@@ -25,21 +25,20 @@ from gifine.report.analysis.tuned_scores import Halves, Scores
 from gifine.report.reading import Run, progress
 from gifine.report.settings import Settings, Task, Value
 from gifine.runs.records import FINISHED
-from gifine.runs.replicate import Twin
+from gifine.runs.replicate import Replicate, Twin
 
 FEWEST_TRIALS = 3  # of fewer, "the best of" says nothing
 
-Seeds = dict[Twin, Run]  # of one setting and arm, whatever became of them
 Frame = tuple[object, ...]  # what runs of one search share: all but hyper-parameters, gate and seed
 
 
 @dataclass(slots=True)
 class Trial:
     setup: Settings
-    baseline: Seeds
-    gated: Seeds
+    baseline: dict[Twin, Run]  # whatever became of them
+    gated: dict[Replicate, Run]  # several may share a baseline: those that draw the change anew
     number: tuple[int, int] | None  # search.seed and search.trial; None: given by hand
-    seeds: set[Twin]  # of twins that have both finished
+    seeds: set[Replicate]  # of gated runs that have finished, as their baseline has
 
     def words(self, keys: Sequence[str]) -> str:
         """The values of these keys, as on a command line."""
@@ -56,7 +55,7 @@ class Tuning:
     task: Task
     trials: list[Trial]  # in the order of their numbers
     keys: list[str]  # hyper-parameters that they differ in
-    choosing: list[Twin]  # seeds that all trials have: a trial's score is the mean over these
+    choosing: list[Replicate]  # seeds that all trials have: a trial's score is the mean over these
     setups: list[Settings]  # all that were drawn or given, those too that one arm alone has a result of
     is_drawn: bool  # by a random search
     halves: Halves  # of dev, to choose on and to report
@@ -66,11 +65,12 @@ class Tuning:
     difference: Curve
     chosen: tuple[Trial, Trial]  # of baseline and gated
     comparison: Comparison | None = None  # of these two; None: not drawn, or no seed that both have
+    refused: list[str] = field(default_factory=list)  # of pairs of these two that `strict` leaves out: what differs
 
     @property
     def seeds(self) -> list[int | str]:
         """The names of `choosing`."""
-        return [self.trials[0].baseline[each].replicate.name for each in self.choosing]
+        return [each.name for each in self.choosing]
 
     @property
     def alone(self) -> int:
@@ -94,15 +94,16 @@ class _Search:
 
 
 def compare(
-    runs: Iterable[Run], pairs: Iterable[Pair], margin: float, *, with_predictions: bool = True
+    runs: Iterable[Run], pairs: Iterable[Pair], margin: float, *, with_predictions: bool = True, strict: bool = False
 ) -> list[Tuning]:
     """All searches in these runs, of which `pairs` are twins, in the order of tables.
 
-    They have no verdicts: `families.judge` gives them. `margin`, a fraction: as in `attrition.examine`.
+    They have no verdicts: `families.judge` gives them. `margin`, a fraction: as in `attrition.examine`. With `strict`
+    no recipes are tested by runs that were not computed alike.
     """
     twins = {(id(each.baseline), id(each.gated)) for each in pairs}
     searches = progress([*_searches(runs, twins)], "tuning", "searches")
-    found = [each for search in searches if (each := _tuning(search, with_predictions)) is not None]
+    found = [each for search in searches if (each := _tuning(search, with_predictions, strict)) is not None]
     _tell_apart(found)
     judged = [(each, each.comparison) for each in found if each.comparison is not None]
     attrition.examine([made for _, made in judged], margin)
@@ -111,8 +112,8 @@ def compare(
         others = (pairing.other_circumstances(pair.baseline, pair.gated, strict=False) for pair in made.tried)
         if each.halves is Halves.NONE:
             made.doubt = "chosen on the examples that would test it"
-        elif differing := next(filter(None, others), pairing.dependence(made.tried)[1]):
-            made.doubt = differing
+        else:
+            made.doubt = made.doubt or next(filter(None, others), pairing.dependence(made.tried)[1])
     return sorted(found, key=_place)
 
 
@@ -157,11 +158,10 @@ def _searches(runs: Iterable[Run], twins: Container[tuple[int, int]]) -> Iterato
         for setup, members in gated.items():
             trial = next((run.trial for run in [*plain.get(setup, []), *members] if run.trial is not None), None)
             space, number = (trial[0], trial[1:]) if trial is not None else (None, None)
-            arms = [
-                {run.replicate.twin: run for run in cells.independent(arm)} for arm in (plain.get(setup, []), members)
-            ]
-            both = {seed for seed in arms[0].keys() & arms[1].keys() if _is_twin(arms[0][seed], arms[1][seed], twins)}
-            spaces.setdefault(space, []).append(Trial(setup, arms[0], arms[1], number, both))
+            theirs = {run.replicate.twin: run for run in cells.independent(plain.get(setup, []))}
+            ours = {run.replicate: run for run in cells.independent(members)}
+            both = {one for one, run in ours.items() if one.twin in theirs and _is_twin(theirs[one.twin], run, twins)}
+            spaces.setdefault(space, []).append(Trial(setup, theirs, ours, number, both))
         searched = [each for space, each in spaces.items() if space is not None and len(each) >= FEWEST_TRIALS]
         for members in searched or [list(itertools.chain.from_iterable(spaces.values()))]:
             tried = [trial for trial in members if trial.seeds]
@@ -186,16 +186,16 @@ def _frame(setup: Settings) -> Frame:
     return tuple(frame)
 
 
-def _tuning(search: _Search, with_predictions: bool) -> Tuning | None:
+def _tuning(search: _Search, with_predictions: bool, strict: bool) -> Tuning | None:
     trials = sorted(search.trials, key=lambda trial: trial.number or (0, 0))
     seeds = sorted(set.intersection(*(trial.seeds for trial in trials)))
     if not seeds:
         return None
-    first = trials[0].baseline[seeds[0]]
+    first = trials[0].gated[seeds[0]]
     found = tuned_scores.read(_runs(trials, seeds), with_predictions)
     arms = [
-        np.asarray([_mean([found.scores[id(arm[seed])] for seed in seeds]) for arm in side]).T
-        for side in ([trial.baseline for trial in trials], [trial.gated for trial in trials])
+        np.asarray([_mean([found.scores[id(run)] for run in runs]) for runs in side]).T
+        for side in zip(*(_arms(trial, seeds) for trial in trials), strict=True)
     ]
     baseline, gated, difference = best_of.curves(*arms)
     chosen = [trials[best_of.best(arm[0])] for arm in arms]
@@ -218,12 +218,18 @@ def _tuning(search: _Search, with_predictions: bool) -> Tuning | None:
         chosen=(chosen[0], chosen[1]),
     )
     if search.is_drawn:
-        made.comparison = _test(made, with_predictions)
+        made.comparison = _test(made, with_predictions, strict)
     return made
 
 
-def _runs(trials: Iterable[Trial], seeds: Sequence[Twin]) -> list[Run]:
-    return [arm[seed] for trial in trials for arm in (trial.baseline, trial.gated) for seed in seeds]
+def _runs(trials: Iterable[Trial], seeds: Sequence[Replicate]) -> list[Run]:
+    """Each once: gated runs may share a baseline."""
+    runs = (run for trial in trials for arm in _arms(trial, seeds) for run in arm)
+    return list({id(run): run for run in runs}.values())
+
+
+def _arms(trial: Trial, seeds: Sequence[Replicate]) -> tuple[list[Run], list[Run]]:
+    return [trial.baseline[each.twin] for each in seeds], [trial.gated[each] for each in seeds]
 
 
 def _mean(scores: Sequence[Scores]) -> Scores:
@@ -231,15 +237,20 @@ def _mean(scores: Sequence[Scores]) -> Scores:
     return float(np.mean(chooses)), float(np.mean(reported))
 
 
-def _test(tuning: Tuning, with_predictions: bool) -> Comparison | None:
+def _test(tuning: Tuning, with_predictions: bool, strict: bool) -> Comparison | None:
     """The chosen recipe of one arm against the other's, on the half that had no part in the choice.
 
-    On seeds that had no part in it either, where there are enough; they are pairs by seed, not twins.
+    On seeds that had no part in it either, where there are enough; they are pairs by seed, not twins. Fills in
+    `refused`.
     """
     theirs, ours = tuning.chosen[0].baseline, tuning.chosen[1].gated
-    both = sorted(theirs.keys() & ours.keys())
-    fresh = [seed for seed in both if seed not in tuning.choosing]
-    tried = [Pair(theirs[seed], ours[seed]) for seed in (fresh if len(fresh) >= FEWEST_PAIRS else both)]
+    every = [Pair(theirs[each.twin], ours[each]) for each in sorted(ours) if each.twin in theirs]
+    differing = [pairing.other_circumstances(each.baseline, each.gated, strict=True) for each in every]
+    tuning.refused = [what for what in differing if what is not None] if strict else []
+    both = [pair for pair, what in zip(every, differing, strict=True) if what is None or not strict]
+    chose = {each.twin for each in tuning.choosing}
+    fresh = [each for each in both if each.gated.replicate.twin not in chose]
+    tried = fresh if len(fresh) >= FEWEST_PAIRS else both
     if not tried:
         return None
     measure = tuning.task.primary
@@ -255,7 +266,7 @@ def _test(tuning: Tuning, with_predictions: bool) -> Comparison | None:
         effect=tuned_scores.effect(pairs, tuning.halves, with_predictions),
         regular=None,
         failures=pairing.failures(tried),
-        cautions=cells.cautions(pairing.members(tried)),
+        cautions=comparison.cautions(tried),
     )
 
 

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from gifine.report import settings
 from gifine.report.analysis.answers import Answer
-from gifine.report.analysis.comparison import Basis, Comparison, Effect, Verdict
+from gifine.report.analysis.comparison import Basis, Comparison, Verdict
 from gifine.report.analysis.families import FEWEST_PAIRS
 from gifine.report.analysis.planned import Held, Kind
 from gifine.report.contents import Contents
-from gifine.report.formats import tuned
-from gifine.report.settings import Settings
+from gifine.report.formats import phrases, tuned
+from gifine.report.formats.words import LEFT_OUT, UNPAIRED, counted, ends, signed
 
-_NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
-_SIDES = {"both": "both sides", "key": "the key side", "query": "the query side"}
 _MOST = 6  # changes that are told in words; all are in the table
+_MOST_DECLARED = 3  # tasks that are told with their numbers
 
 
 @dataclass(slots=True, frozen=True)
@@ -31,87 +28,106 @@ class Said:
 def answer(contents: Contents) -> list[Said]:
     """What the first lines of a report say: of each change, declared ones and those with a verdict first."""
     searched = [
-        Said(tuned.sentence(each, change(each.gate), contents.rules))
+        Said(tuned.sentence(each, contents), [tuned.expected(each)])
         for each in contents.tunings
         if each.comparison is not None
     ]
-    if not contents.answers and searched:
-        return searched[:_MOST]
-    if not contents.answers:
-        return [Said("Nobody can say: no gated run has a baseline that differs from it in the gate alone.")]
     ordered = sorted(contents.answers, key=_rank)
     said = [Said(sentence(each, contents), _details(each, contents)) for each in ordered[:_MOST]]
-    left = len(ordered) - _MOST
-    if left > 0:
-        undecided = sum(each.effect.verdict is Verdict.UNDECIDED for each in ordered[_MOST:])
-        said.append(
-            Said(f"{_count(left, 'more change').capitalize()} {_is(left)} in the table, {undecided} of them undecided.")
-        )
-    return [*said, *searched[:_MOST]]
+    left = ordered[_MOST:]
+    if left:
+        undecided = sum(each.effect.verdict is Verdict.UNDECIDED for each in left)
+        words = f"{_settings(left, 'more')} {phrases.verb(len(left), 'is', 'are')} in the table, {undecided} of them"
+        said.append(Said(f"{words[0].upper()}{words[1:]} undecided."))
+    said += searched[:_MOST]
+    if not said:
+        why = "no gated run has a baseline that differs from it in the gate alone"
+        if any(each.refused for each in contents.tunings):
+            why = "no runs of the recipes that were chosen were computed alike, as --strict wants it"
+        said = [Said(f"Nobody can say: {why}.")]
+    return said + [Said(each) for each in (_left_out(contents), _unpaired(contents)) if each]
 
 
 def _rank(answer: Answer) -> tuple[bool, bool]:
-    return not answer.is_declared, answer.effect.verdict is Verdict.UNDECIDED
+    is_named = any(each.is_declared for each in answer.comparisons)
+    return not is_named, answer.effect.verdict is Verdict.UNDECIDED
+
+
+def _left_out(contents: Contents) -> str:
+    """Records that count nowhere: whoever damages them changes the answer."""
+    twice = sum(each.is_double for each in contents.problems)
+    unread = len(contents.problems) - twice
+    parts = [f"{phrases.count(unread, 'record')} cannot be read"] if unread else []
+    if twice:
+        asks = phrases.verb(twice, "asks", "ask")
+        parts.append(f"{phrases.count(twice, 'record')} {asks} for the same result as another one")
+    if not parts:
+        return ""
+    words = f"{phrases.joined(parts)}, and {phrases.verb(unread + twice, 'counts', 'count')} nowhere"
+    return f"{words[0].upper()}{words[1:]}: the list is under “{LEFT_OUT}”."
+
+
+def _unpaired(contents: Contents) -> str:
+    """Runs that no comparison has, as their partners were deleted or never run."""
+    alone, whole = sum(len(each.runs) for each in contents.unpaired), len(contents.runs)
+    if not alone or not (contents.comparisons or contents.tunings):
+        return ""
+    verbs = phrases.verb(alone, "has no partner and is", "have no partner and are")
+    words = f"Of {phrases.count(whole, 'run')}, {phrases.number(alone)} {verbs} in no comparison"
+    return f"{words}: the list is under “{UNPAIRED}”."
 
 
 def sentence(answer: Answer, contents: Contents) -> str:
     """The one to quote. Numbers in points of percent."""
-    effect, meant = answer.effect, answer.combined or answer.comparisons
-    subject = f"{change(answer.gate)}{_extra(answer)}{_tried(answer, contents)}"
+    effect, meant, margin = answer.effect, answer.combined or answer.comparisons, contents.rules.margin
+    subject = f"{phrases.change(answer.gate)}{phrases.beside(answer.extra)}{_tried(answer, contents)}"
     if not effect.summary.n:
         where = f" on {answer.comparisons[0].task.title}" if len(answer.comparisons) == 1 else ""
         return f"Of {subject.rstrip(',')}{where} with {answer.model}, no pair of runs has two scores yet."
     task = f" ({meant[0].task.title})" if len(meant) == 1 else ""
-    words = (
-        f"Over {_count(len(meant), 'task')}{task} and {_seeds(meant)}, {subject} changes the score of {answer.model}"
-        if effect.summary.mean is not None
-        else f"Of {subject.rstrip(',')}, nothing can be said of the score of {answer.model} over "
-        f"{_count(len(meant), 'task')} and {_seeds(meant)}"
-    )
-    if effect.summary.mean is not None:
-        words += f" by {_points(effect.summary.mean)}"
-    if effect.estimate is not None:
-        low, high = effect.estimate.interval()
-        words += f" (95 % interval {_signed(low)} … {_signed(high)})"
-    elif effect.summary.mean is not None:
-        words += " (no interval: no error can be told)"
-    verdict = f"{_conclusion(effect, contents.rules.margin)}{_contrary(answer)}"
-    return f"{words}{_where(answer)}{_lost(answer)}{_without_gated(answer)}: {verdict}."
-
-
-def change(gate: Settings) -> str:
-    """`GI on both sides at level 0.3 in the last six layers`, `lora with rank=8`."""
-    name = settings.other_change(gate)
-    layers = gate.get("gi.layers" if name is None else "change.layers")
-    words = name or f"GI on {_SIDES.get(str(gate.get('gi.side')), settings.shown(gate.get('gi.side')))}"
-    words += f" at level {settings.shown(gate.get('gi.level'))}" if gate.get("gi.level") is not None else ""
-    if isinstance(layers, int):
-        words += f" in the last {_count(layers, 'layer')}" if layers > 1 else " in the last layer"
-    others = settings.unusual(gate)
-    return words + (f" with {_joined(others)}" if others else "")
-
-
-def _seeds(comparisons: Sequence[Comparison]) -> str:
-    sizes = [each.effect.summary.n for each in comparisons]
-    low, high = min(sizes), max(sizes)
-    if not low < high:
-        return _count(low, "seed")
-    return f"up to {_count(high, 'seed')}" if not low else f"{_number(low)} to {_count(high, 'seed')}"
-
-
-def _extra(answer: Answer) -> str:
-    words = [f"{key}={settings.shown(value)}" for key, value in answer.extra.items()]
-    return f" with {_joined(words)}" if words else ""
+    tasks, seeds = f"{phrases.count(len(meant), 'task')}{task}", phrases.seeds(meant)
+    words = f"Over {tasks} and {seeds}, {subject} changes the score of {answer.model}{phrases.difference(effect)}"
+    if effect.summary.mean is None:
+        words = f"Of {subject.rstrip(',')}, nothing can be said of the score of {answer.model} over {tasks} and {seeds}"
+    words += f"{_where(answer)}{phrases.lost(answer.comparisons, effect)}{_without_gated(answer)}"
+    return f"{words}: {phrases.conclusion(effect, margin)}{_contrary(answer)}{_declared(answer, contents)}."
 
 
 def _tried(answer: Answer, contents: Contents) -> str:
     """That it is one of several is a caveat, though the verdict is corrected for it."""
     those = [each for each in contents.answers if each.model == answer.model]
     if answer.is_declared:
-        those = [each for each in those if each.is_declared]
-        which = _planned(contents.plan) if contents.plan is not None else "declared as primary"
-        return f", one of {_count(len(those), 'change')} {which}," if len(those) > 1 else f", {which},"
-    return f", one of {_count(len(those), 'change')} that were tried," if len(those) > 1 else ""
+        those, which = [each for each in those if each.is_declared], _how_declared(contents)
+        return f", one of {_settings(those)} {which}," if len(those) > 1 else f", {which},"
+    return f", one of {_settings(those)} that were tried," if len(those) > 1 else ""
+
+
+def _settings(answers: Sequence[Answer], more: str = "") -> str:
+    """`three changes`, or `four settings of two changes`: with another learning rate a gate is no other change."""
+    more = f"{more} " if more else ""
+    gates = len({(each.model, each.gate) for each in answers})
+    if gates == len(answers):
+        return phrases.count(gates, f"{more}change")
+    return f"{phrases.count(len(answers), f'{more}setting')} of {phrases.count(gates, 'change')}"
+
+
+def _how_declared(contents: Contents) -> str:
+    return _planned(contents.plan) if contents.plan is not None else "declared as primary"
+
+
+def _declared(answer: Answer, contents: Contents) -> str:
+    """What is known of tasks that were named before, where the answer is of others as well."""
+    those = [each for each in answer.comparisons if each.is_declared]
+    if answer.is_declared or not those:
+        return ""
+    family, how = those[0].family, _how_declared(contents)
+    role = f"one of {phrases.count(family, 'comparison')} {how}" if family > 1 else how
+    found: dict[str, list[Comparison]] = {}
+    for each in those:
+        known = phrases.difference(each.effect) if len(those) <= _MOST_DECLARED else ""
+        changes = f"it changes the score{known}, " if known else ""
+        found.setdefault(f"{changes}{phrases.conclusion(each.effect, contents.rules.margin)}", []).append(each)
+    return "".join(f"; on {phrases.titles(tasks)}, {role}, {words}" for words, tasks in found.items())
 
 
 def _planned(held: Held) -> str:
@@ -119,9 +135,12 @@ def _planned(held: Held) -> str:
     early, foreign = held.count(Kind.EARLY, Kind.LATE), held.count(Kind.OTHER, Kind.UNNAMED)
     missing = held.count(Kind.MISSING, Kind.UNFINISHED)
     which = "planned before the runs"
-    if early or foreign:
-        said = f"{early:,} are older than" if early else f"{foreign:,} do not name"
-        which = f"of a plan (of its {len(held.present):,} runs {said} it)"
+    undated = len(held.undated)
+    if early or foreign or undated:
+        older = f"{early:,} {phrases.verb(early, 'is', 'are')} older than it"
+        unnamed = f"{foreign:,} {phrases.verb(foreign, 'does', 'do')} not name it"
+        said = older if early else unnamed if foreign else f"of {undated:,} the start is not recorded"
+        which = f"of a plan (of its {counted(len(held.present), 'run')} {said})"
     return which + (f" with {missing:,} of {len(held.plan.runs):,} runs missing" if missing else "")
 
 
@@ -139,21 +158,13 @@ def _where(answer: Answer) -> str:
     return given
 
 
-def _lost(answer: Answer) -> str:
-    """How many pairs have no difference, unless the verdict says so."""
-    tried = sum(len(each.tried) for each in answer.comparisons)
-    lost = tried - sum(len(each.pairs) for each in answer.comparisons)
-    is_said = "pairs are lost" in (answer.effect.why or "")
-    return f", with {lost} of {tried} pairs lost" if lost and not is_said else ""
-
-
 def _contrary(answer: Answer) -> str:
     """Tasks of which the verdict over all tasks is not true."""
     if answer.mean is None or answer.effect.verdict is Verdict.UNDECIDED:
         return ""
     others = [each for each in (Verdict.HELPS, Verdict.HURTS) if each is not answer.effect.verdict]
-    found = [f"{each} on {_titles(answer.tasks(each))}" for each in others if answer.tasks(each)]
-    return f", though it {_joined(found)}" if found else ""
+    found = [f"{each} on {phrases.titles(answer.tasks(each))}" for each in others if answer.tasks(each)]
+    return f", though it {phrases.joined(found)}" if found else ""
 
 
 def _without_gated(answer: Answer) -> str:
@@ -162,41 +173,32 @@ def _without_gated(answer: Answer) -> str:
     return f", with {answer.alone} {'baseline that has' if answer.alone == 1 else 'baselines that have'} no gated run"
 
 
-def _conclusion(effect: Effect, margin: float) -> str:
-    if effect.verdict is Verdict.SAME:
-        return f"no difference above {_plain_points(margin)}"
-    if effect.verdict is not Verdict.UNDECIDED:
-        return f"it {effect.verdict}"
-    if effect.why is None:
-        is_clear_alone = effect.interval is not None and (effect.interval[0] > 0 or effect.interval[1] < 0)
-        corrected = " after the correction for all that was tried" if is_clear_alone else ""
-        return f"undecided{corrected}, which does not mean that there is no difference"
-    why = re.sub(r"-(?=\d)", "−", effect.why)
-    return f"undecided, since {'a verdict ' if why.startswith('needs ') else ''}{why}"
-
-
 def _details(answer: Answer, contents: Contents) -> list[str]:
     found = [_tasks(answer, contents.rules.margin)] if len(answer.comparisons) > 1 else []
     if answer.mean is not None and answer.mean.prediction is not None:
         low, high = answer.mean.prediction
         found.append(
-            f"On another task like these its true difference would be between {_signed(low)} and {_points(high)} "
+            f"On another task like these its true difference would be between {signed(low)} and {phrases.points(high)} "
             "(95 % prediction interval)."
+        )
+    if answer.is_by_run:
+        found.append(
+            "Its tasks start from the same runs, or are what these were trained on, so luck of one is luck on all: the "
+            "interval is no narrower than that of these runs' means over tasks."
         )
     if answer.better is not None:
         pairs = sum(len(comparison.pairs) for comparison in answer.comparisons)
         each = answer.better
         alike = ", tasks weighed alike" if len(answer.comparisons) > 1 else ""
         found.append(
-            f"In {100 * each.share:.0f} % of {_count(pairs, 'pair')}{alike}, the gated run has the higher score "
+            f"In {100 * each.share:.0f} % of {phrases.count(pairs, 'pair')}{alike}, the gated run has the higher score "
             f"({100 * each.low:.0f} – {100 * each.high:.0f} %; ties count half): a meaningful improvement is "
             f"{'' if each.is_meaningful else 'not '}shown."
         )
     if answer.last is not None and answer.effect.summary.mean is not None:
-        low, high = answer.last.interval()
         found.append(
-            f"With the last epoch in the place of the best one it is {_points(answer.last.mean)} "
-            f"({_signed(low)} … {_signed(high)})."
+            f"With the last epoch in the place of the best one it is {phrases.points(answer.last.mean)} "
+            f"({ends(answer.last.interval())})."
         )
     if answer.losses.counts["baseline"] or answer.losses.counts["gated"]:
         found.append(_attrition(answer))
@@ -214,61 +216,27 @@ def _tasks(answer: Answer, margin: float) -> str:
     for verdict, words in (
         (Verdict.HELPS, "helps on"),
         (Verdict.HURTS, "hurts on"),
-        (Verdict.SAME, f"makes no difference above {_plain_points(margin)} on"),
+        (Verdict.SAME, f"makes no difference above {phrases.plain_points(margin)} on"),
     ):
         if answer.tasks(verdict):
-            parts.append(f"{words} {_titles(answer.tasks(verdict))}")
+            parts.append(f"{words} {phrases.titles(answer.tasks(verdict))}")
     decided = [verdict for verdict in (Verdict.HELPS, Verdict.HURTS) if answer.tasks(verdict)]
     undecided = len(answer.tasks(Verdict.UNDECIDED))
     if not parts:
-        return f"Of single tasks, {'both' if whole == 2 else f'all {_number(whole)}'} are undecided."
+        return f"Of single tasks, {'both' if whole == 2 else f'all {phrases.number(whole)}'} are undecided."
     if undecided:
-        parts.append(f"is undecided on {_number(undecided)}")
-    said = f"Task by task, it {_joined(parts)}"
+        parts.append(f"is undecided on {phrases.number(undecided)}")
+    said = f"Task by task, it {phrases.joined(parts)}"
     if decided:
-        ats = [f"{verdict} on at least {_number(len(answer.tasks(verdict)))}" for verdict in decided]
-        said += f": with 95 % confidence it {_joined(ats)} of {_number(whole)}"
+        ats = [f"{verdict} on at least {phrases.number(len(answer.tasks(verdict)))}" for verdict in decided]
+        said += f": with 95 % confidence it {phrases.joined(ats)} of {phrases.number(whole)}"
     return f"{said}."
 
 
 def _attrition(answer: Answer) -> str:
     told = {
-        side: _joined([f"{count} {status}" for status, count in counts.items()]) if counts else "none"
+        side: phrases.joined([f"{count} {status}" for status, count in counts.items()]) if counts else "none"
         for side, counts in answer.losses.counts.items()
     }
-    whole = _count(answer.losses.pairs, "pair")
+    whole = phrases.count(answer.losses.pairs, "pair")
     return f"Lost or degenerate in {whole} of this change: gated runs {told['gated']}; baselines {told['baseline']}."
-
-
-def _count(number: int, thing: str) -> str:
-    return f"{_number(number)} {thing}{'s' * (number != 1)}"
-
-
-def _number(number: int) -> str:
-    return _NUMBERS[number] if number < len(_NUMBERS) else f"{number:,}"
-
-
-def _is(number: int) -> str:
-    return "is" if number == 1 else "are"
-
-
-def _joined(words: Sequence[str]) -> str:
-    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
-
-
-def _titles(comparisons: Sequence[Comparison]) -> str:
-    return _joined([each.task.title for each in comparisons])
-
-
-def _signed(fraction: float) -> str:
-    """In points of percent, `+0.12` or `−0.21`."""
-    return f"{100 * fraction:+.2f}".replace("-", "−")
-
-
-def _points(fraction: float) -> str:
-    return f"{_signed(fraction)} points"
-
-
-def _plain_points(fraction: float) -> str:
-    number = f"{100 * fraction:.6g}"
-    return f"{number} point{'s' * (number != '1')}"

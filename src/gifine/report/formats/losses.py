@@ -9,7 +9,7 @@ from gifine.report.analysis import pairing
 from gifine.report.analysis.attrition import Attrition, around
 from gifine.report.analysis.comparison import Comparison
 from gifine.report.contents import Contents
-from gifine.report.formats.words import Item, Sheet, counts, linked, p_value, plain
+from gifine.report.formats.words import Item, Sheet, counts, ends, linked, p_value, plain
 
 
 def sheet(contents: Contents) -> Sheet:
@@ -20,25 +20,29 @@ def sheet(contents: Contents) -> Sheet:
             continue
         name = [change.model, settings.gate(change.gate)]
         sides = [counts(change.counts[side]) for side in ("gated", "baseline")]
-        only = [str(change.only[1]), str(change.only[0]), p_value(change.p)]
+        only = [_by(change.only[side], change.causes[side]) for side in (1, 0)] + [p_value(change.p)]
         rows.append([*map(plain, [*name, "all", str(change.pairs), *sides, *only, ""])])
         for each in change.comparisons:
             if any(each.failures.values()):
                 runs = pairing.members(each.tried)
                 sides = [counts(each.failures[side]) for side in ("gated", "baseline")]
-                ends = around(each.worst) if each.worst is not None else None
-                worst = f"{100 * ends[0]:+.2f} … {100 * ends[1]:+.2f}" if ends is not None else ""
+                worst = ends(around(each.worst) if each.worst is not None else None)
                 linked_ones = [linked(plain(word), runs) for word in (str(len(each.tried)), *sides)]
                 rows.append([*map(plain, [*name, each.task.title]), *linked_ones, *map(plain, ["", "", "", worst])])
     heads = ["model", "gate", "task", "pairs", "gated", "baseline", "gated alone", "baseline alone", "p", "worst case"]
     notes = [
         "Runs without a score (failed, diverged, interrupted, or not at their end yet) and degenerate ones. p: the "
-        "exact paired test of whether chance divides the pairs in which one run alone is such a run. Worst case: the "
-        "95 % interval of the difference if lost gated runs had the lowest score that was seen on the task, or that of "
-        "guessing, and lost baselines the highest; and the other way round. There is no verdict where p < 0.05 and the "
-        "comparison has such runs, nor where pairs are lost and the worst case has 0 in it and leaves the margin."
+        "exact paired test of whether chance divides the pairs in which one run alone is such a run; a run that takes "
+        "with it those that would have started from it counts once (by). Worst case: the 95 % interval of the "
+        "difference if lost gated runs had the lowest score that was seen on the task, or that of guessing, and lost "
+        "baselines the highest; and the other way round. There is no verdict where p < 0.05 and the comparison has "
+        "such runs, nor where pairs are lost and the worst case has 0 in it and leaves the margin."
     ]
     return Sheet("attrition", "Runs that are lost or degenerate, by arm", heads, rows, notes if rows else [])
+
+
+def _by(pairs: int, causes: int) -> str:
+    return f"{pairs} (by {causes})" if causes != pairs else str(pairs)
 
 
 def entries(losses: Attrition) -> dict[str, Any]:
@@ -50,6 +54,8 @@ def entries(losses: Attrition) -> dict[str, Any]:
         **losses.counts,
         "baseline_alone": losses.only[0],
         "gated_alone": losses.only[1],
+        "baseline_alone_causes": losses.causes[0],
+        "gated_alone_causes": losses.causes[1],
         "p": losses.p,
     }
 

@@ -12,7 +12,7 @@ from gifine.report.contents import Contents
 from gifine.report.formats import verdicts
 from gifine.report.formats.answer import answer as said
 from gifine.report.formats.answer import sentence
-from gifine.report.formats.words import Item, Sheet, linked, p_value, plain
+from gifine.report.formats.words import Item, Sheet, ends, linked, p_value, plain, signed
 
 
 def sheet(contents: Contents) -> Sheet:
@@ -24,13 +24,14 @@ def sheet(contents: Contents) -> Sheet:
     if rows:
         notes.append(
             "Over tasks: the random-effects mean of the tasks' differences (Paule and Mandel's τ²; the larger of "
-            "Hartung-Knapp-Sidik-Jonkman's and the jackknife's error; t with the effective number of tasks less 1). p "
+            "Hartung-Knapp-Sidik-Jonkman's and the jackknife's error; t with the effective number of tasks less 1; "
+            "where tasks start from the same runs no narrower than the t interval of these runs' means over tasks). p "
             "Holm and p margin are corrected over the changes of a model. Next task: where another such task's true "
             "difference would be (95 %). Helps on, hurts on: tasks with that verdict, so at least as many with 95 % "
             "confidence. P(better): pairs in which the gated run scores higher. Last epoch: the same mean of the "
             "differences at the last evaluation."
         )
-    is_told = rows or any(each.comparison is not None for each in contents.tunings)
+    is_told = rows or contents.problems or any(each.comparison is not None for each in contents.tunings)
     lead = [" ".join([each.quote, *each.details]) for each in said(contents)] if is_told else []
     return Sheet("answer", "Over all tasks", heads, rows, notes, lead=lead)
 
@@ -41,24 +42,23 @@ def _row(answer: Answer, contents: Contents) -> list[Item]:
         answer.mean,
         pairing.members(pair for each in answer.comparisons for pair in each.pairs),
     )
-    interval, better = effect.interval, answer.better
+    better = answer.better
     start = [answer.model, *map(settings.shown, answer.extra.values()), settings.gate(answer.gate)]
     numbers = [
         str(len(answer.combined or answer.comparisons)),
         str(effect.summary.n),
-        f"{100 * effect.summary.mean:+.2f}" if effect.summary.mean is not None else "–",
-        f"{100 * interval[0]:+.2f} … {100 * interval[1]:+.2f}" if interval is not None else "",
+        signed(effect.summary.mean) if effect.summary.mean is not None else "–",
+        ends(effect.interval),
     ]
-    low_high = mean.prediction if mean is not None else None
     rest = [
         p_value(effect.p),
         p_value(effect.p_holm),
         p_value(effect.p_equivalent_holm),
-        f"{100 * low_high[0]:+.2f} … {100 * low_high[1]:+.2f}" if low_high is not None else "",
+        ends(mean.prediction if mean is not None else None),
         str(len(answer.tasks(Verdict.HELPS))),
         str(len(answer.tasks(Verdict.HURTS))),
         f"{better.share:.2f} ({better.low:.2f} – {better.high:.2f})" if better is not None else "",
-        f"{100 * answer.last.mean:+.2f}" if answer.last is not None else "",
+        signed(answer.last.mean) if answer.last is not None else "",
     ]
     verdict = plain(verdicts.conclusion(effect, contents.rules))
     return [*map(plain, start), *(linked(plain(each), runs) for each in numbers), verdict, *map(plain, rest)]

@@ -6,9 +6,28 @@ const compare = (a, b) => {
   if ((x === null) !== (y === null)) return x === null ? 1 : -1;
   return a.localeCompare(b);
 };
-const tables = [...document.querySelectorAll("table")];
+const tables = [...document.querySelectorAll("table")], MOST = 25;
 for (const table of tables) {
   const body = table.tBodies[0], heads = [...table.tHead.rows[0].cells];
+  // A long table begins with its first rows, as sorted and filtered; paper has all.
+  let isWhole = body.rows.length <= MOST + 5;
+  const more = document.createElement("button");
+  more.type = "button";
+  more.className = "more";
+  const cut = () => {
+    const rows = [...body.rows].filter((row) => !row.hidden);
+    rows.forEach((row, place) => row.classList.toggle("rest", !isWhole && place >= MOST));
+    more.hidden = isWhole || rows.length <= MOST;
+    more.textContent = `Show all ${rows.length} rows`;
+    return rows;
+  };
+  more.addEventListener("click", () => {
+    isWhole = true;
+    cut()[MOST].querySelector("a, summary")?.focus();
+  });
+  table.parentElement.after(more);
+  table.cut = cut;
+  cut();
   heads.forEach((head, place) => {
     const button = document.createElement("button");
     button.type = "button";
@@ -20,9 +39,10 @@ for (const table of tables) {
       head.setAttribute("aria-sort", falling ? "descending" : "ascending");
       const text = (row) => row.cells[place].textContent.trim();
       body.append(...[...body.rows].sort((a, b) => (falling ? -1 : 1) * compare(text(a), text(b))));
+      cut();
     });
   });
-  if (body.rows.length < 2) continue;
+  if (body.rows.length < 5) continue;
   const filter = document.createElement("input"), left = document.createElement("output");
   filter.type = "search";
   filter.placeholder = "filter rows";
@@ -30,7 +50,7 @@ for (const table of tables) {
   filter.addEventListener("input", () => {
     const words = filter.value.toLowerCase().split(/\s+/);
     for (const row of body.rows) row.hidden = !words.every((word) => row.textContent.toLowerCase().includes(word));
-    left.textContent = `${[...body.rows].filter((row) => !row.hidden).length} of ${body.rows.length} rows`;
+    left.textContent = `${cut().length} of ${body.rows.length} rows`;
   });
   table.parentElement.before(filter, left);
 }
@@ -60,8 +80,9 @@ const choose = (link) => {
   chosen = link;
   const ids = link && new Set(link.dataset.runs.split(" ").map((place) => "run-" + place));
   for (const row of runs) row.hidden = ids !== null && !ids.has(row.id);
+  document.querySelector("#runs table").cut();
   choice.hidden = ids === null;
-  if (link) choice.querySelector("span").textContent = `Only the ${ids.size} runs of the number ${link.textContent.trim()}.`;
+  if (link) choice.querySelector("span").textContent = `Only the ${ids.size} run${ids.size === 1 ? "" : "s"} of the number ${link.textContent.trim()}.`;
 };
 document.addEventListener("click", (event) => {
   const link = event.target.closest("a[data-runs]");
@@ -107,13 +128,16 @@ document.addEventListener("toggle", ({target}) => target.open && drawn(target), 
 const open = () => {
   const target = document.getElementById(location.hash.slice(1));
   if (target instanceof HTMLDetailsElement) target.open = true;
+  if (!target?.classList.contains("rest")) return;
+  target.classList.remove("rest");
+  target.scrollIntoView();
 };
 addEventListener("hashchange", open);
 open();
-// Paper opens nothing: what is closed is opened while it is printed.
+// Paper opens nothing: what is closed is opened while it is printed, but for the runs, which may be thousands.
 let closed = [];
 addEventListener("beforeprint", () => {
-  closed = [...document.querySelectorAll("details:not([open])")];
-  for (const each of closed) drawn(each), (each.open = true);
+  closed = [...document.querySelectorAll("details:not([open])")].filter((each) => !each.closest("#runs"));
+  for (const each of closed) each.open = true;
 });
 addEventListener("afterprint", () => closed.forEach((each) => (each.open = false)));

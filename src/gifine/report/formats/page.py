@@ -14,7 +14,8 @@ from gifine.report import settings
 from gifine.report.analysis import statistics
 from gifine.report.analysis.families import FEWEST_PAIRS
 from gifine.report.contents import Contents
-from gifine.report.formats import answer, sheets, verdicts
+from gifine.report.formats import answer, phrases, sheets, verdicts
+from gifine.report.formats.words import minus
 from gifine.report.reading import Run, progress
 from gifine.report.settings import Settings
 from gifine.runs import curves, records
@@ -26,6 +27,7 @@ _REFERENCE = re.compile(r"[(\"]#([^)\"]+)[)\"]")
 _LONG_NUMBER = re.compile(r"-?\d+\.\d{3,}")
 _STYLE = re.compile(r"[-\w #.,:;%']+")  # what could not end a rule, nor the stylesheet, and refers to nothing
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_BACKGROUND = "fill: #ffffff"
 _FONT = re.compile(r"font-family: [^;]*;? ?")
 
 
@@ -91,6 +93,7 @@ def _rules(contents: Contents) -> dict[str, Any]:
     return {
         "rules": contents.rules,
         "margin": verdicts.margin(contents.rules),
+        "points": phrases.plain_points(contents.rules.margin),
         "alpha": statistics.ALPHA,
         "percent": lambda share: f"{100 * share:.3g} %",
         "fewest": FEWEST_PAIRS,
@@ -110,7 +113,7 @@ def _run(run: Run, setups: Shared, provenances: Shared) -> dict[str, Any]:
         "seed": run.replicate,
         "status": str(run.status),
         "scores": [
-            f"{run.task.described(measure)} {f'{100 * score:.2f}' if score is not None else '–'}"
+            f"{run.task.described(measure)} {minus(f'{100 * score:.2f}') if score is not None else '–'}"
             for measure, score in zip(run.task.measures, run.scores, strict=True)
         ],
         "error": run.error,
@@ -179,7 +182,8 @@ def _inline(svg: bytes, prefix: str, styles: Shared) -> str:
     referred = set(_REFERENCE.findall(svg.decode()))
     for parent in list(root.iter()):
         for child in list(parent):
-            if _local(child.tag) in ("metadata", "style", "title"):  # of `style` the page has its own
+            # Of styles and of the paper below a figure the page has its own.
+            if _local(child.tag) in ("metadata", "style", "title") or child.get("style") == _BACKGROUND:
                 parent.remove(child)
     for element in root.iter():
         element.tag = _local(element.tag)

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from gifine.report.analysis.planned import Deviation, Held, Kind
 from gifine.report.contents import Contents
-from gifine.report.formats.words import Item, Sheet, linked, plain
+from gifine.report.formats import phrases
+from gifine.report.formats.words import Item, Sheet, counted, linked, plain
 from gifine.report.reading import Run
 
 _NAMED = 8  # runs of one kind; --format json has all
@@ -35,8 +36,8 @@ def unheld(runs: Sequence[Run]) -> list[str]:
     """Of plans that runs name, where none was given."""
     named = Counter(run.plan for run in runs if run.plan is not None)
     return [
-        f"{count:,} of the {len(runs):,} runs name{'s' * (count == 1)} the plan {path} (sha256 {sha256[:_SHORT]}), "
-        "which was not given: --plan holds them against it."
+        f"{count:,} of the {counted(len(runs), 'run')} name{'s' * (count == 1)} the plan {path} "
+        f"(sha256 {sha256[:_SHORT]}), which was not given: --plan holds them against it."
         for (path, sha256), count in named.most_common()
     ]
 
@@ -46,8 +47,8 @@ def _said(held: Held) -> list[str]:
     primary = " and ".join(",".join(f"{key}={value}" for key, value in each.items()) for each in plan.primary)
     notes = [
         f"{plan.path}, sha256 {plan.sha256}, written {plan.written:%Y-%m-%d %H:%M} UTC by gifine {plan.gifine}: "
-        f"{len(plan.hypotheses):,} comparison{'s' * (len(plan.hypotheses) != 1)} on {len(plan.runs):,} runs, seeds "
-        f"{', '.join(map(str, plan.seeds))}, margin {plan.margin:g} points"
+        f"{counted(len(plan.hypotheses), 'comparison')} on {counted(len(plan.runs), 'run')}, seeds "
+        f"{', '.join(map(str, plan.seeds))}, margin {phrases.plain_points(plan.margin / 100)}"
         + (f"; primary: {primary}." if primary else "; none is primary, all are one family."),
         _kept(held),
     ]
@@ -61,10 +62,12 @@ def _kept(held: Held) -> str:
     present, planned = len(held.present), len(held.plan.runs)
     text = f"Of {planned:,} planned runs {present:,} are there"
     early, foreign = held.count(Kind.EARLY, Kind.LATE), held.count(Kind.OTHER, Kind.UNNAMED)
-    if not early and not foreign:
+    undated = len(held.undated)
+    if not early and not foreign and not undated:
         return f"{text}; all of these were started after it was written, and have its sha256 in their records."
-    after = f"{present - early:,} of these were started after it was written"
-    return f"{text}; {after}, {present - foreign:,} have its sha256 in their records."
+    after = f"{present - early - undated:,} of these were started after it was written"
+    unknown = f" (of {undated:,} the start is not recorded)" if undated else ""
+    return f"{text}; {after}{unknown}, {present - foreign:,} have its sha256 in their records."
 
 
 def _names(deviation: Deviation) -> Item:

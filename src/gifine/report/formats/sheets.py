@@ -8,7 +8,20 @@ from gifine.report import settings
 from gifine.report.analysis.cells import Cell
 from gifine.report.contents import Contents
 from gifine.report.formats import losses, over_tasks, plan, tuned, twins, variance, verdicts
-from gifine.report.formats.words import Item, Piece, Sheet, counts, linked, number, plain
+from gifine.report.formats.words import (
+    LEFT_OUT,
+    UNPAIRED,
+    Item,
+    Piece,
+    Sheet,
+    counted,
+    counts,
+    linked,
+    number,
+    percent,
+    plain,
+    signed,
+)
 from gifine.report.reading import Run
 from gifine.report.settings import Task, Value
 from gifine.runs.records import Status
@@ -41,16 +54,17 @@ def summary(contents: Contents) -> str:
     """One line on what was read."""
     by_status, problems, changed = contents.counts, len(contents.problems), len(contents.changed)
     return (
-        f"{sum(by_status.values()):,} runs: {counts(by_status)}"
+        counted(sum(by_status.values()), "run")
+        + (f": {counts(by_status)}" if by_status else "")
         + (f"; {changed:,} of data or weights that are not those on disk any more" if changed else "")
-        + (f"; {problems:,} record{'s' * (problems != 1)} left out" if problems else "")
+        + (f"; {counted(problems, 'record')} left out" if problems else "")
         + plan.summary(contents)
     )
 
 
 def _table(contents: Contents) -> Sheet:
     table = contents.table
-    tasks = {run.task.name: run.task for run in contents.runs}
+    tasks = _tasks(contents)
     heads = [*table.rows_by, *table.extra, *(_named(column, table.columns_by, tasks) for column in table.columns)]
     rows = []
     for row in table.rows:
@@ -61,6 +75,8 @@ def _table(contents: Contents) -> Sheet:
             average = plain(f"{number(row.glue)} ({row.glue.n})" if row.glue is not None else "")
             items.append(linked(average, [run for cell in row.cells.values() for run in cell.runs]))
         rows.append(items)
+    if not rows:
+        return Sheet("table", "Results", heads, rows)
     notes = [
         "Percent; mean ± sample standard deviation over seeds (n), of all runs that ended with a score. "
         "Bold: significantly better than every other row of the column, given this dev set (two-sided p < 0.05 after "
@@ -102,23 +118,21 @@ def _unpaired(contents: Contents) -> Sheet:
         for each in contents.unpaired
     ]
     heads = ["model", "gate", "task", "seeds", "why"]
-    return Sheet("unpaired", "Runs without a partner, which no comparison has", heads, rows)
+    return Sheet("unpaired", UNPAIRED, heads, rows)
 
 
 def _published(contents: Contents) -> Sheet:
     rows = []
     for each in contents.published:
         extra = "".join(f", {key} {settings.shown(value)}" for key, value in each.extra.items())
-        theirs = f"{100 * each.theirs:.1f}" + (
-            f" ± {100 * each.their_spread:.1f}" if each.their_spread is not None else ""
-        )
+        theirs = percent(each.theirs) + (f" ± {percent(each.their_spread)}" if each.their_spread is not None else "")
         words = [
             each.column,
             f"{settings.gate(each.gate)}{extra}",
             f"{each.task.title} ({each.task.described(each.measure)})",
             f"{number(each.ours)} ({each.ours.n})",
             theirs,
-            f"{100 * each.difference:+.1f}",
+            signed(each.difference, 1),
             "; ".join(each.differing),
         ]
         places = {3, 5}  # ours, difference
@@ -163,7 +177,7 @@ def _changed(contents: Contents) -> Sheet:
 
 def _problems(contents: Contents) -> Sheet:
     rows = [[plain(str(each.path)), plain(each.reason)] for each in contents.problems]
-    return Sheet("problems", "Records left out", ["record", "why"], rows, is_list=True)
+    return Sheet("problems", LEFT_OUT, ["record", "why"], rows, is_list=True)
 
 
 _MAKERS = {
@@ -183,13 +197,24 @@ _MAKERS = {
 }
 
 
-def _value(key: str, value: Value, tasks: dict[str, Task]) -> str:
+def _tasks(contents: Contents) -> dict[str, str]:
+    """By name how a task is called, with its measures; without what runs start from, where some start from others."""
+    found: dict[str, list[Task]] = {}
+    for task in {id(run.task): run.task for run in contents.runs}.values():
+        found.setdefault(task.name, []).append(task)
+    called = {}
+    for name, tasks in found.items():
+        is_one = len({task.title for task in tasks}) == 1
+        called[name] = f"{tasks[-1].title if is_one else tasks[-1].bare_title} ({tasks[-1].heading})"
+    return called
+
+
+def _value(key: str, value: Value, tasks: dict[str, str]) -> str:
     if key == "task":
-        task = tasks[str(value)]
-        return f"{task.title} ({task.heading})"
+        return tasks[str(value)]
     return "" if value is None else settings.shown(value)
 
 
-def _named(column: Iterable[Value], keys: Sequence[str], tasks: dict[str, Task]) -> str:
+def _named(column: Iterable[Value], keys: Sequence[str], tasks: dict[str, str]) -> str:
     words = [(key, _value(key, value, tasks)) for key, value in zip(keys, column, strict=True)]
     return ", ".join(text if key in ("task", "model", "gi", "change") else f"{key}={text}" for key, text in words)

@@ -7,17 +7,25 @@ from typing import Any
 from gifine.report import settings
 from gifine.report.analysis import pairing
 from gifine.report.analysis.best_of import Interval
+from gifine.report.analysis.comparison import Basis
 from gifine.report.analysis.families import FEWEST_PAIRS, Rules
 from gifine.report.analysis.tuned_scores import Halves
 from gifine.report.analysis.tuning import Trial, Tuning
 from gifine.report.contents import Contents
-from gifine.report.formats import verdicts
-from gifine.report.formats.words import Item, Sheet, linked, p_value, plain
+from gifine.report.formats import phrases, verdicts
+from gifine.report.formats.words import Item, Sheet, counted, ends, linked, p_value, percent, plain, signed
 
 _HALVES = {
     Halves.SPLIT: "its epochs and recipe chosen on one half of dev, scores of the other",
     Halves.PREDICTIONS: "its recipe chosen on one half of dev, scores of the other; its epochs chosen on both",
     Halves.NONE: "its recipe chosen on the dev set that the scores are of, which flatters both arms",
+}
+
+
+_WHERE = {
+    Halves.SPLIT: "the half of the development set that chose neither recipe nor epoch",
+    Halves.PREDICTIONS: "the half of the development set that did not choose the recipe",
+    Halves.NONE: "the development set that also chose the recipe",
 }
 
 
@@ -29,24 +37,33 @@ def sheet(contents: Contents) -> Sheet:
     return Sheet("tuning", "Gated and plain models, tuned equally", heads, rows, _notes(contents))
 
 
-def sentence(tuning: Tuning, change: str, rules: Rules) -> str:
-    """What one search says, to be quoted; `change`: the gate in words."""
-    place, trials, task = tuning.k - 1, len(tuning.trials), tuning.task
-    without, gated = (100 * curve.means[place] for curve in (tuning.baseline, tuning.gated))
-    said = (
-        f"On {task.title}, of {trials} trials that are the same for both, the best of {tuning.k} is expected to score "
-        f"{without:.1f} without gates and {gated:.1f} with {change} "
-        f"({task.described(task.primary)}; {_signed(tuning.difference.means[place])} points"
-        f"{_within(tuning.difference.intervals[place])})"
-    )
+def sentence(tuning: Tuning, contents: Contents) -> str:
+    """What one search says of the recipes that were chosen, to be quoted; `tuning` has a comparison of them."""
     made = tuning.comparison
-    if made is None or made.effect.summary.mean is None:
-        return f"{said}."
-    effect = made.effect
-    seeds = f"{effect.summary.n} seed{'s' * (effect.summary.n != 1)}"
+    assert made is not None
+    trials, alike = len(tuning.trials), [each for each in contents.tunings if each.model == tuning.model]
+    subject = f"{phrases.change(tuning.gate)}{phrases.beside(tuning.extra)}"
+    subject += f", tuned by {phrases.count(trials, 'trial')} as its baseline was,"
+    if len(alike) > 1:
+        subject += f" one of {phrases.number(len(alike))} searches,"
+    over = f"one task ({tuning.task.title}) and {phrases.seeds([made])}"
+    words = f"Over {over}, {subject} changes the score of {tuning.model}{phrases.difference(made.effect)}"
+    if made.effect.summary.mean is None:
+        words = f"Of {subject.rstrip(',')}, nothing can be said of the score of {tuning.model} over {over}"
+    words += f", {'given' if made.effect.basis is Basis.RUNS else 'on'} {_WHERE[tuning.halves]}"
+    words += phrases.lost([made], made.effect)
+    return f"{words}: {phrases.conclusion(made.effect, contents.rules.margin)}."
+
+
+def expected(tuning: Tuning) -> str:
+    """What the best of half of the trials would score, by arm."""
+    place = tuning.k - 1
+    without, gated = (percent(curve.means[place]) for curve in (tuning.baseline, tuning.gated))
+    better = tuning.difference
+    interval = f" (95 % interval {ends(better.intervals[place])})" if better.intervals[place] is not None else ""
     return (
-        f"{said}; the recipes that each would choose differ by {_signed(effect.summary.mean or 0.0)} points"
-        f"{_within(effect.interval)} over {seeds}: {verdicts.conclusion(effect, rules)}."
+        f"The best of {phrases.count(tuning.k, 'trial')} is expected to score {without} without gates and {gated} with "
+        f"them ({tuning.task.described(tuning.task.primary)}): {phrases.points(better.means[place])}{interval}."
     )
 
 
@@ -91,10 +108,10 @@ def _row(tuning: Tuning, rules: Rules) -> list[Item]:
     every = [run for trial in tuning.trials for arm in (trial.baseline, trial.gated) for run in arm.values()]
     model = ", ".join([tuning.model, *(f"{key}={settings.shown(value)}" for key, value in tuning.extra.items())])
     words = [
-        f"{100 * tuning.baseline.means[place]:.1f}{_within(tuning.baseline.intervals[place])}",
-        f"{100 * tuning.gated.means[place]:.1f}{_within(tuning.gated.intervals[place])}",
-        _signed(tuning.difference.means[place]),
-        _range(tuning.difference.intervals[place]),
+        f"{percent(tuning.baseline.means[place])}{_within(tuning.baseline.intervals[place])}",
+        f"{percent(tuning.gated.means[place])}{_within(tuning.gated.intervals[place])}",
+        signed(tuning.difference.means[place]),
+        ends(tuning.difference.intervals[place]),
     ]
     start = [model, settings.gate(tuning.gate), f"{tuning.task.title} ({tuning.task.described(tuning.task.primary)})"]
     items = [*map(plain, [*start, str(len(tuning.trials)), str(tuning.k)])]
@@ -104,11 +121,12 @@ def _row(tuning: Tuning, rules: Rules) -> list[Item]:
         for trial, arm in zip(tuning.chosen, (tuning.chosen[0].baseline, tuning.chosen[1].gated), strict=True)
     ]
     if tuning.comparison is None or effect is None:
-        verdict = "" if tuning.is_drawn else "its settings are among the comparisons"
+        verdict = "its settings are among the comparisons" if not tuning.is_drawn else ""
+        verdict = "no pair was computed alike" if tuning.refused else verdict
         return [*items, *map(plain, ["", "", "", verdict, "", ""])]
     tested = pairing.members(tuning.comparison.pairs)
     mean = effect.summary.mean
-    numbers = [str(effect.summary.n), _signed(mean) if mean is not None else "–", _range(effect.interval)]
+    numbers = [str(effect.summary.n), signed(mean) if mean is not None else "–", ends(effect.interval)]
     items += [linked(plain(word), tested) for word in numbers]
     verdict = "; ".join([verdicts.conclusion(effect, rules), *tuning.comparison.cautions])
     return [*items, *map(plain, [verdict, p_value(effect.p_holm), p_value(effect.p_equivalent_holm)])]
@@ -153,8 +171,15 @@ def _how(tuning: Tuning) -> str:
     if tuning.reason is not None:
         said += f" ({tuning.reason}; evaluate.split_dev=true makes halves)"
     if tuning.alone:
-        said += f"; {tuning.alone} setting{'s were' if tuning.alone > 1 else ' was'} left out"
+        said += f"; {counted(tuning.alone, 'setting')} {_be(tuning.alone)} left out"
+    if tuning.refused:
+        pairs = f"{counted(len(tuning.refused), 'pair')} of the chosen recipes {_be(len(tuning.refused))}"
+        said += f"; {pairs} left out by --strict: {'; '.join(dict.fromkeys(tuning.refused))}"
     return f"{said}."
+
+
+def _be(number: int) -> str:
+    return phrases.verb(number, "was", "were")
 
 
 def _advice(tuning: Tuning) -> str:
@@ -178,14 +203,6 @@ def _words(trial: Trial, arm: str) -> str:
     return f"search.trial={number}{f' search.seed={seed}' if seed else ''} {arm}"
 
 
-def _signed(fraction: float) -> str:
-    return f"{100 * fraction:+.2f}"
-
-
-def _range(interval: Interval) -> str:
-    return f"{_signed(interval[0])} … {_signed(interval[1])}" if interval is not None else ""
-
-
 def _within(interval: Interval) -> str:
-    """In brackets, of a score or a difference; empty where there is none."""
-    return f" ({100 * interval[0]:.1f} … {100 * interval[1]:.1f})" if interval is not None else ""
+    """In brackets, of a score; empty where there is none."""
+    return f" ({percent(interval[0])} … {percent(interval[1])})" if interval is not None else ""

@@ -8,7 +8,7 @@ from gifine.report import settings
 from gifine.report.analysis import pairing
 from gifine.report.analysis.twins import Difference, unrecorded
 from gifine.report.contents import Contents
-from gifine.report.formats.words import Sheet, linked, plain
+from gifine.report.formats.words import Sheet, counted, linked, plain
 
 
 def sheet(contents: Contents) -> Sheet:
@@ -26,8 +26,8 @@ def sheet(contents: Contents) -> Sheet:
         )
     if older:
         notes.append(
-            f"Not recorded: {older} pair{'s have' if older > 1 else ' has'} a run of an older gifine, which did not "
-            "write down all of what it was computed with. What is not known differs from nothing here."
+            f"Not recorded: {counted(older, 'pair')} {'has' if older == 1 else 'have'} a run of an older gifine, which "
+            "did not write down all of what it was computed with. What is not known differs from nothing here."
         )
     heads = ["model", "gate", "task", "seeds", "what", "baseline", "gated"]
     return Sheet("twins", "Pairs that were not computed alike", heads, rows, notes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from gifine.report import settings
-from gifine.report.analysis.variance import ALL, Component
+from gifine.report.analysis.variance import ALL, Component, Level
 from gifine.report.contents import Contents
 from gifine.report.formats.words import Sheet, linked, plain
 
@@ -16,6 +16,12 @@ _NAMES = {
     "dropout": "dropout (seeds.dropout)",
     "change": "first weights of the gates (seeds.change)",
 }
+_LEVELS = {
+    None: "",
+    Level.BOTH: ", in both runs",
+    Level.OWN: ", after one and the same run",
+    Level.BEFORE: ", of the run before alone",
+}
 
 
 def sheet(contents: Contents) -> Sheet:
@@ -25,7 +31,7 @@ def sheet(contents: Contents) -> Sheet:
         run, (low, high) = each.runs[0], each.interval
         n = f"{len(each.runs)}{f' in {each.groups} groups' if each.groups > 1 else ''}"
         start = [each.model, *map(settings.shown, each.extra.values()), settings.gate(run.gate)]
-        start += [f"{run.task.title} ({run.task.described(each.measure)})", _NAMES[each.source]]
+        start += [f"{run.task.title} ({run.task.described(each.measure)})", _NAMES[each.source] + _LEVELS[each.level]]
         numbers = [n, f"{100 * each.sd:.2f}", f"{100 * low:.2f} – {100 * high:.2f}"]
         rows.append([*map(plain, start), *(linked(plain(word), each.runs) for word in numbers)])
     notes = []
@@ -49,6 +55,7 @@ def entries(component: Component) -> dict[str, Any]:
         "task": component.runs[0].task.name,
         "measure": component.measure,
         "source": component.source,
+        "level": component.level,
         "sd": component.sd,
         "sd_low": low,
         "sd_high": high,

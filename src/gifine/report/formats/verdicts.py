@@ -12,7 +12,8 @@ from gifine.report.analysis.attrition import around
 from gifine.report.analysis.comparison import Basis, Choice, Comparison, Effect, Verdict
 from gifine.report.analysis.families import FEWEST_PAIRS, Rules
 from gifine.report.contents import Contents
-from gifine.report.formats.words import Item, Piece, Sheet, counts, linked, p_value, plain
+from gifine.report.formats import phrases
+from gifine.report.formats.words import Item, Piece, Sheet, counted, counts, ends, linked, minus, p_value, plain, signed
 from gifine.runs.records import Status
 
 _REASONS = 8  # in the notes
@@ -50,7 +51,7 @@ def conclusion(effect: Effect, rules: Rules) -> str:
         return f"no difference above {margin(rules)}"
     words = str(effect.verdict or "")
     if effect.why is not None:
-        words += f": {effect.why}"
+        words += f": {minus(effect.why)}"
     if effect.verdict in (Verdict.HELPS, Verdict.HURTS) and (effect.p_equivalent_holm or 1) < statistics.ALPHA:
         words += f", by less than {margin(rules)}"
     return words
@@ -61,8 +62,8 @@ def _numbers(effect: Effect) -> list[Item]:
     is_judged = effect.verdict is not None  # p of what is not judged would be read as a verdict
     words = [
         str(effect.summary.n),
-        f"{100 * mean:+.2f}" if mean is not None else "–",
-        f"{100 * interval[0]:+.2f} … {100 * interval[1]:+.2f}" if interval is not None else "",
+        signed(mean) if mean is not None else "–",
+        ends(interval),
         p_value(effect.p) if is_judged else "",
         p_value(effect.p_holm),
         p_value(effect.p_equivalent_holm),
@@ -82,8 +83,7 @@ def _verdict(comparison: Comparison, rules: Rules) -> Item:
         if failures:
             words += f"; {side}: {counts(failures)}"
     if comparison.worst is not None and comparison.doubt is None:
-        low, high = around(comparison.worst)
-        words += f"; worst case {100 * low:+.2f} … {100 * high:+.2f}"
+        words += f"; worst case {ends(around(comparison.worst))}"
     words += "".join(f"; {caution}" for caution in comparison.cautions)
     decided = comparison.effect.verdict in (Verdict.HELPS, Verdict.HURTS)
     return (Piece(words, decided),)
@@ -94,7 +94,7 @@ def _last(comparison: Comparison) -> str:
     if choice is None or choice.last_mean is None:
         return ""
     few = f" ({choice.pairs})" if choice.pairs < len(comparison.pairs) else ""
-    return f"{100 * choice.last_mean:+.2f}{few}"
+    return f"{signed(choice.last_mean)}{few}"
 
 
 def _notes(contents: Contents) -> list[str]:
@@ -109,8 +109,9 @@ def _notes(contents: Contents) -> list[str]:
         "else might have been drawn, and so what the interval and p are about: runs (seeds) and dev examples, or runs "
         "alone, given this dev set. p Holm: of no difference, corrected over all comparisons of a model's main "
         f"metrics{of}; helps and hurts need p Holm < {statistics.ALPHA} and {FEWEST_PAIRS} pairs. p margin: of a "
-        f"difference of {margin(rules)} points or more, corrected in the same way; below {statistics.ALPHA} there is "
-        'no difference above that. Undecided is neither, and not "no effect". Detectable: the difference that 80 % of '
+        f"difference of {phrases.plain_points(rules.margin)} or more, corrected in the same way; below "
+        f'{statistics.ALPHA} there is no difference above that. Undecided is neither, and not "no effect". Detectable: '
+        "the difference that 80 % of "
         "such sweeps would find at Holm's first step, and how far few seeds leave that open (95 %). Other metrics and "
         "rows of survivors are descriptive and have no verdict."
     ]
@@ -129,10 +130,11 @@ def _notes(contents: Contents) -> list[str]:
     reasons = Counter(each.effect.reason for each in shown if each.effect.reason is not None)
     for reason, count in reasons.most_common(_REASONS):
         notes.append(
-            f"{count} comparison{'s are' if count > 1 else ' is'} of runs alone, given this dev set: {reason}."
+            f"{counted(count, 'comparison')} {'is' if count == 1 else 'are'} of runs alone, given this dev set: "
+            f"{reason}."
         )
     if len(reasons) > _REASONS:
-        notes.append(f"And {len(reasons) - _REASONS} more reasons, which --format json has.")
+        notes.append(f"And {counted(len(reasons) - _REASONS, 'more reason')}, which --format json has.")
     return notes
 
 
@@ -141,8 +143,8 @@ def _choices(shown: Sequence[Comparison]) -> list[str]:
     judged = [each for each in shown if each.is_primary]
     chosen = [each.choice for each in judged if each.choice is not None]
     if not chosen:
-        return ["Scores are of the last epoch (train.select_best=false)."]
-    some = "Scores are" if len(chosen) == len(judged) else f"The scores of {len(chosen)} comparisons are"
+        return ["Scores are of the last epoch (train.select_best=false, or one evaluation alone)."]
+    some = "Scores are" if len(chosen) == len(judged) else f"The scores of {counted(len(chosen), 'comparison')} are"
     halves = sum(each.on_other_half for each in chosen)
     if halves == len(chosen):
         return [

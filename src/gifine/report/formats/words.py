@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -19,6 +20,11 @@ class Piece:
 
 Item = tuple[Piece, ...]  # what is in one place of a sheet
 
+LEFT_OUT = "Records left out"
+UNPAIRED = "Runs without a partner, which no comparison has"  # titles that the answer names
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_MINUS = re.compile(r"(?<![\w.-])-(?=\d)")  # not the one of 1e-05, of a date or of a name
+
 
 @dataclass(slots=True)
 class Sheet:
@@ -35,13 +41,38 @@ def number(summary: Summary) -> str:
     """`88.1 ± 0.4`, mean and sample standard deviation in percent."""
     if summary.mean is None:
         return "–"
-    return f"{100 * summary.mean:.1f}" + (f" ± {100 * summary.sd:.1f}" if summary.sd is not None else "")
+    return percent(summary.mean) + (f" ± {percent(summary.sd)}" if summary.sd is not None else "")
+
+
+def percent(fraction: float) -> str:
+    """`88.1` or `−2.3`."""
+    return minus(f"{100 * fraction:.1f}")
+
+
+def signed(fraction: float, digits: int = 2) -> str:
+    """In points of percent, `+0.12` or `−0.21`."""
+    return minus(f"{100 * fraction:+.{digits}f}")
+
+
+def ends(interval: tuple[float, float] | None) -> str:
+    """In points of percent, `−0.21 … +0.45`; empty where there is none."""
+    return f"{signed(interval[0])} … {signed(interval[1])}" if interval is not None else ""
+
+
+def minus(text: str) -> str:
+    """With the sign that people write before numbers; what programs read keeps the hyphen."""
+    return _MINUS.sub("−", text)
 
 
 def p_value(p: float | None) -> str:
     if p is None:
         return ""
     return f"{p:.3f}" if p >= 0.001 else "<0.001"
+
+
+def printable(text: str) -> str:
+    """Without what would steer a terminal, or turn the direction of the words: names and errors may have anything."""
+    return _UNPRINTABLE.sub("\ufffd", text)
 
 
 def plain(text: str) -> Item:
@@ -53,5 +84,10 @@ def linked(item: Item, runs: Sequence[Run]) -> Item:
     return tuple(replace(piece, runs=tuple(runs)) for piece in item)
 
 
+def counted(number: int, thing: str) -> str:
+    """`1 run`, `1,200 runs`."""
+    return f"{number:,} {thing}{'s' * (number != 1)}"
+
+
 def counts(counts: dict[Status, int]) -> str:
-    return ", ".join(f"{count} {status}" for status, count in counts.items())
+    return ", ".join(f"{count:,} {status}" for status, count in counts.items())

@@ -104,6 +104,8 @@ def draw(part: Part) -> Plot:
     axes.set_yticks(range(len(part.rows)), labels)
     axes.set(xlabel="gated − baseline, points of percent of the measure", ylim=(len(part.rows) - 0.5, -0.5))
     axes.set_xlim(part.limits)
+    if len(part.rows) > _FEW:  # the scale at its end alone would be out of sight
+        axes.tick_params(labeltop=True)
     verdicts = axes.secondary_yaxis("right")
     verdicts.set_yticks(range(len(part.rows)), [str(row.verdict) for row in part.rows])
     verdicts.tick_params(length=0)

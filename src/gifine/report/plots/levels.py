@@ -16,9 +16,9 @@ _SIDES = ("key", "query", "both")  # each with the same colour in all figures
 
 
 def draw(panel: Panel) -> Plot | None:
-    """None unless there are two levels."""
+    """None unless some gates differ in the level alone."""
     levels, layers = panel.distinct(1), panel.distinct(2)
-    if len(levels) < 2:
+    if len(panel.means()) == len({(side, count) for side, _, count in panel.means()}):
         return None
     figure, axes = drawing.grid(1, len(layers), (3.2, 3.0))
     gaps = np.diff([float(level) for level in levels if isinstance(level, (int, float))])

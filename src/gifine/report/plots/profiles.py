@@ -88,4 +88,6 @@ def draw(part: Part) -> Plot:
         "runs, which is too narrow of few. Right: the performance profile, the share of runs that are above a score. "
         "Neither is a test: runs are not paired here, and tasks differ more than gates do."
     )
-    return drawing.finished(figure, ["over-tasks", part.model], f"Over all tasks, {part.title}", caption)
+    names = [name for name, _ in part.arms[1:]]
+    title = f"Over all tasks, {part.title}: {names[0]}{f' to {names[-1]}' if len(names) > 1 else ''}"
+    return drawing.finished(figure, ["over-tasks", part.model], title, caption)

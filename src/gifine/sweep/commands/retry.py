@@ -6,6 +6,8 @@ import argparse
 import contextlib
 import json
 import logging
+from collections import Counter
+from collections.abc import Container, Sequence
 from pathlib import Path
 
 from omegaconf.errors import OmegaConfBaseException
@@ -18,7 +20,7 @@ from gifine.sweep import batches, ledger, listing, states
 from gifine.sweep.batches import Request
 from gifine.sweep.job import config_file
 from gifine.sweep.ledger import Batch, Entry
-from gifine.sweep.states import FINISHED, State
+from gifine.sweep.states import FINISHED, RunState, State
 
 log = logging.getLogger(__name__)
 
@@ -62,8 +64,18 @@ def run(args: argparse.Namespace) -> ExitCode:
         if others:
             log.warning("%s", said)
         batches.submit(sweep, book, same, {each.entry.run_id for each in present if each.state in states.ACTIVE})
-    print(f"{len(same)} submitted again")
+    print(f"{len(same)} submitted again{_others(present, {each.entry.run_id for each in same}, args.runs)}")
     return ExitCode.DONE
+
+
+def _others(present: Sequence[RunState], submitted: Container[str], named: Sequence[str]) -> str:
+    """What could be submitted again as well, where no runs were named: by state, as words for --state."""
+    left = Counter(each.state for each in present if each.state not in _NOT_OURS and each.entry.run_id not in submitted)
+    if named or not left:
+        return ""
+    counts = ", ".join(f"{count} {state}" for state, count in left.items())
+    words = " ".join(f"--state {state.value.replace(' ', '-')}" for state in left)
+    return f"; left alone: {counts} ({words})"
 
 
 def _request(sweep: Path, entry: Entry, batch: Batch) -> Request:
