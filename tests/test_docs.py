@@ -20,14 +20,14 @@ from gifine.errors import ExitCode
 from gifine.inputs import offline
 from gifine.inputs.offline import Manifest
 from gifine.runs import preregistration
-from gifine.runs.preregistration import Preregistration
+from gifine.runs.preregistration import Hypothesis, Preregistration
 
 PAGES = sorted(ROOT.glob("docs/*.md"))
 DOCUMENTS = [*sorted(ROOT.glob("*.md")), *PAGES, *sorted(ROOT.glob("launchers/*.md")), *ROOT.glob("benchmarks/**/*.md")]
 IDS = [path.relative_to(ROOT).as_posix() for path in DOCUMENTS]
 
 OVERRIDES = ("", "prefetch", "doctor", "memory", "sweep plan")  # the commands that take those of runs
-OF_RUNS = ("evaluate", "predict", "report", "sync", "sweep")  # that take folders
+OF_RUNS = ("evaluate", "predict", "export", "report", "sync", "sweep")  # that take folders
 COMMANDS = {*OVERRIDES, *OF_RUNS, "dashboard"}
 _STARTS = (["srun"], ["docker", "run"], ["apptainer", "run"])
 
@@ -143,8 +143,12 @@ def own_folder(place: Path, monkeypatch: pytest.MonkeyPatch, name: str | None) -
     monkeypatch.setenv("HOME", str(place))
     offline.write(place, Manifest())
     (place / "rows.csv").touch()
-    plan = Preregistration(datetime.now(UTC), "", [], 0.5, 0.05, [], [1], {}, [], {}, [])
+    held = Hypothesis("bert", "rte", {"gi.side": "both"}, {}, is_primary=False)
+    plan = Preregistration(datetime.now(UTC), "", [], 0.5, 0.05, [], [1], {}, [held], {"0" * 12: "rte"}, [])
     preregistration.write(plan, place / "PLAN.yaml")
+    (place / "MNLI").mkdir()  # first.task looks whether it is there
+    for file in ("train.tsv", "dev_matched.tsv", "dev_mismatched.tsv"):
+        (place / "MNLI" / file).touch()
     (place / "model").mkdir()
     for file in ("config.json", "model.safetensors"):
         (place / "model" / file).write_text("{}")

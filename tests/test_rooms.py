@@ -38,6 +38,7 @@ FLOORS = [
         "gifine.execution",
         "gifine.evaluate",
         "gifine.predict",
+        "gifine.export",
         "gifine.prefetch",
         "gifine.memory",
         "gifine.sync",

@@ -53,3 +53,10 @@ def test_of_older_and_newer_entries_what_is_there_counts():
     assert schema.deciding(Outer, {"inner": {}, "added": 1}) == {"inner": {}, "added": 1}
     with pytest.raises(AttributeError):
         schema.deciding(Outer, {"inner": "none of ours"})
+
+
+def test_what_is_made_of_one_schema_shares_nothing():
+    first = schema.from_entries(Outer, {"inner": {"size": 2}})
+    first.names.append("a")
+    second = schema.from_entries(Outer, {})
+    assert (second.names, second.inner.size) == ([], 1)

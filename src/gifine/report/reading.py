@@ -152,7 +152,7 @@ def _parsed(path: Path, pool: Pool) -> Run:
         return _from_entries(path.parent, entries, pool)
     except KeyError as error:
         raise _ForeignError(f"its config has no {error.args[0]}") from error
-    except (TypeError, AttributeError, ValueError, IndexError) as error:
+    except (TypeError, AttributeError, ValueError, IndexError, OverflowError) as error:
         raise _ForeignError(f"not a record as gifine writes them: {error}") from error
 
 
@@ -185,11 +185,11 @@ def _from_entries(folder: Path, entries: dict[str, Any], pool: Pool) -> Run:
         processes=provenance.get("processes"),
         circumstances=pool.shared(circumstances.collect(entries["config"], provenance)),
         error=_shortened(entries.get("error")),
-        started=entries.get("started"),
-        finished=entries.get("finished"),
+        started=_date(entries.get("started")),
+        finished=_date(entries.get("finished")),
         files=pool.shared(provenance.get("files") or {}),
         predictions=dict(provenance.get("predictions") or {}),
-        begun=provenance.get("begun") or entries.get("started"),
+        begun=_date(provenance.get("begun") or entries.get("started")),
         plan=_plan(provenance.get("plan")),
     )
 
@@ -215,6 +215,12 @@ def _count(value: object) -> int | None:
         return None
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         raise ValueError(f"its evaluations are {value!r}")
+    return value
+
+
+def _date(value: object) -> str | None:
+    if value is not None and not isinstance(value, str):
+        raise ValueError(f"a date is {value!r}")
     return value
 
 

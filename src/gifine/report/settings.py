@@ -6,6 +6,7 @@ Runs of a sweep share nearly all of it, so equal settings are one object: they a
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -136,9 +137,9 @@ class Pool:
         if start.change is not None and start.change != change:
             first = gate(self._settings(start.change))
             change = {section: entries | {"first": first} for section, entries in change.items()}
-        if not isinstance(seed, int):
-            raise TypeError("its seed is no number")
         drawn = replicate.replicate(seed, kept.pop("seeds", {}), start.seeds)
+        if not all(isinstance(getattr(drawn, name), int) for name in ("seed", *replicate.STREAMS)):
+            raise TypeError("its seeds are no numbers")
         return self._settings(kept), self._settings(change), drawn, self._task(config, start)
 
     def shared(self, texts: dict[str, str]) -> dict[str, str]:
@@ -167,8 +168,10 @@ class Pool:
         if half:  # the other half chose the checkpoint
             splits[0] += "_report"
         name, metrics = task["name"], task["metrics"]
-        if not isinstance(name, str) or task["select_by"] not in metrics:
-            raise ValueError("its task has no name, or is selected by none of its metrics")
+        if not isinstance(name, str) or not isinstance(task.get("title"), str | None):
+            raise TypeError("its task has no name")
+        if task["select_by"] not in metrics:
+            raise ValueError("its task is selected by none of its metrics")
         title = (task.get("title") or name) + (f" after {start.task}" if start.task is not None else "")
         text = json.dumps([name, title, start.task, splits, metrics, task["select_by"], task["labels"], is_own])
         if text not in self.tasks:
@@ -201,6 +204,8 @@ def _flat(key: str, value: Any) -> Iterator[tuple[str, Value]]:
             yield from _flat(f"{key}.{name}", entry)
     elif isinstance(value, (list, dict)):
         yield key, json.dumps(value)
+    elif isinstance(value, (int, float)) and not math.isfinite(value):
+        yield key, str(value)  # JSON has no number for it
     else:
         yield key, value
 
