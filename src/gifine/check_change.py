@@ -19,7 +19,7 @@ from omegaconf import DictConfig
 
 from gifine.commands import Parser, call
 from gifine.compose import change_keys, checks, composition, mistakes
-from gifine.config import GI, RunConfig
+from gifine.config import RunConfig
 from gifine.errors import ArgumentError, ConfigError, ExitCode
 from gifine.inputs.change_files import FILE, NAME
 
@@ -103,8 +103,8 @@ def _check(args: Namespace) -> ExitCode:
         told = [asdict(each) | {"status": each.status.value} for each in found]
         print(json.dumps({"change": config.change, "findings": told, "costs": [asdict(each) for each in costs]}))
         return ExitCode.FAILED if failed else ExitCode.DONE
-    keys = config.change if config.change[NAME] != GI else {"name": GI}
-    print(" ".join([f"change={keys[NAME]}", *(f"change.{key}={value}" for key, value in keys.items() if key != NAME)]))
+    keys = {key: value for key, value in config.change.items() if key not in (NAME, FILE)}
+    print(" ".join([f"change={config.change[NAME]}", *(f"change.{key}={json.dumps(keys[key])}" for key in keys)]))
     print(f"\n{findings.table(found)}\n\n{cost.table(costs)}\n")
     print("Time: a step on this machine, as it is now, beside a plain one; operations: matrix products of one example.")
     verdict = f"{len(failed)} of {len(found)} checks failed" if failed else "all that must hold holds"
