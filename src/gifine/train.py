@@ -30,7 +30,7 @@ from gifine.models import bases, trained
 from gifine.models.speedups import embedding_rows as rows
 from gifine.objectives.contract import Outcome
 from gifine.runs import identity, lifecycle, origin, parent, preregistration, records, replicate, verification
-from gifine.runs.curves import CURVE
+from gifine.runs.curves import CHANGE, CURVE
 from gifine.runs.records import Record, Status
 from gifine.runs.tree import CHECKPOINTS
 from gifine.tracking import wandb_run
@@ -175,8 +175,8 @@ def _fit(config: RunConfig, folder: Path, record: Record, track: wandb_run.Log) 
         compute_metrics=objective.make_metrics(config),
         callbacks=[Plan(planned), Curve(folder / CURVE, task.name, track), alarm, interruption, Bar()],
     )
-    if config.tracking.name is not Tracker.off and config.tracking.gate_steps is not None:
-        trainer.add_callback(ChangeStatistics(model, config.tracking.gate_steps, track))
+    told_every = None if config.tracking.name is Tracker.off else config.tracking.gate_steps
+    trainer.add_callback(ChangeStatistics(model, told_every, track, folder / CHANGE))
     trainer.remove_callback(ProgressCallback)
     trainer.remove_callback(PrinterCallback)
 

@@ -56,8 +56,8 @@ def make(contents: Contents, pictures: Sequence[Picture]) -> Iterator[str]:
 
     places = {id(run): place for place, run in enumerate(contents.runs)}
     setups, provenances, styles = Shared(), Shared(), Shared()
-    # Safe: `_inline` lets through elements of a drawing only, with their text escaped, and `_STYLE` no markup.
-    figures = [(each, Markup(_inline(each.svg, f"f{place}-", styles))) for place, each in enumerate(pictures)]  # noqa: S704
+    # Safe: `inline` lets through elements of a drawing only, with their text escaped, and `_STYLE` no markup.
+    figures = [(each, Markup(inline(each.svg, f"f{place}-", styles))) for place, each in enumerate(pictures)]  # noqa: S704
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -172,7 +172,7 @@ def _hashes(provenance: dict[str, Any]) -> Iterator[tuple[str, str]]:
                 yield (key if name == "sha256" else f"{key}, {name}"), digest
 
 
-def _inline(svg: bytes, prefix: str, styles: Shared) -> str:
+def inline(svg: bytes, prefix: str, styles: Shared) -> str:
     """A figure as a part of HTML: without namespaces, which HTML has no use for, and with ids of its own.
 
     And in little: there may be hundreds. Blanks, ids that nothing refers to, fonts (the page has one for all) and the
