@@ -33,6 +33,7 @@ from gifine.models.changed import ChangedModule
 from gifine.models.speedups import last_layer
 from gifine.runs import finished as reading
 from gifine.runs import identity, records
+from support import html
 from support.tiny_models import BOTH, DEPTH, FAMILIES, HEADS, NONE, SCALE, VOCAB, make, model_config
 
 
@@ -403,3 +404,52 @@ def test_folders_that_cannot_be_looked_at(run: Path, tmp_path: Path, capsys: Any
     ):
         assert command_line.main([str(folder)]) == ExitCode.BAD_INPUT
         assert said in capsys.readouterr().err
+
+
+_TRY = """
+  const cell = (layer, head) => document.querySelector(`td[data-layer="${layer}"][data-head="${head}"]`);
+  const said = (id) => document.getElementById(id).textContent;
+  const found = {first: said("chosen"), cells: document.querySelectorAll("#grid td").length};
+  cell(1, 0).click();
+  found.clicked = said("chosen");
+  found.line = document.querySelector("#lines p").textContent;
+  cell(1, 0).focus();
+  document.activeElement.dispatchEvent(new KeyboardEvent("keydown", {key: "ArrowRight", bubbles: true}));
+  document.activeElement.dispatchEvent(new KeyboardEvent("keydown", {key: "ArrowUp", bubbles: true}));
+  document.activeElement.dispatchEvent(new KeyboardEvent("keydown", {key: "Enter", bubbles: true}));
+  found.typed = said("chosen");
+  document.querySelectorAll("#weights button")[1].click();
+  found.asks = document.querySelector("#weights [aria-pressed=true]").title.split(" → ")[0];
+  found.shown = document.querySelectorAll("#lines .line").length;
+  document.getElementById("more").click();
+  found.more = document.querySelectorAll("#lines .line").length;
+  const map = document.getElementById("map");
+  map.value = String(map.options.length - 1);
+  map.dispatchEvent(new Event("change"));
+  found.last = document.getElementById("map-caption").textContent;
+  found.wide = document.documentElement.scrollWidth <= innerWidth;
+  told(found);
+"""
+
+
+@pytest.mark.machine
+@pytest.mark.parametrize("width", [1300, 400])
+def test_the_page_in_a_browser(width: int, tmp_path: Path) -> None:
+    found = findings(24, 16, [5] * 6, "a-rather-long-word")
+    found.examples[0].tokens[1] = "second"
+    made = html.told("".join(page.make(found, page.maps(found), [])), _TRY, tmp_path, width)
+    highest = found.tracks[0].values_LHN.mean(axis=-1)
+    layer, head = divmod(int(highest.argmax()), 16)
+    assert made == {
+        "first": f"Chosen: layer {layer}, head {head}.",
+        "cells": 24 * 16,
+        "clicked": "Chosen: layer 1, head 0.",
+        "line": "gate at key, layer 1, head 0",
+        "typed": "Chosen: layer 0, head 1.",
+        "asks": "second",
+        "shown": 4,
+        "more": 6,
+        "last": "Colour: how evenly a token looks: entropy of its attention weights by the logarithm of the number of "
+        "tokens; 0: at one token, 1: at all alike.",
+        "wide": True,
+    }
