@@ -257,6 +257,28 @@ def test_a_layer_computed_again_has_the_pass_that_it_was_in() -> None:
 
 
 @pytest.mark.parametrize("site", SITES)
+@pytest.mark.parametrize(  # transformers' own DeBERTa v1 knows no autocast
+    ("family", "attention"), [way for way in WAYS if way != ("deberta", Attention.hf)]
+)
+def test_bfloat16_where_the_change_learns_in_float32(family: str, attention: Attention, site: str) -> None:
+    """Logits as near to float32 as the plain model's, three times at most, and gradients that are numbers."""
+    models = (
+        make(family, None, attention),
+        make(family, scaling(site=site), attention),
+        move(make(family, scaling(site=site), attention)),
+    )
+    errors = []
+    for model in models:
+        exact = outcome(model.float().eval(), family)["logits"]
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            found = outcome(model, family)
+        errors.append(float((found["logits"] - exact).norm()))
+        assert all(value.isfinite().all() for value in found.values())
+    plain, *changed = errors
+    assert 0 < max(changed) < 3 * plain, errors
+
+
+@pytest.mark.parametrize("site", SITES)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_last_layer_for_the_first_token(family: str, site: str) -> None:
     model = move(make(family, scaling(site=site)).eval())
