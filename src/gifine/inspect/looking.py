@@ -95,8 +95,10 @@ def _settings(config: Any) -> str:
 
 def _notes(loaded: Loaded, is_ablated: bool) -> list[str]:
     sizes = sorted({len(batch) for batch in loaded.batches}, reverse=True)
-    said = f"{len(loaded.batches)} batches of {' and '.join(map(str, sizes))}"
-    notes = [f"Computed in float32, in {said} examples, as the run evaluates; padding is left out."]
+    said = f"batches of {' and '.join(map(str, sizes))} examples"
+    if loaded.measure is not None:
+        said += ", made as those that the run evaluates in"
+    notes = [f"Computed in float32, in {said}; padding is left out."]
     if is_ablated and loaded.references is not None:
         notes.append("Scores are of these examples alone, and of few examples a score moves in large steps.")
     return notes

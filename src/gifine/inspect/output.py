@@ -29,5 +29,5 @@ def write(found: Findings, folder: Path) -> Iterator[str]:
                 shown.append(Picture(plot.name, plot.title, plot.caption, by_format["svg"]))
         files.write(PAGE, page.make(found, maps, shown))
     size = (folder / PAGE).stat().st_size
-    yield f"{folder / PAGE}: {size / 1e6:.1f} MB; it and the figures hold rows of the data"
+    yield f"{folder / PAGE}: {size / 1e6:.1f} MB; it holds rows of the data"
     yield f"{folder / 'figures'}: {count} figures, each as {' and '.join(_FORMATS)}"
