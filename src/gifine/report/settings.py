@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
 from gifine import changes
+from gifine.errors import ArgumentError, did_you_mean
 from gifine.inputs import change_files, model_files
 from gifine.report.starts import Start, Starts
 from gifine.runs import identity, replicate
@@ -25,6 +26,12 @@ _ABSENT = object()
 _SHORT = 12  # hex digits of a sha256, as in a run_id
 _SHA256 = re.compile(rf" \([0-9a-f]{{{_SHORT}}}\)$")  # behind a name
 _SPLITS = {"validation_matched": "m", "validation_mismatched": "mm"}  # as papers write them
+OF_ARMS = ("gi.", "change.", "train.parameters")  # what keys of an arm begin with
+PLAIN, HEAD = "none", "head only"  # arms in which nothing is done to attention
+_TRAINED = {  # by train.parameters: of a plain model, and behind the name of a change
+    "change": (HEAD, "trained alone"),
+    "bias": ("biases only", "biases only"),
+}
 _SIDES = ("none", "key", "query", "both")
 
 
@@ -216,9 +223,17 @@ def model(setup: Settings) -> str:
 
 
 def gate(gate: Settings) -> str:
-    """What a person calls the gate, or another change: `both 0.3 last6`, `lora rank=8`; `none` for a baseline."""
-    if is_baseline(gate):
-        return "none"
+    """What a person calls an arm: `both 0.3 last6`, `lora rank=8`; `none` for a baseline.
+
+    And what trains of it if not all does: `lora trained alone`, `head only`, `biases only`.
+    """
+    parameters = gate.get("train.parameters")
+    if is_plain(gate):
+        return "none" if parameters is None else _TRAINED[str(parameters)][0]
+    return _changed(gate) if parameters is None else f"{_changed(gate)} {_TRAINED[str(parameters)][1]}"
+
+
+def _changed(gate: Settings) -> str:
     if (name := other_change(gate)) is not None:
         layers = gate.get("change.layers")
         return " ".join([name, *([f"last{layers}"] if layers is not None else []), *unusual(gate)])
@@ -234,7 +249,7 @@ def unusual(gate: Settings) -> list[str]:
     Of a change of one's own nothing is published, so all of its keys are told.
     """
     usual: dict[str, Value] = {"gi.threshold": "batch", "gi.mask_padding": False, "gi.init": "normal"}
-    named = {"gi.side", "gi.level", "gi.layers", "change.name", "change.layers", "change.file"}
+    named = {"gi.side", "gi.level", "gi.layers", "change.name", "change.layers", "change.file", "train.parameters"}
     if (name := other_change(gate)) is not None and gate.get("change.file") is None and name in changes.names():
         usual = dict(_flat("change", change_files.defaults(changes.load(name))))
     others = [key for key in gate.keys() if key not in named and gate.get(key) != usual.get(key)]  # noqa: SIM118 - no dict
@@ -247,15 +262,54 @@ def other_change(gate: Settings) -> str | None:
     return None if name is None else str(name)
 
 
+def is_gi(gate: Settings) -> bool:
+    """Whether it is GI or a baseline, with all weights trained: what `gi.side`, `gi.level` and `gi.layers` tell."""
+    return other_change(gate) is None and gate.get("train.parameters") is None
+
+
 def gate_place(gate: Settings) -> list[Value]:
     """What gates are sorted by, for `order`; other changes come after them."""
     if (name := other_change(gate)) is not None:
         return [name, *gate.values().values()]
-    return [gate.get(f"gi.{name}") for name in ("side", "level", "layers", "first")]
+    return [gate.get(f"gi.{name}") for name in ("side", "level", "layers", "first")] + [gate.get("train.parameters")]
 
 
-def is_baseline(gate: Settings) -> bool:
+def is_plain(gate: Settings) -> bool:
+    """Whether nothing is done to attention, whatever trains."""
     return gate.get("gi.side") == "none" and gate.get("gi.first") is None
+
+
+def is_baseline(gate: Settings, against: Settings | None = None) -> bool:
+    """Whether it is what others are compared with: the plain model of which all weights train, or another arm."""
+    return gate is against if against is not None else is_plain(gate) and gate.get("train.parameters") is None
+
+
+def find_baseline(gates: Iterable[Settings], name: str | None) -> Settings | None:
+    """The arm of this name, as `gate` and tables have it; None: the plain model of which all weights train.
+
+    Where nobody has named one and no such model is there, it is the plain one of which the head alone trains, if that
+    is: so runs whose base is frozen have a baseline of theirs.
+
+    Raises:
+        ArgumentError: for a name that no arm has, or several.
+    """
+    known: dict[str, list[Settings]] = {}
+    for each in {id(each): each for each in gates}.values():
+        known.setdefault(gate(each), []).append(each)
+    if name is None:
+        return None if PLAIN in known or HEAD not in known else known[HEAD][0]
+    wanted = name.removeprefix("gi ")
+    if wanted == PLAIN:
+        return None
+    if wanted not in known:
+        raise ArgumentError(f"--against {name}: no run has it{did_you_mean(wanted, known)}; there are {_list(known)}")
+    if len(known[wanted]) > 1:
+        raise ArgumentError(f"--against {name}: several changes are called so: give the report the runs of one alone")
+    return known[wanted][0]
+
+
+def _list(names: Iterable[str]) -> str:
+    return ", ".join(f"'{name}'" if " " in name else name for name in sorted(names))
 
 
 def shown(value: Value) -> str:

@@ -74,8 +74,9 @@ def compared(
         ArgumentError: if that is nothing, or a selection fits none of it.
     """
     arms = _arms(configs, pool or Pool())
-    plain = {arm.setup: arm for arm in arms if settings.is_baseline(arm.change)}
-    changed = [arm for arm in arms if not settings.is_baseline(arm.change)]
+    against = settings.find_baseline((arm.change for arm in arms), None)
+    plain = {arm.setup: arm for arm in arms if settings.is_baseline(arm.change, against)}
+    changed = [arm for arm in arms if not settings.is_baseline(arm.change, against)]
     pairs = [(arm, plain[arm.setup]) for arm in changed if arm.setup in plain and arm.twins & plain[arm.setup].twins]
     if not pairs:
         raise ArgumentError(

@@ -30,11 +30,11 @@ _WHERE = {
 
 
 def sheet(contents: Contents) -> Sheet:
-    heads = ["model", "gate", "task", "trials", "k", "best of k: none", "best of k: gated", "difference"]
-    heads += ["95 % interval", "chosen: none", "chosen: gated", "n", "difference of the chosen", "95 % interval"]
+    heads = ["model", "change", "task", "trials", "k", "best of k: baseline", "best of k: changed", "difference"]
+    heads += ["95 % interval", "chosen: baseline", "chosen: changed", "n", "difference of the chosen", "95 % interval"]
     heads += ["verdict", "p Holm", "p margin"]
     rows = [_row(each, contents.rules) for each in contents.tunings]
-    return Sheet("tuning", "Gated and plain models, tuned equally", heads, rows, _notes(contents))
+    return Sheet("tuning", "Changes and their baseline, tuned equally", heads, rows, _notes(contents))
 
 
 def sentence(tuning: Tuning, contents: Contents) -> str:
@@ -42,7 +42,8 @@ def sentence(tuning: Tuning, contents: Contents) -> str:
     made = tuning.comparison
     assert made is not None
     trials, alike = len(tuning.trials), [each for each in contents.tunings if each.model == tuning.model]
-    subject = f"{phrases.change(tuning.gate)}{phrases.beside(tuning.extra)}"
+    other = f" in the place of {phrases.change(contents.against)}" if contents.against is not None else ""
+    subject = f"{phrases.change(tuning.gate)}{phrases.beside(tuning.extra)}{other}"
     subject += f", tuned by {phrases.count(trials, 'trial')} as its baseline was,"
     if len(alike) > 1:
         subject += f" one of {phrases.number(len(alike))} searches,"
@@ -62,8 +63,8 @@ def expected(tuning: Tuning) -> str:
     better = tuning.difference
     interval = f" (95 % interval {ends(better.intervals[place])})" if better.intervals[place] is not None else ""
     return (
-        f"The best of {phrases.count(tuning.k, 'trial')} is expected to score {without} without gates and {gated} with "
-        f"them ({tuning.task.described(tuning.task.primary)}): {phrases.points(better.means[place])}{interval}."
+        f"The best of {phrases.count(tuning.k, 'trial')} is expected to score {without} for the baseline and {gated} for "
+        f"the change ({tuning.task.described(tuning.task.primary)}): {phrases.points(better.means[place])}{interval}."
     )
 
 
@@ -152,7 +153,7 @@ def _notes(contents: Contents) -> list[str]:
     if not tunings:
         return []
     notes = [
-        "A trial is a recipe that was tried with gates and without; settings that one arm alone has finished are left "
+        "A trial is a recipe that was tried with the change and without; settings that one arm alone has finished are left "
         "out. Best of k: the expected score, in percent, of the best of k trials, k being half of them, the largest "
         "budget of which so many trials tell how sure it is; the intervals are of other draws. A run without a score "
         "counts as the worst. The verdict is about the recipes that each arm chooses of all its trials, over n seeds "
