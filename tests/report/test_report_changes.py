@@ -124,7 +124,9 @@ def test_another_change_can_be_the_other_side(runs: list[Run]) -> None:
     found = [each for each in comparison.compare(pairs, with_predictions=False) if each.is_primary]
     judge(found, Rules(against="lora"))
     # The plain model is in none of them, and in no family: the report without --against has it.
-    assert [(settings.gate(each.gate), each.family) for each in found] == [(name, 4) for name in NAMES if name != "lora"]
+    assert [(settings.gate(each.gate), each.family) for each in found] == [
+        (name, 4) for name in NAMES if name != "lora"
+    ]
     assert [each.effect.verdict for each in found] == ["hurts", "hurts", "undecided", "hurts"]
     assert settings.find_baseline(gates, "gi both 0.3") is settings.find_baseline(gates, "both 0.3")
     assert settings.find_baseline(gates, "none") is settings.find_baseline(gates, None) is None

@@ -70,7 +70,7 @@ def test_markdown_is_what_a_pipe_gets(capsys, root):
     assert re.findall(r"^## (.+)$", out, re.MULTILINE) == [
         "Over all tasks",
         "Results",
-        "Gated runs against their baseline",
+        "Changed runs against their baseline",
         "Runs that are lost or degenerate, by arm",
         "Pairs that were not computed alike",
         "Runs without a partner, which no comparison has",
@@ -225,7 +225,7 @@ def test_a_terminal_gets_a_table(capsys, found):
     terminal.show([odd_sheet(), *sheets.make(found)], sheets.summary(found))
     out = capsys.readouterr().out
     assert "[l](u)" in "".join(out.split()), "rich takes brackets for markup unless it is told not to"
-    assert "Gated runs against their baseline" in out
+    assert "Changed runs against their baseline" in out
     assert "\x1b" not in out
 
 
@@ -352,7 +352,7 @@ def test_rows_and_columns(capsys, root):
 def test_runs_without_gates_are_a_table(capsys, tmp_path):
     _, out, _ = run(capsys, sweep(tmp_path, helpful, gates=(PLAIN,)))
     assert "## Results" in out
-    assert "no gated run of this task" in out
+    assert "no changed run of this task" in out
 
 
 def test_watching_prints_what_has_changed_until_it_is_interrupted(capsys, tmp_path, monkeypatch):

@@ -188,7 +188,7 @@ def test_the_forest_has_the_numbers_of_the_comparison(found, drawn):
         assert points[0, 0] == pytest.approx(100 * effect.summary.mean)
         assert ends[0, :, 0] == pytest.approx([100 * end for end in effect.interval])
     axes = plot.figure.axes[0]
-    assert axes.get_xlabel().startswith("gated − baseline")
+    assert axes.get_xlabel().startswith("changed − baseline")
     labels = [each.get_text() for each in axes.get_yticklabels()]
     assert labels[0] == "key 0: MRPC accuracy, n = 5"
     assert "both 0.3: RTE accuracy, n = 6" in labels

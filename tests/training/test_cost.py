@@ -67,9 +67,14 @@ def test_a_model_counts_what_torch_counts_where_nothing_is_hidden(family: str) -
 def test_a_step_that_raises_leaves_no_counter_behind() -> None:
     found: dict[str, float] = {}
     arguments, state = cast("Any", SimpleNamespace(device=torch.device("cpu"))), SimpleNamespace(global_step=0)
-    with pytest.raises(ZeroDivisionError), Cost(found, 2) as cost:
-        cost.on_step_begin(arguments, cast("Any", state), cast("Any", None))
-        raise ZeroDivisionError
+
+    def raising() -> None:
+        with Cost(found, 2) as cost:
+            cost.on_step_begin(arguments, cast("Any", state), cast("Any", None))
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        raising()
     assert found == {}
     with Counter() as counter:
         torch.ones(2, 2) @ torch.ones(2, 2)

@@ -71,9 +71,9 @@ class Cost(TrainerCallback):
     """Fills in `found`, of this process and attempt:
 
     `seconds_a_step`, the median, without loading data, evaluating and saving; `steps_timed`, of how many;
-    `flops_an_example`, only where training starts at its first step; `peak_memory_bytes`, on a GPU the most that tensors
-    took in a step. `examples` are those of the first step in this process; None: do not count, as with fsdp, whose
-    collectives the counter has not been tried with.
+    `flops_an_example`, only where training starts at its first step; `peak_memory_bytes`, on a GPU the most that
+    tensors took in a step. `examples` are those of the first step in this process; None: do not count, as with fsdp,
+    whose collectives the counter has not been tried with.
     """
 
     def __init__(self, found: dict[str, float], examples: float | None) -> None:

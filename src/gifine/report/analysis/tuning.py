@@ -146,9 +146,7 @@ def comparisons(tunings: Iterable[Tuning]) -> list[Comparison]:
     return [each.comparison for each in tunings if each.comparison is not None]
 
 
-def _searches(
-    runs: Iterable[Run], twins: Container[tuple[int, int]], against: Settings | None
-) -> Iterator[_Search]:
+def _searches(runs: Iterable[Run], twins: Container[tuple[int, int]], against: Settings | None) -> Iterator[_Search]:
     plain: dict[Settings, list[Run]] = {}
     groups: dict[tuple[Settings, Frame], dict[Settings, list[Run]]] = {}  # by gate and frame, then by setup
     frames: dict[Settings, Frame] = {}

@@ -187,8 +187,8 @@ def _details(answer: Answer, contents: Contents) -> list[str]:
         each = answer.better
         alike = ", tasks weighed alike" if len(answer.comparisons) > 1 else ""
         found.append(
-            f"In {100 * each.share:.0f} % of {phrases.count(pairs, 'pair')}{alike}, the changed run has the higher score "
-            f"({100 * each.low:.0f} – {100 * each.high:.0f} %; ties count half): a meaningful improvement is "
+            f"In {100 * each.share:.0f} % of {phrases.count(pairs, 'pair')}{alike}, the changed run has the higher "
+            f"score ({100 * each.low:.0f} – {100 * each.high:.0f} %; ties count half): a meaningful improvement is "
             f"{'' if each.is_meaningful else 'not '}shown."
         )
     if answer.last is not None and answer.effect.summary.mean is not None:

@@ -18,13 +18,13 @@ def sheet(contents: Contents) -> Sheet:
     """Of each arm and task."""
     extra = list(contents.costs[0].extra) if contents.costs else []
     heads = ["model", *extra, "change", "task", "parameters", "trained", "of the change"]
-    heads += ["ms a step", "×", "GB", "×", "GFLOPs an example", "×"]
+    heads += ["ms a step", "× time", "GB", "× memory", "GFLOPs an example", "× FLOPs"]
     notes = [
         "Medians over runs. ms a step: of training, without loading data, evaluating and saving. GB: the most that "
-        "tensors took on the GPU in a step; of a CPU it is not recorded. GFLOPs an example: products of matrices in the "
-        "first step, forward and backward, divided by its examples. ×: how many times the baseline's, the geometric "
-        "mean over pairs, of time and memory those that were computed on the same kind of machine. Time on a machine "
-        "that others use as well is uncertain."
+        "tensors took on the GPU in a step; of a CPU it is not recorded. GFLOPs an example: products of matrices "
+        "in the first step, forward and backward, divided by its examples. ×: how many times the baseline's, the "
+        "geometric mean over pairs, of time and memory those that were computed on the same kind of machine. Time "
+        "on a machine that others use as well is uncertain."
     ]
     rows = [_row(each) for each in contents.costs]
     return Sheet("cost", "What it costs", heads, rows, notes if rows else [])

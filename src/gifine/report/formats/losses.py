@@ -29,7 +29,18 @@ def sheet(contents: Contents) -> Sheet:
                 worst = ends(around(each.worst) if each.worst is not None else None)
                 linked_ones = [linked(plain(word), runs) for word in (str(len(each.tried)), *sides)]
                 rows.append([*map(plain, [*name, each.task.title]), *linked_ones, *map(plain, ["", "", "", worst])])
-    heads = ["model", "change", "task", "pairs", "changed", "baseline", "changed alone", "baseline alone", "p", "worst case"]
+    heads = [
+        "model",
+        "change",
+        "task",
+        "pairs",
+        "changed",
+        "baseline",
+        "changed alone",
+        "baseline alone",
+        "p",
+        "worst case",
+    ]
     notes = [
         "Runs without a score (failed, diverged, interrupted, or not at their end yet) and degenerate ones. p: the "
         "exact paired test of whether chance divides the pairs in which one run alone is such a run; a run that takes "

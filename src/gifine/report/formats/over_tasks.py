@@ -17,7 +17,19 @@ from gifine.report.formats.words import Item, Sheet, ends, linked, p_value, plai
 
 def sheet(contents: Contents) -> Sheet:
     extra = list(contents.answers[0].extra) if contents.answers else []
-    heads = ["model", *extra, "change", "tasks", "n", "difference", "95 % interval", "verdict", "p", "p Holm", "p margin"]
+    heads = [
+        "model",
+        *extra,
+        "change",
+        "tasks",
+        "n",
+        "difference",
+        "95 % interval",
+        "verdict",
+        "p",
+        "p Holm",
+        "p margin",
+    ]
     heads += ["next task", "helps on", "hurts on", "P(better)", "last epoch"]
     rows = [_row(each, contents) for each in contents.answers]
     notes = []

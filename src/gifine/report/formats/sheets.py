@@ -78,8 +78,8 @@ def _table(contents: Contents) -> Sheet:
     notes = [
         "Percent; mean ± sample standard deviation over seeds (n), of all runs that ended with a score. "
         "Bold: significantly better than every other row of the column, given this dev set (two-sided p < 0.05 after "
-        "Holm over the whole table; paired t-test where runs differ in change and seed alone, else Welch's). What may be "
-        "concluded is told by the verdicts."
+        "Holm over the whole table; paired t-test where runs differ in change and seed alone, else Welch's). What may "
+        "be concluded is told by the verdicts."
     ]
     if table.has_average:
         heads.append("GLUE average")

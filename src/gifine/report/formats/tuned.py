@@ -63,8 +63,9 @@ def expected(tuning: Tuning) -> str:
     better = tuning.difference
     interval = f" (95 % interval {ends(better.intervals[place])})" if better.intervals[place] is not None else ""
     return (
-        f"The best of {phrases.count(tuning.k, 'trial')} is expected to score {without} for the baseline and {gated} for "
-        f"the change ({tuning.task.described(tuning.task.primary)}): {phrases.points(better.means[place])}{interval}."
+        f"The best of {phrases.count(tuning.k, 'trial')} is expected to score {without} for the baseline and {gated} "
+        f"for the change ({tuning.task.described(tuning.task.primary)}): "
+        f"{phrases.points(better.means[place])}{interval}."
     )
 
 
@@ -153,12 +154,12 @@ def _notes(contents: Contents) -> list[str]:
     if not tunings:
         return []
     notes = [
-        "A trial is a recipe that was tried with the change and without; settings that one arm alone has finished are left "
-        "out. Best of k: the expected score, in percent, of the best of k trials, k being half of them, the largest "
-        "budget of which so many trials tell how sure it is; the intervals are of other draws. A run without a score "
-        "counts as the worst. The verdict is about the recipes that each arm chooses of all its trials, over n seeds "
-        f"and the examples of the half that did not choose; it needs {FEWEST_PAIRS} seeds, and is corrected together "
-        "with all comparisons of the model."
+        "A trial is a recipe that was tried with the change and without; settings that one arm alone has finished are "
+        "left out. Best of k: the expected score, in percent, of the best of k trials, k being half of them, the "
+        "largest budget of which so many trials tell how sure it is; the intervals are of other draws. A run without "
+        "a score counts as the worst. The verdict is about the recipes that each arm chooses of all its trials, over n "
+        f"seeds and the examples of the half that did not choose; it needs {FEWEST_PAIRS} seeds, and is corrected "
+        "together with all comparisons of the model."
     ]
     notes += dict.fromkeys(_how(each) for each in tunings)
     notes += [advice for each in tunings if (advice := _advice(each))]

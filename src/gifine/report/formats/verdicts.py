@@ -111,9 +111,9 @@ def _notes(contents: Contents) -> list[str]:
     families = "; ".join(f"{model}: {size}" for model, size in sizes.items() if size)
     of = f" ({families})" if families else ""
     notes = [
-        "Differences in points of percent, changed minus baseline, of n pairs that share all but the change. Random: what "
-        "else might have been drawn, and so what the interval and p are about: runs (seeds) and dev examples, or runs "
-        "alone, given this dev set. p Holm: of no difference, corrected over all comparisons of a model's main "
+        "Differences in points of percent, changed minus baseline, of n pairs that share all but the change. Random: "
+        "what else might have been drawn, and so what the interval and p are about: runs (seeds) and dev examples, or "
+        "runs alone, given this dev set. p Holm: of no difference, corrected over all comparisons of a model's main "
         f"metrics{of}; helps and hurts need p Holm < {statistics.ALPHA} and {FEWEST_PAIRS} pairs. p margin: of a "
         f"difference of {phrases.plain_points(rules.margin)} or more, corrected in the same way; below "
         f'{statistics.ALPHA} there is no difference above that. Undecided is neither, and not "no effect". Detectable: '

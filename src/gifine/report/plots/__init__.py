@@ -1,7 +1,8 @@
 """Figures of what runs say, from records and, for learning curves, `metrics.jsonl`. Only those with something to show.
 
 Each module draws one kind: `heat`, `levels`, `seeds` and `curves` one of a `Panel` (runs that differ in gate and seed
-alone), `forest` of comparisons, `cost` of both, `profiles` of answers over tasks, `tuning` of searches. Scores are in percent here.
+alone), `forest` of comparisons, `cost` of both, `profiles` of answers over
+tasks, `tuning` of searches. Scores are in percent here.
 """
 
 from __future__ import annotations

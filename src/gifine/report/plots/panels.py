@@ -69,7 +69,9 @@ def split(runs: Sequence[Run]) -> list[Panel]:
         if not settings.is_baseline(members[0].gate):
             compared.add(shared)
             named = {
-                key: value for key, value in zip(groups.extra, extra, strict=True) if not key.startswith(("change.", "train.parameters"))
+                key: value
+                for key, value in zip(groups.extra, extra, strict=True)
+                if not key.startswith(("change.", "train.parameters"))
             }
             own = Panel(str(names[0]), task, named, baselines.get(shared))
             panel = panels.setdefault((*names[:2], *named.values()), own)
