@@ -27,7 +27,7 @@ DOCUMENTS = [*sorted(ROOT.glob("*.md")), *PAGES, *sorted(ROOT.glob("launchers/*.
 IDS = [path.relative_to(ROOT).as_posix() for path in DOCUMENTS]
 
 OVERRIDES = ("", "prefetch", "doctor", "memory", "sweep plan")  # the commands that take those of runs
-OF_RUNS = ("evaluate", "predict", "report", "sync", "sweep")  # that take folders
+OF_RUNS = ("evaluate", "predict", "export", "report", "sync", "sweep")  # that take folders
 COMMANDS = {*OVERRIDES, *OF_RUNS, "dashboard"}
 _STARTS = (["srun"], ["docker", "run"], ["apptainer", "run"])
 
@@ -146,6 +146,9 @@ def own_folder(place: Path, monkeypatch: pytest.MonkeyPatch, name: str | None) -
     held = Hypothesis("bert", "rte", {"gi.side": "both"}, {}, is_primary=False)
     plan = Preregistration(datetime.now(UTC), "", [], 0.5, 0.05, [], [1], {}, [held], {"0" * 12: "rte"}, [])
     preregistration.write(plan, place / "PLAN.yaml")
+    (place / "MNLI").mkdir()  # first.task looks whether it is there
+    for file in ("train.tsv", "dev_matched.tsv", "dev_mismatched.tsv"):
+        (place / "MNLI" / file).touch()
     (place / "model").mkdir()
     for file in ("config.json", "model.safetensors"):
         (place / "model" / file).write_text("{}")

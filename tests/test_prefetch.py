@@ -212,6 +212,55 @@ def test_a_run_from_the_folder_is_the_run_from_the_hub(filled, shell, place, ser
 @pytest.mark.long
 @pytest.mark.integration
 @pytest.mark.xdist_group("prefetch")
+def test_what_is_trained_over_prefetched_weights_finds_them_again(filled, shell, place):
+    """Without a Hub: evaluated, and started from by a run that is given the prefetched folder, too."""
+    folder, _ = filled
+    small = [*BERT, "train.device=cpu", "train.max_steps=2", "train.save_model=true", f"prefetch={folder}"]
+    first = ["model.checkpoint=tiny/bert", "train.parameters=change", "output_root=frozen"]
+    done = shell("gifine", *small, *first, offline=True)
+    assert done.returncode == 0, done.stderr
+    (run,) = (place / "frozen").iterdir()
+    over = json.loads((run / "model" / "config.json").read_text())["trained_over"]
+    assert over["checkpoint"] == "tiny/bert", "and not where it was prefetched to"
+    assert over["commit"] == offline.read(folder).models["tiny/bert@main"].commit
+    evaluated = shell("gifine.evaluate", run, offline=True)
+    assert evaluated.returncode == 0, evaluated.stderr
+    then = shell("gifine", *small, f"model.init_from={run}", "output_root=then", "seed=1", offline=True)
+    assert then.returncode == 0, then.stderr
+    elsewhere = shell("gifine", "export", run, "--out", place / "whole", "--full", offline=True)
+    assert elsewhere.returncode == 0, elsewhere.stderr
+    (run / "model" / "config.json").write_text(
+        (run / "model" / "config.json").read_text().replace(next(iter(over["sha256"].values())), "0" * 64)
+    )
+    other = shell("gifine.evaluate", run, offline=True)
+    assert other.returncode == ExitCode.BAD_INPUT
+    assert "was trained over other weights" in other.stderr
+
+
+@pytest.mark.long
+@pytest.mark.integration
+@pytest.mark.xdist_group("prefetch")
+@pytest.mark.usefixtures("filled")
+def test_a_model_on_the_hub_is_loaded_over_its_base_there(shell, server, place):
+    run = ["train.device=cpu", "train.max_steps=1", "train.save_model=true", "train.parameters=change"]
+    done = shell("gifine", *BERT, *run, "model.checkpoint=tiny/bert", "output_root=shared")
+    assert done.returncode == 0, done.stderr
+    (made,) = (place / "shared").iterdir()
+    files = {path.name: path.read_bytes() for path in (made / "model").iterdir() if path.name != "training_args.bin"}
+    server.repos["models/tiny/gates"] = Repo({"main": files})
+    load = "import gifine.models; from transformers import AutoModelForSequenceClassification as A"
+    code = f"{load}; print(type(A.from_pretrained('tiny/gates')).__name__)"
+    own = {"HF_ENDPOINT": server.url, "HF_HUB_OFFLINE": "0", "HF_HOME": str(place / "another"), "NO_PROXY": "*"}
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, **own}, capture_output=True, text=True, check=False
+    )
+    assert loaded.returncode == 0, loaded.stderr
+    assert loaded.stdout.strip() == "GiBertForSequenceClassification"
+
+
+@pytest.mark.long
+@pytest.mark.integration
+@pytest.mark.xdist_group("prefetch")
 def test_an_interrupted_download_is_not_taken_for_whole(shell, server, place):
     """First the tokenizer alone, then a broken download of the weights, then whole ones, of the tokenizer's commit."""
     folder = place / "late-prefetch"

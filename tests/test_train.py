@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import shutil
 
@@ -14,6 +15,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 import gifine.models  # noqa: F401 - registers the gated models
 from conftest import TINY_DEMO
+from gifine import evaluate
 from gifine.errors import ConfigError, DataError, ExitCode, OutputError
 from gifine.inputs import demo
 from gifine.objectives import metrics
@@ -137,6 +139,28 @@ def test_baseline_is_a_plain_checkpoint(train):
     result = train(*TINY_DEMO, "gi=none", "train.save_model=true")
     assert json.loads((result.folder / "model" / "config.json").read_text())["model_type"] == "bert"
     assert result.record.parameters["gates"] == 0
+
+
+def test_a_change_of_ones_own_trains_and_the_record_says_what_it_was(train, tmp_path, capsys):
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "from gifine.changes import Parameter\nSITES = ('value',)\n"
+        "def find_parameters(settings, place):\n    return {'scale': Parameter((place.given,))}\n"
+        "def apply(settings, parameters, value, at):\n    return value * (1 + parameters['scale'])\n"
+    )
+    words = ["++change.name=mine", f"++change.file={file}", "change.layers=1", "train.max_steps=2"]
+    result = train(*TINY_DEMO, *words, "train.save_model=true")
+    sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
+    where = {"name": "mine", "sites": ["value"], "layers": [1], "positions": None}
+    assert result.record.provenance["change"] == {**where, "parameters": 16, "sha256": sha256}
+    assert result.record.contents == {"change.file": sha256}
+    assert result.record.provenance["files"] == {str(file): sha256}
+    assert evaluate.main([str(result.folder)]) == ExitCode.DONE
+    file.write_text(file.read_text() + "# edited\n")
+    assert evaluate.main([str(result.folder)]) == ExitCode.BAD_INPUT
+    assert f"its change's file {file} was edited since the run" in capsys.readouterr().err
+    with pytest.raises(OutputError, match=r"of other contents of change\.file \(sha256 "):
+        train(*TINY_DEMO, *words, f"output_dir={result.folder}")
 
 
 def test_a_nan_loss_is_recorded_as_diverged(train):

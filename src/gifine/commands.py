@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import io
 import logging
 import math
 import os
@@ -13,8 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from gifine.errors import ArgumentError, ExitCode, OutputError, UserError, tell
-from gifine.runs.preregistration import SMALLEST_MARGIN
-from gifine.runs.selections import Selection
+from gifine.runs.selections import SMALLEST_MARGIN, Selection
 
 
 class Parser(argparse.ArgumentParser):
@@ -83,6 +83,9 @@ def call(command: Callable[[argparse.Namespace], ExitCode], parser: Parser, word
     logging.basicConfig(format="%(message)s")  # plain lines on stderr, as a run's
     for name in ("gifine", "__main__"):  # what `python -m` calls a command's own module
         logging.getLogger(name).setLevel(logging.INFO)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # what a terminal has no character for, such as odd names
     try:
         code = command(parser.parse_args(words))
         sys.stdout.flush()

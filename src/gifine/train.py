@@ -21,7 +21,7 @@ from transformers.utils import logging as transformers_logging
 
 from gifine import models, objectives
 from gifine.choices import EmbeddingRows, Parameters, Tracker
-from gifine.config import RunConfig
+from gifine.config import GI, RunConfig
 from gifine.errors import DataError, ExitCode, ModelError, OutputError
 from gifine.inputs import architecture, dataset, sources, tokenizers
 from gifine.inputs.run_folder import MODEL
@@ -129,6 +129,11 @@ def _fit(config: RunConfig, folder: Path, record: Record, track: wandb_run.Log) 
     if longest is not None and train.max_length > longest:
         raise ModelError(f"train.max_length={train.max_length}: the model takes at most {longest} word pieces")
     record.parameters = models.count_parameters(model)
+    if (changed := models.describe_change(model)) is not None:
+        learned, sha256 = record.parameters["gates"], record.contents.get("change.file")
+        record.provenance["change"] = {**changed, "parameters": learned, "sha256": sha256}
+        if "weights" in changed["sites"] and _is_main_process():
+            log.info("change=%s is of attention's weights: they are written out, which takes longer", changed["name"])
     if places.model.init_from is not None:
         record.provenance["init_from"] = origin.trace(places.model.init_from)
     record.provenance["checkpoint_commit"] = models.commit(places.model)
@@ -277,7 +282,9 @@ def _described(record: Record) -> str:
     counts = record.parameters
     rows = ", ".join(f"{split} {number}" for split, number in record.rows.items())
     train = f", {counts['trainable']:,} train" if counts["trainable"] < counts["total"] else ""
-    return f"{counts['total']:,} parameters ({counts['gates']:,} in gates{train}); examples: {rows}"
+    name = record.config["change"]["name"]
+    learned = f"{counts['gates']:,} in {'gates' if name == GI else name}"
+    return f"{counts['total']:,} parameters ({learned}{train}); examples: {rows}"
 
 
 def _is_main_process() -> bool:

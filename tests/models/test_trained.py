@@ -238,7 +238,7 @@ def test_what_is_frozen_is_not_saved_and_its_hash_is(saved):
     assert over["sha256"] == {"model.safetensors": bases.sources.sha256(base / "model.safetensors")}
 
 
-@pytest.mark.parametrize("parameters", [Parameters.change, Parameters.bias])
+@pytest.mark.parametrize("parameters", [Parameters.change, pytest.param(Parameters.bias, marks=pytest.mark.long)])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_it_is_loaded_over_its_base(bases_of, tmp_path, family, parameters):
     """Also with frozen gates, which no base has."""

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import special, stats
 from statsmodels.stats.meta_analysis import combine_effects
 
-from gifine.report.analysis import across_tasks
+from gifine.report.analysis import across_tasks, statistics
 from gifine.report.analysis.crossed import Estimate
 from support.synthetic import given as sure
 
@@ -172,3 +172,29 @@ def test_better_of_nothing_is_nothing():
     assert across_tasks.better([]) is None
     assert across_tasks.better([np.asarray([])]) is None
     assert sure(across_tasks.better([np.asarray([]), np.ones(5)])).share == 1
+
+
+def test_luck_that_all_tasks_share_is_told_by_run():
+    """Half of each deviation is that of the run before: of 400 sweeps of four tasks and five seeds with no effect."""
+    rng = np.random.default_rng(18)
+    found = [0, 0]
+    for _ in range(400):
+        scores = (rng.normal(size=(5, 1)) + rng.normal(size=(5, 4))) / 100
+        mean = sure(across_tasks.combine([sure(statistics.paired_t(task)) for task in scores.T]))
+        found[0] += mean.estimate.p() < 0.05
+        found[1] += across_tasks.by_run(mean, scores).estimate.p() < 0.05
+    assert found[0] / 400 > 0.1  # as if four tasks were four times as much
+    assert found[1] / 400 < 0.05 + 3 * 0.011
+
+
+def test_by_run_it_is_the_t_test_of_means_over_tasks_where_that_is_wider():
+    scores = np.asarray([[1.0, 1.2, 0.9], [-0.5, -0.4, -0.7], [0.1, 0.3, 0.2]]) / 100
+    mean = sure(across_tasks.combine([sure(statistics.paired_t(task)) for task in scores.T]))
+    made = across_tasks.by_run(mean, scores)
+    half = stats.ttest_1samp(scores @ mean.weights, 0).confidence_interval()
+    assert made.estimate.mean == mean.estimate.mean
+    assert np.diff(made.estimate.interval()) == pytest.approx(half.high - half.low)
+    low, high = sure(made.prediction)
+    assert low <= made.estimate.interval()[0] < made.estimate.interval()[1] <= high
+    same = np.asarray([[0.01, -0.01, 0.02]] * 2 + [[0.02, -0.02, 0.01]])
+    assert across_tasks.by_run(mean, same[:2]) is mean  # nothing varies between these runs

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -390,3 +391,31 @@ def test_watching_survives_a_folder_that_is_emptied_for_a_while(capsys, tmp_path
     code, out, _ = run(capsys, tmp_path / "runs", "--watch", "1", "--show", "table")
     assert code == ExitCode.DONE
     assert re.findall(r"^\d+ runs: .+$", out, re.MULTILINE) == ["4 runs: 4 done", "2 runs: 2 done"]
+
+
+def test_names_that_steer_a_terminal_or_are_no_text_are_shown_as_such(capsys, tmp_path):
+    for gate in (PLAIN, BOTH):
+        for seed in (1, 2, 3):
+            folder = write(tmp_path / "runs", record(config("task=rte", seed=seed, **gate), [0.7 + 0.01 * seed]))
+            text = (folder / "record.json").read_text().replace('"RTE"', '"R\\u001b[31m\\u202eTE"')
+            (folder / "record.json").write_text(text)
+    folder.rename(tmp_path / "runs" / os.fsdecode(b"caf\xe9"))
+    (tmp_path / "runs" / os.fsdecode(b"\xff")).mkdir()
+    (tmp_path / "runs" / os.fsdecode(b"\xff") / "record.json").write_text("{")
+    for style in ("terminal", "markdown", "latex"):
+        code, out, _ = run(capsys, tmp_path / "runs", "--format", style)
+        assert (code, "\x1b" in out, "\u202e" in out, "R\ufffd" in out) == (ExitCode.DONE, False, False, True)
+    code, _, _ = run(capsys, tmp_path / "runs", "--format", "json", "--out", tmp_path / "out", "--no-predictions")
+    assert code == ExitCode.DONE
+    problems = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))["problems"]
+    assert os.fsencode(problems[0]["record"]).endswith(b"/\xff/record.json")
+
+
+def test_without_a_single_readable_record_the_answer_says_so(capsys, tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "record.json").write_text("{")
+    code, out, _ = run(capsys, tmp_path)
+    assert code == ExitCode.DONE
+    assert out.startswith("0 runs; 1 record left out\n")
+    assert "One record cannot be read, and counts nowhere: the list is under “Records left out”." in out
+    assert "Bold" not in out, "there is no table to explain"

@@ -36,8 +36,8 @@ from gifine.report.analysis.families import Rules
 from gifine.report.analysis.pairing import Pair
 from gifine.report.contents import Contents
 from gifine.report.plots import Plot, curves, drawing, forest, heat, panels
+from gifine.report.pool import Pool
 from gifine.report.reading import Reader, _from_entries
-from gifine.report.settings import Pool
 from gifine.runs.records import Status
 from support.synthetic import BOTH, KEY, PLAIN, Gate, config, given, measures, record, sweep, write
 

@@ -156,7 +156,7 @@ def test_foreign_files_are_listed_and_stop_nothing(tmp_path, content, said):
         (lambda entries: entries["metrics"].update({"rte/validation/accuracy": float("nan")}), "a metric is nan"),
         (lambda entries: entries.update(last={"accuracy": "high"}), "a metric is 'high'"),
         (lambda entries: entries.update(evaluations="3"), "its evaluations are '3'"),
-        (lambda entries: entries["config"].update(seed="one"), "its seed is no number"),
+        (lambda entries: entries["config"].update(seed="one"), "its seeds are no numbers"),
         (lambda entries: entries["config"]["task"].pop("metrics"), "its config has no metrics"),
         (lambda entries: entries["config"].update(gi=None), "not a record as"),
     ],
@@ -264,3 +264,26 @@ def test_the_report_is_light(tmp_path):
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "## Changed runs against their baseline" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (("config", "seeds", "head"), "x"),
+        (("config", "task", "title"), 7),
+        (("finished",), ["x"]),
+        (("provenance", "begun"), 5),
+        (("config", "gi", "level"), float("nan")),
+        (("config", "train", "learning_rate"), 10**400),
+    ],
+)
+def test_entries_of_another_kind_are_a_problem_and_not_an_error_later(tmp_path, place, value):
+    folder = write(tmp_path, record(config("task=rte", **BOTH), [0.7]))
+    entries = json.loads((folder / "record.json").read_text())
+    part = entries
+    for key in place[:-1]:
+        part = part[key]
+    part[place[-1]] = value
+    (folder / "record.json").write_text(json.dumps(entries))
+    reading = Reader([tmp_path]).read()
+    assert (reading.runs, len(reading.problems)) == ([], 1)

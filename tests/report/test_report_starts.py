@@ -10,17 +10,19 @@ from dataclasses import replace
 from pathlib import Path
 from statistics import stdev
 
+import numpy as np
 import pytest
 
 from gifine.report import __main__ as report
 from gifine.report import contents, settings
 from gifine.report.analysis import pairing
+from gifine.report.analysis.answers import Answer
 from gifine.report.analysis.comparison import Verdict
-from gifine.report.formats import sheets
+from gifine.report.formats import answer, sheets
 from gifine.report.reading import Reader, Run
 from gifine.runs import identity, origin, records, replicate
 from gifine.runs.records import Record, Status
-from support.synthetic import BOTH, PLAIN, Gate, config, record, write
+from support.synthetic import BOTH, PLAIN, Gate, config, given, measures, record, write
 
 ARMS = (PLAIN, BOTH)
 MNLI = [0.8, 0.8]
@@ -334,3 +336,40 @@ def test_an_older_record_has_the_title_from_the_run_that_it_names(tmp_path):
     assert headings(tmp_path) == ["RTE after mnli (accuracy)"]
     write(tmp_path, before)
     assert headings(tmp_path)[1] == "RTE after MNLI (accuracy)"
+
+
+def after_mnli(root: Path, *, of_one: bool = True, lost: dict[str, tuple[int, ...]] | None = None) -> Answer:
+    """RTE, MRPC and MNLI, whose scores have luck in common: that `of_one` run on MNLI, as far as records say."""
+    for gate, seed in itertools.product(ARMS, range(5)):
+        luck = np.random.default_rng([seed, len(gate)]).normal(0, 0.01)
+        before = parent(seed, gate)
+        before.metrics = dict.fromkeys(before.metrics, 0.8 + luck)
+        write(root, before)
+        for place, task in enumerate(("rte", "mrpc")):
+            own = config(f"task={task}", seed=seed, **gate)
+            score = 0.7 + luck + np.random.default_rng([seed, len(gate), place]).normal(0, 0.001)
+            made = record(own, [score] * len(measures(own)))
+            if of_one:
+                made.provenance["init_from"] = {"run_id": before.run_id, **origin.as_parent(vars(before))}
+                if gate is BOTH and seed in (lost or {}).get(task, ()):
+                    made.status, made.metrics = Status.FAILED, {}
+            write(root, made)
+    (made,) = contents.gather(Reader([root]).read()).answers
+    return made
+
+
+def test_the_mean_over_tasks_knows_what_they_share(tmp_path):
+    """As wide as of one task, where three are hardly more than one; and it is told."""
+    shared, apart = after_mnli(tmp_path / "shared"), after_mnli(tmp_path / "apart", of_one=False)
+    assert (shared.is_by_run, apart.is_by_run) == (True, False)
+    widths = [np.diff(given(each.effect.interval))[0] for each in (shared, apart)]
+    assert widths[0] > 1.2 * widths[1]
+    single = np.diff(given(shared.comparisons[0].effect.interval))[0]
+    assert widths[0] == pytest.approx(single, rel=0.2)
+    found = contents.gather(Reader([tmp_path / "shared"]).read())
+    assert any("start from the same runs" in detail for detail in answer.answer(found)[0].details)
+
+
+def test_too_few_runs_with_pairs_on_all_tasks_allow_no_verdict(tmp_path):
+    made = after_mnli(tmp_path, lost={"rte": (0, 1), "mrpc": (2, 3)})
+    assert made.effect.why == "tasks start from the same runs, and only 1 of these led to pairs on all of them"

@@ -89,7 +89,7 @@ def test_what_a_run_starts_from_has_its_role():
     [
         (["gi.side=both"], "these runs compare nothing"),
         (["gi.side=none,both", "--primary", "gi.sid=both"], "no run has a key gi.sid (did you mean 'gi.side'?)"),
-        (["gi.side=none,both", "--primary", "gi.side=key"], "--primary gi.side=key: fits none of the 1 comparisons"),
+        (["gi.side=none,both", "--primary", "gi.side=key"], "--primary gi.side=key: fits no comparison of these runs"),
         (["gi.side=none,both", "--primary", "gi.side"], "gi.side: not KEY=VALUE,KEY=VALUE"),
         (["gi.side=none,both", "--primary", "task=rte,task=cola"], "a key more than once"),
         (["gi.side=none,both", "--margin", "0"], "points of percent"),

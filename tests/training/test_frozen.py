@@ -133,6 +133,28 @@ def test_a_run_that_is_stopped_goes_on_to_the_same_bits(train, finished, base, m
         assert (again.folder / name).read_bytes() == (finished.folder / name).read_bytes()
 
 
+@pytest.mark.long
+def test_so_does_one_with_dropout_inside_the_change(train, base, tmp_path, monkeypatch):
+    """Whose masks hang on a count of passes, which checkpoints hold though nothing trains it."""
+    words = change(base, "change=lora", "change.dropout=0.3", "train.learning_rate=1e-1")
+    undisturbed = train(*words)
+    weights = (undisturbed.folder / "model" / "trained.safetensors").read_bytes()
+    assert load_file(undisturbed.folder / "model" / "trained.safetensors")["bert.change_passes.count"] > 0
+    shutil.rmtree(undisturbed.folder)
+
+    def on_step_end(self, args, state, control, **kwargs):
+        if state.global_step == 5:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(callbacks.Bar, "on_step_end", on_step_end)
+    assert train(*words).record.status == Status.INTERRUPTED
+    monkeypatch.undo()
+    again = train(*words)
+    assert again.record.resumed_at == 6
+    assert (again.folder / "model" / "trained.safetensors").read_bytes() == weights
+
+
+@pytest.mark.long
 def test_gradient_checkpointing_trains_the_same(train, finished, base):
     recomputed = train(*change(base, "train.gradient_checkpointing=true"))
     ours, theirs = (load_file(each.folder / "model" / "trained.safetensors") for each in (recomputed, finished))
@@ -159,6 +181,7 @@ def test_a_run_starts_from_it(train, finished, base):
     assert whole.record.run_id != again.record.run_id
 
 
+@pytest.mark.long
 def test_a_moved_base_of_a_start_is_named_by_a_key(train, finished, base, tmp_path):
     moved = Path(shutil.copytree(finished.folder, tmp_path / "moved"))
     entries = json.loads((moved / "model" / "config.json").read_text())

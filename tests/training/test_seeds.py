@@ -9,11 +9,14 @@ import pytest
 import torch
 
 from conftest import TINY_DEMO
+from gifine import changes
+from gifine.models.change_config import is_change
 from gifine.runs import replicate
 from gifine.training import callbacks
 from gifine.training.sampler import EpochSampler
 
-RUN = [*TINY_DEMO, "gi=both", "seed=3", "train.save_model=true"]
+SEED = [*TINY_DEMO, "seed=3"]
+RUN = [*SEED, "gi=both", "train.save_model=true"]
 FILES = ["model/model.safetensors", "predictions-validation.parquet", "metrics.jsonl"]
 
 
@@ -32,8 +35,7 @@ def drawn(train, monkeypatch):
 
     def look(self, args, state, control, *, model, **kwargs):
         parameters = {name: each.detach().clone() for name, each in model.named_parameters()}
-        gates = [each for name, each in parameters.items() if "inhibition" in name or "select" in name]
-        seen["change"] = digest(gates)
+        seen["change"] = digest([each for name, each in parameters.items() if is_change(name)])
         seen["head"] = digest([each for name, each in parameters.items() if "classifier" in name])
         seen["backbone"] = digest([each for name, each in parameters.items() if "query.weight" in name])
         seen["dropout"] = digest([torch.get_rng_state()])
@@ -42,8 +44,8 @@ def drawn(train, monkeypatch):
     monkeypatch.setattr(EpochSampler, "__iter__", look_at_order)
     monkeypatch.setattr(callbacks.Bar, "on_train_begin", look)
 
-    def run(*words: str) -> dict[str, str]:
-        train(*RUN, "train.max_steps=1", *words)
+    def run(*words: str, base: list[str] = RUN) -> dict[str, str]:
+        train(*base, "train.max_steps=1", *words)
         return dict(seen)
 
     return run
@@ -61,6 +63,26 @@ def test_each_key_moves_its_own_stream_alone(drawn):
 def test_all_keys_together_are_another_seed(drawn):
     every = [f"seeds.{name}=8" for name in replicate.STREAMS]
     assert drawn(*every) == drawn("seed=8")
+
+
+@pytest.mark.long
+def test_arms_of_a_seed_differ_in_their_change_alone(drawn, monkeypatch):
+    after: list[bytes] = []  # what torch would draw next: each arm has drawn as much, for the same masks
+
+    def look(self, args, state, control, **kwargs):
+        after.append(torch.get_rng_state().numpy().tobytes())
+
+    monkeypatch.setattr(callbacks.Bar, "on_step_end", look)
+    plain = drawn("change=none", base=SEED)
+    found = set()
+    for name in changes.names():
+        dropout = ["change.dropout=0.2"] if name in ("lora", "ina") else []
+        arm = drawn(f"change={name}", *dropout, base=SEED)
+        assert arm | {"change": plain["change"]} == plain, name
+        found.add(arm["change"])
+    assert len(found) == len(changes.names())
+    assert len(after) == 1 + len(changes.names())
+    assert len(set(after)) == 1
 
 
 def test_a_stream_at_the_seeds_own_value_is_the_run_without_the_key(train, tmp_path):

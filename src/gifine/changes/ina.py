@@ -4,12 +4,12 @@
     W x + b + (alpha/rank) · B φ(u − level · max(u))                   B: given × rank
 
 The maximum is of each position's own `rank` components, so neither other tokens nor padding matter. φ(u) is u where it
-is positive, 0.01 u elsewhere (leaky ReLU). With level=0 there is no φ, and this is LoRA. Start: as LoRA, at the plain
-model to the bit.
+is positive, 0.01 u elsewhere (leaky ReLU). Start: as LoRA, at the plain model to the bit.
 
 - The paper's text has gelu for φ, and a version of the authors' code adds level · max(u) and has 0.1 for 0.01. Here is
   the formula with the sign of the text and leaky ReLU.
-- With level > 0 it cannot be merged into W: it is not linear in x.
+- At level=0 their code leaves φ out, which is LoRA; here φ stays, for the formula's sake. For LoRA take change=lora.
+- It cannot be merged into W: φ is not linear.
 
 Shapes: B examples, T positions, D features taken, R = rank, K features given.
 """
@@ -37,7 +37,7 @@ SLOPE = 0.01  # of φ below 0
 class Settings(lora.Settings):
     sites: list[str] = field(default_factory=lambda: ["query", "key", "value"])  # of query, key, value
     dropout: float = 0.1  # of what A takes
-    level: float = 0.3  # λ, 0 … 1: the threshold as a fraction of the maximum; 0: LoRA
+    level: float = 0.3  # λ, 0 … 1: the threshold as a fraction of the maximum
 
 
 def check(settings: Settings, sizes: Sizes) -> Iterator[str]:
@@ -50,8 +50,6 @@ def check(settings: Settings, sizes: Sizes) -> Iterator[str]:
 def apply(settings: Settings, parameters: Mapping[str, Tensor], value_BTK: Tensor, at: At) -> Tensor:
     from torch.nn import functional as F  # noqa: N812 - torch's own name for it
 
-    if settings.level == 0:
-        return lora.apply(settings, parameters, value_BTK, at)
     taken_BTD = at.dropout(at.taken, settings.dropout) if settings.dropout else at.taken
     inner_BTR = F.linear(taken_BTD, parameters["A"])
     inner_BTR = F.leaky_relu(inner_BTR - settings.level * inner_BTR.amax(dim=-1, keepdim=True), SLOPE)

@@ -20,7 +20,8 @@ from gifine.errors import RunError
 from gifine.report import circumstances, measured, settings
 from gifine.report.circumstances import Circumstances
 from gifine.report.measured import Measured
-from gifine.report.settings import Pool, Settings, Task
+from gifine.report.pool import Pool
+from gifine.report.settings import Settings, Task
 from gifine.runs import records, staleness
 from gifine.runs.records import FINISHED, RECORD, SCHEMA_VERSION, Status
 from gifine.runs.replicate import Replicate
@@ -154,7 +155,7 @@ def _parsed(path: Path, pool: Pool) -> Run:
         return _from_entries(path.parent, entries, pool)
     except KeyError as error:
         raise _ForeignError(f"its config has no {error.args[0]}") from error
-    except (TypeError, AttributeError, ValueError, IndexError) as error:
+    except (TypeError, AttributeError, ValueError, IndexError, OverflowError) as error:
         raise _ForeignError(f"not a record as gifine writes them: {error}") from error
 
 
@@ -188,11 +189,11 @@ def _from_entries(folder: Path, entries: dict[str, Any], pool: Pool) -> Run:
         circumstances=pool.shared(circumstances.collect(entries["config"], provenance)),
         measured=measured.collect(entries),
         error=_shortened(entries.get("error")),
-        started=entries.get("started"),
-        finished=entries.get("finished"),
+        started=_date(entries.get("started")),
+        finished=_date(entries.get("finished")),
         files=pool.shared(provenance.get("files") or {}),
         predictions=dict(provenance.get("predictions") or {}),
-        begun=provenance.get("begun") or entries.get("started"),
+        begun=_date(provenance.get("begun") or entries.get("started")),
         plan=_plan(provenance.get("plan")),
     )
 
@@ -218,6 +219,12 @@ def _count(value: object) -> int | None:
         return None
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         raise ValueError(f"its evaluations are {value!r}")
+    return value
+
+
+def _date(value: object) -> str | None:
+    if value is not None and not isinstance(value, str):
+        raise ValueError(f"a date is {value!r}")
     return value
 
 

@@ -27,8 +27,6 @@ from gifine.runs.records import Record
 
 VERSION = 1
 ALPHA = 0.05  # the level that decides
-SMALLEST_MARGIN = 0.05  # points of percent: what is below is a fraction that somebody took for percent
-
 _SHORT = 12  # hex digits of a sha256 that people read, as of a run_id
 _WRITES = "gifine sweep plan … --preregister FILE writes one"
 _CHECKSUM = "checksum"
@@ -221,8 +219,9 @@ def _parsed(entries: dict[str, Any], path: str, sha256: str) -> Preregistration:
 
 def _wrong(plan: Preregistration) -> str | None:
     """What of its values nobody could have meant."""
-    if not SMALLEST_MARGIN <= plan.margin < 100:
-        return f"margin {plan.margin:g}: points of percent, at least {SMALLEST_MARGIN:g} and below 100, such as 0.5"
+    least = selections.SMALLEST_MARGIN
+    if not least <= plan.margin < 100:
+        return f"margin {plan.margin:g}: points of percent, at least {least:g} and below 100, such as 0.5"
     if plan.alpha != ALPHA:
         return f"alpha {plan.alpha:g}: verdicts are at {ALPHA:g}"
     if plan.written.tzinfo is None:

@@ -1,4 +1,6 @@
-"""Comparisons that are named by config keys with values, as `--primary gi.side=both,gi.level=0.3` and plans do."""
+"""Comparisons that are named by config keys with values, as `--primary gi.side=both,gi.level=0.3` and plans do; and the
+smallest margin that either takes.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +8,7 @@ from collections.abc import Callable, Iterable
 
 Selection = tuple[tuple[str, str], ...]  # config keys, with values as on the command line
 
+SMALLEST_MARGIN = 0.05  # points of percent: what is below is a fraction that somebody took for percent
 ALL = "all"  # what a report calls gi.layers=null
 
 

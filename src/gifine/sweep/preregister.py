@@ -18,7 +18,8 @@ from gifine.errors import ArgumentError, PlanError, did_you_mean
 from gifine.inputs import sources
 from gifine.report import settings
 from gifine.report.analysis.statistics import ALPHA
-from gifine.report.settings import Pool, Settings, Task, Value
+from gifine.report.pool import Pool
+from gifine.report.settings import Settings, Task, Value
 from gifine.runs import identity, origin, preregistration, selections
 from gifine.runs.preregistration import Hypothesis, Preregistration
 from gifine.runs.replicate import Replicate, Twin
@@ -123,8 +124,8 @@ def write(
         )
     made = plan(found, cells, command=command, margin=margin, primary=primary, finished=finished)
     sha256 = preregistration.write(made, path)
-    several = "comparison" if len(found) == 1 else "comparisons"
-    log.info("%s: %s %s on %s runs; sha256 %s", path, f"{len(found):,}", several, f"{len(cells):,}", sha256)
+    what = f"{len(found):,} comparison{'s' * (len(found) != 1)} on {len(cells):,} runs"
+    log.info("%s: %s; sha256 %s", path, what, sha256)
     log.info("go on with: %s", shlex.join([*command, f"plan={path}"]))
 
 
@@ -231,4 +232,4 @@ def _check(selection: Selection, arms: Sequence[Arm]) -> None:
     for key, _ in selection:
         if key not in known:
             raise ArgumentError(f"--primary {words}: no run has a key {key}{did_you_mean(key, known)}")
-    raise ArgumentError(f"--primary {words}: fits none of the {len(arms)} comparisons of these runs")
+    raise ArgumentError(f"--primary {words}: fits no comparison of these runs, of which there are {len(arms):,}")

@@ -109,8 +109,9 @@ class FastDebertaV2SelfAttention(FastAttention, DisentangledSelfAttention):
             if shared:
                 # One product for both: two would give gradients of the size of the weights, to be added up.
                 both_MD = torch.cat((hidden_BTD.flatten(0, 1), rel_RD))
-        query_BTK, pos_query_RK = _project(self.query_proj, hidden_BTD, both_MD if p2c else None)
-        key_BTK, pos_key_RK = _project(self.key_proj, hidden_BTD, both_MD if c2p else None)
+        trains = rel_embeddings_RD is not None and rel_embeddings_RD.requires_grad
+        query_BTK, pos_query_RK = _project(self.query_proj, hidden_BTD, both_MD if p2c else None, trains=trains)
+        key_BTK, pos_key_RK = _project(self.key_proj, hidden_BTD, both_MD if c2p else None, trains=trains)
         if rel_RD is not None and not shared:
             pos_key_RK = self.pos_key_proj(rel_RD) if c2p else None
             pos_query_RK = self.pos_query_proj(rel_RD) if p2c else None
@@ -138,12 +139,19 @@ class FastDebertaV2SelfAttention(FastAttention, DisentangledSelfAttention):
         )
 
 
-def _project(projection: nn.Linear, hidden_BTD: Tensor, both_MD: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    """`projected_BTK`, and `pos_RK` where `both_MD` has the B·T hidden states and R relative embeddings."""
+def _project(
+    projection: nn.Linear, hidden_BTD: Tensor, both_MD: Tensor | None, *, trains: bool
+) -> tuple[Tensor, Tensor | None]:
+    """`projected_BTK`, and `pos_RK` where `both_MD` has the B·T hidden states and R relative embeddings.
+
+    `trains` says whether the embeddings do.
+    """
     if both_MD is None:
         return projection(hidden_BTD), None
     content = hidden_BTD.shape[:2]
     projected_MK, pos_RK = projection(both_MD).tensor_split([content.numel()])
+    if not trains and not any(parameter.requires_grad for parameter in projection.parameters()):
+        pos_RK = pos_RK.detach()  # else a gradient would be computed for it beside that of the content
     return projected_MK.unflatten(0, content), pos_RK
 
 

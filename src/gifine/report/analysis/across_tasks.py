@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import special
 
+from gifine.report.analysis import statistics
 from gifine.report.analysis.crossed import Estimate
 
 _ENOUGH = 1e-10  # relative: τ² is found, or there is no scatter
@@ -54,6 +55,23 @@ def combine(estimates: Sequence[Estimate]) -> Mean | None:
         half = float(special.stdtrit(max(freedom - 1, 1), 0.975)) * math.sqrt(between + error**2)
         prediction = (float(mean - half), float(mean + half))
     return Mean(Estimate(float(mean), float(error), float(freedom)), math.sqrt(between), prediction, weights)
+
+
+def by_run(mean: Mean, differences: np.ndarray) -> Mean:
+    """The mean over tasks, of differences (S, K) whose K tasks start from the same S runs, a row each.
+
+    Luck of these runs is luck on all tasks, so that errors of tasks are not independent, which `combine` takes them
+    for. Each run's mean difference, by the tasks' weights, is independent of the other runs': Student's t of these has
+    S − 1 degrees of freedom. The wider of both intervals is taken.
+    """
+    own = statistics.paired_t(differences @ mean.weights)
+    if own is None:
+        return mean
+    own = replace(own, mean=mean.estimate.mean)
+    wider = max(mean.estimate, own, key=lambda each: each.interval()[1] - each.mean)
+    low, high = wider.interval()
+    prediction = mean.prediction and (min(mean.prediction[0], low), max(mean.prediction[1], high))
+    return replace(mean, estimate=wider, prediction=prediction)
 
 
 def combined(means: np.ndarray, variances: np.ndarray) -> tuple[np.ndarray, ...]:

@@ -34,6 +34,7 @@ class Answer:
     losses: Attrition
     combined: list[Comparison]  # that the mean is of
     alone: int = 0  # baselines that have no such gated run at all, not even a lost one
+    is_by_run: bool = False  # its tasks start from the same runs, and the mean's error is over these
     doubt: str | None = None  # why its numbers allow no verdict
     is_declared: bool = False
     family: int = 0  # how many answers it was corrected with
@@ -100,6 +101,9 @@ def _answer(group: list[Comparison], extra: dict[str, Value], losses: Attrition,
     first = group[0]
     usable = [each for each in group if each.effect.estimate is not None and each.effect.summary.n >= FEWEST_PAIRS]
     mean = across_tasks.combine([each.effect.estimate for each in usable if each.effect.estimate is not None])
+    shared = _by_run(usable) if mean is not None else None
+    if mean is not None and shared is not None and len(shared) > 1:
+        mean = across_tasks.by_run(mean, shared)
     made = Answer(
         model=first.model,
         extra=extra,
@@ -112,10 +116,30 @@ def _answer(group: list[Comparison], extra: dict[str, Value], losses: Attrition,
         losses=losses,
         combined=usable if mean is not None else [],
         is_declared=all(each.is_declared for each in group),
+        is_by_run=shared is not None,
     )
-    if mean is not None:
+    if shared is not None and len(shared) < FEWEST_PAIRS:
+        made.doubt = f"tasks start from the same runs, and only {len(shared)} of these led to pairs on all of them"
+    elif mean is not None:
         made.doubt = _doubt(made, margin)
     return made
+
+
+def _by_run(comparisons: Sequence[Comparison]) -> np.ndarray | None:
+    """Differences (S, K) of the tasks that start from the same S runs; None if no two tasks do.
+
+    A task is among those that start from its own runs. Of several pairs after one run it is their mean.
+    """
+    tasks: list[dict[tuple[str, str], list[float]]] = []
+    for each in comparisons:
+        tasks.append({})
+        for pair, difference in zip(each.pairs, _differences(each), strict=True):
+            key = (pair.baseline.first_run or pair.baseline.run_id, pair.gated.first_run or pair.gated.run_id)
+            tasks[-1].setdefault(key, []).append(float(difference))
+    if len(set().union(*tasks)) == sum(map(len, tasks)):
+        return None
+    common = sorted(set(tasks[0]).intersection(*tasks[1:]))
+    return np.asarray([[np.mean(task[key]) for task in tasks] for key in common]).reshape(len(common), len(tasks))
 
 
 def _alone(answer: Answer, baselines: Mapping[Settings, list[Run]]) -> int:

@@ -146,7 +146,7 @@ def _limits(comparisons: Sequence[Comparison]) -> dict[tuple[str, str], Bounds]:
     seen: dict[tuple[str, str], list[float]] = {}
     for each in comparisons:
         scores = (run.score(each.measure) for pair in each.tried for run in (pair.baseline, pair.gated))
-        guess = 1 / each.task.labels if each.task.metric(each.measure) == "accuracy" else 0.0
+        guess = 1 / each.task.labels if each.task.labels and each.task.metric(each.measure) == "accuracy" else 0.0
         seen.setdefault((each.model, each.measure), [guess]).extend(score for score in scores if score is not None)
     return {key: (min(scores), max(scores)) for key, scores in seen.items()}
 

@@ -106,7 +106,7 @@ def cautions(pairs: Sequence[Pair]) -> list[str]:
     """What differs within pairs, in words; `twins` has the values."""
     found = [differing for each in pairs if (differing := each.differing)]
     names = ", ".join(dict.fromkeys(name for differing in found for name in differing))
-    return [f"{len(found)} of {len(pairs)} pairs differ in {names}"] if found else []
+    return [f"{len(found)} of {len(pairs)} pairs differ{'s' * (len(found) == 1)} in {names}"] if found else []
 
 
 def dependence(pairs: Sequence[Pair]) -> tuple[str | None, str | None]:

@@ -115,7 +115,7 @@ def _begun(run: Run) -> datetime | None:
 
 
 def _unfit(plan: Preregistration, runs: Sequence[Run]) -> str:
-    said = f"{plan}: is of none of the {len(runs):,} runs that there are, but of {len(plan.runs):,} others"
+    said = f"{plan}: has none of the runs that there are ({len(runs):,}), but others ({len(plan.runs):,})"
     slugs = {slug: run_id for run_id, slug in plan.runs.items()}
     for run in runs:
         if run.slug in slugs:

@@ -182,6 +182,11 @@ def _details(answer: Answer, contents: Contents) -> list[str]:
             f"On another task like these its true difference would be between {signed(low)} and {phrases.points(high)} "
             "(95 % prediction interval)."
         )
+    if answer.is_by_run:
+        found.append(
+            "Its tasks start from the same runs, or are what these were trained on, so luck of one is luck on all: the "
+            "interval is no narrower than that of these runs' means over tasks."
+        )
     if answer.better is not None:
         pairs = sum(len(comparison.pairs) for comparison in answer.comparisons)
         each = answer.better

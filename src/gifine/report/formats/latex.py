@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from gifine.report.formats.words import Item, Sheet
+from gifine.report.formats.words import Item, Sheet, printable
 
 _ESCAPES = {
     "\\": r"\textbackslash{}",
@@ -36,7 +36,7 @@ def text(sheets: Sequence[Sheet], summary: str) -> str:
 
 def escaped(words: str) -> str:
     """So that no name is taken for markup."""
-    return _SPECIAL.sub(lambda found: _ESCAPES[found[0]], " ".join(words.split()))
+    return _SPECIAL.sub(lambda found: _ESCAPES[found[0]], " ".join(printable(words).split()))
 
 
 def _sheet(sheet: Sheet) -> str:

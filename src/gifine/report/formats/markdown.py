@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from gifine.report.formats.words import Item, Sheet
+from gifine.report.formats.words import Item, Sheet, printable
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~&$])")
 
@@ -16,7 +16,7 @@ def text(sheets: Sequence[Sheet], summary: str) -> str:
 
 def escaped(words: str) -> str:
     """So that no name is taken for markup; on one line, since a table's row is."""
-    return _SPECIAL.sub(r"\\\1", " ".join(words.split()))
+    return _SPECIAL.sub(r"\\\1", " ".join(printable(words).split()))
 
 
 def _sheet(sheet: Sheet) -> str:

@@ -24,11 +24,16 @@ class Output:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("wb") as file:
             try:
-                for data in [content] if isinstance(content, bytes) else (piece.encode() for piece in content):
+                for data in [content] if isinstance(content, bytes) else (_encoded(piece) for piece in content):
                     file.write(data)
                     digest.update(data)
             finally:  # half of a file is ours to delete as well
                 self.written[name] = digest.hexdigest()
+
+
+def _encoded(text: str) -> bytes:
+    """Names of folders that are no UTF-8 as JSON and people write what is no character: `\\udcff`."""
+    return text.encode(errors="backslashreplace")
 
 
 @contextmanager

@@ -82,7 +82,7 @@ const choose = (link) => {
   for (const row of runs) row.hidden = ids !== null && !ids.has(row.id);
   document.querySelector("#runs table").cut();
   choice.hidden = ids === null;
-  if (link) choice.querySelector("span").textContent = `Only the ${ids.size} runs of the number ${link.textContent.trim()}.`;
+  if (link) choice.querySelector("span").textContent = `Only the ${ids.size} run${ids.size === 1 ? "" : "s"} of the number ${link.textContent.trim()}.`;
 };
 document.addEventListener("click", (event) => {
   const link = event.target.closest("a[data-runs]");

@@ -14,7 +14,8 @@ from gifine.report import settings
 from gifine.report.analysis import statistics
 from gifine.report.analysis.families import FEWEST_PAIRS
 from gifine.report.contents import Contents
-from gifine.report.formats import answer, sheets, verdicts
+from gifine.report.formats import answer, phrases, sheets, verdicts
+from gifine.report.formats.words import minus
 from gifine.report.reading import Run, progress
 from gifine.report.settings import Settings
 from gifine.runs import curves, records
@@ -92,6 +93,7 @@ def _rules(contents: Contents) -> dict[str, Any]:
     return {
         "rules": contents.rules,
         "margin": verdicts.margin(contents.rules),
+        "points": phrases.plain_points(contents.rules.margin),
         "alpha": statistics.ALPHA,
         "percent": lambda share: f"{100 * share:.3g} %",
         "fewest": FEWEST_PAIRS,
@@ -111,7 +113,7 @@ def _run(run: Run, setups: Shared, provenances: Shared) -> dict[str, Any]:
         "seed": run.replicate,
         "status": str(run.status),
         "scores": [
-            f"{run.task.described(measure)} {f'{100 * score:.2f}' if score is not None else '–'}"
+            f"{run.task.described(measure)} {minus(f'{100 * score:.2f}') if score is not None else '–'}"
             for measure, score in zip(run.task.measures, run.scores, strict=True)
         ],
         "error": run.error,

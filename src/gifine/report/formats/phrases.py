@@ -60,7 +60,7 @@ def seeds(comparisons: Sequence[Comparison]) -> str:
         if fixed
     ]
     varied = [name for name in STREAMS if len(kinds) == 1 and name not in next(iter(kinds))]
-    of = f" of {joined(varied)}" if varied and told else ""
+    of = f" of {joined(varied)}" if told and 0 < len(varied) < len(STREAMS) else ""
     return words + of + (f" ({'; '.join(told)})" if told else "")
 
 

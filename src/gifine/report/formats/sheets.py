@@ -55,7 +55,8 @@ def summary(contents: Contents) -> str:
     """One line on what was read."""
     by_status, problems, changed = contents.counts, len(contents.problems), len(contents.changed)
     return (
-        f"{counted(sum(by_status.values()), 'run')}: {counts(by_status)}"
+        counted(sum(by_status.values()), "run")
+        + (f": {counts(by_status)}" if by_status else "")
         + (f"; {changed:,} of data or weights that are not those on disk any more" if changed else "")
         + (f"; {counted(problems, 'record')} left out" if problems else "")
         + plan.summary(contents)
@@ -75,6 +76,8 @@ def _table(contents: Contents) -> Sheet:
             average = plain(f"{number(row.glue)} ({row.glue.n})" if row.glue is not None else "")
             items.append(linked(average, [run for cell in row.cells.values() for run in cell.runs]))
         rows.append(items)
+    if not rows:
+        return Sheet("table", "Results", heads, rows)
     notes = [
         "Percent; mean ± sample standard deviation over seeds (n), of all runs that ended with a score. "
         "Bold: significantly better than every other row of the column, given this dev set (two-sided p < 0.05 after "

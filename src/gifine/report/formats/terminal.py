@@ -9,7 +9,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from gifine.report.formats.words import Item, Sheet
+from gifine.report.formats.words import Item, Sheet, printable
 
 _MOST_LISTED = 20  # runs or files: more would push the tables off the screen
 
@@ -19,16 +19,16 @@ def show(sheets: Sequence[Sheet], summary: str, *, clear: bool = False) -> None:
     console = Console(highlight=False)
     if clear:
         console.clear()
-    console.print(Text(summary))
+    console.print(Text(printable(summary)))
     for sheet in sheets:
         console.print()
         console.print(Text(sheet.title, "bold underline"))
         for words in sheet.lead:
-            console.print(Text(words))
+            console.print(Text(printable(words)))
         if sheet.rows:
             table = Table(box=None, header_style="bold", pad_edge=False)
             for column in sheet.columns:
-                table.add_column(Text(column))
+                table.add_column(Text(printable(column)))
             shown = sheet.rows[:_MOST_LISTED] if sheet.is_list else sheet.rows
             for row in shown:
                 table.add_row(*map(_item, row))
@@ -36,8 +36,8 @@ def show(sheets: Sequence[Sheet], summary: str, *, clear: bool = False) -> None:
             if len(shown) < len(sheet.rows):
                 console.print(Text(f"and {len(sheet.rows) - len(shown):,} more; --out lists all", "dim"))
         for note in sheet.notes:
-            console.print(Padding(Text(note, "dim"), (0, 0, 0, 2)))
+            console.print(Padding(Text(printable(note), "dim"), (0, 0, 0, 2)))
 
 
 def _item(item: Item) -> Text:
-    return Text.assemble(*((piece.text, "bold" if piece.is_bold else "") for piece in item))
+    return Text.assemble(*((printable(piece.text), "bold" if piece.is_bold else "") for piece in item))

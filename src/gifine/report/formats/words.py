@@ -22,6 +22,7 @@ Item = tuple[Piece, ...]  # what is in one place of a sheet
 
 LEFT_OUT = "Records left out"
 UNPAIRED = "Runs without a partner, which no comparison has"  # titles that the answer names
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _MINUS = re.compile(r"(?<![\w.-])-(?=\d)")  # not the one of 1e-05, of a date or of a name
 
 
@@ -67,6 +68,11 @@ def p_value(p: float | None) -> str:
     if p is None:
         return ""
     return f"{p:.3f}" if p >= 0.001 else "<0.001"
+
+
+def printable(text: str) -> str:
+    """Without what would steer a terminal, or turn the direction of the words: names and errors may have anything."""
+    return _UNPRINTABLE.sub("\ufffd", text)
 
 
 def plain(text: str) -> Item:

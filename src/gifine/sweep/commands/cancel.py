@@ -37,5 +37,5 @@ def run(args: argparse.Namespace) -> ExitCode:
             if place is not None and (place[0].name, place[1]) in places:
                 entry.places[-1].cancelled = ledger.now()  # SLURM forgets those that had not started
         ledger.write(sweep, book)
-    print(f"{len(places)} jobs with {len(runs)} runs cancelled")
+    print(f"{len(places)} job{'s' * (len(places) != 1)} with {len(runs)} run{'s' * (len(runs) != 1)} cancelled")
     return ExitCode.DONE

@@ -179,7 +179,8 @@ def run(args: Namespace) -> ExitCode:
         return ExitCode.DONE
     print(describe(plan))
     for name, each in plan.models.items():
-        print(f"  {name:<40} {each['runs']:>8,.0f} runs {_number(each['device_hours']):>10} device hours")
+        runs = f"{each['runs']:>8,.0f} {'run ' if each['runs'] == 1 else 'runs'}"
+        print(f"  {name:<40} {runs} {_number(each['device_hours']):>10} device hours")
     if needs is not None:
         ahead.show(args, needs)
     return ExitCode.DONE
