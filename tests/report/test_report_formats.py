@@ -147,7 +147,7 @@ def test_latex_has_booktabs_and_bold(capsys, root):
 
 def test_csv_reads_back_as_it_was(found):
     for name, rows in flat.tables(found).items():
-        assert rows or name in ("plan", "tuning", "twins", "variance"), name
+        assert rows or name in ("cost", "plan", "tuning", "twins", "variance"), name
         back = list(csv.DictReader(io.StringIO(flat.csv_text(rows))))
         assert len(back) == len(rows)
         for row, again in zip(rows, back, strict=True):

@@ -45,7 +45,7 @@ class Pool:
         if start.change is not None and start.change != change:
             first = settings.gate(self._settings(start.change))
             own = next(section for section in ("gi", "change") if section in change)
-            change[own] |= {"first": first}
+            change |= {own: change[own] | {"first": first}}
         drawn = replicate.replicate(seed, kept.pop("seeds", {}), start.seeds)
         if not all(isinstance(getattr(drawn, name), int) for name in ("seed", *replicate.STREAMS)):
             raise TypeError("its seeds are no numbers")

@@ -6,7 +6,9 @@ import math
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from gifine.report import settings
 from gifine.report.analysis import cells
 from gifine.report.analysis.answers import Answer
 from gifine.report.analysis.comparison import Comparison
@@ -54,7 +56,7 @@ def find(runs: Sequence[Run], pairs: Iterable[Pair]) -> list[Spent]:
             {kind: value for kind in KINDS if (value := ratio(own, kind)) is not None},
         )
         found.append(made)
-    return found
+    return sorted(found, key=_place)
 
 
 def ratio(pairs: Iterable[Pair], kind: str) -> float | None:
@@ -79,6 +81,10 @@ def ratio_over_tasks(answer: Answer, kind: str) -> float | None:
 
 def ratio_of(comparison: Comparison, kind: str) -> float | None:
     return ratio(comparison.pairs, kind)
+
+
+def _place(spent: Spent) -> tuple[Any, ...]:
+    return settings.order([spent.model, *spent.extra.values(), spent.task.name, *settings.gate_place(spent.gate)])
 
 
 def _median(runs: Sequence[Run]) -> Measured:

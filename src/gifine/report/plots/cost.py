@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from gifine.report import settings
 from gifine.report.analysis import cost
@@ -12,6 +16,7 @@ from gifine.report.analysis.comparison import Comparison
 from gifine.report.plots import drawing
 from gifine.report.plots.drawing import Plot
 
+_FAR = 5.0  # times as much
 _AXES = {
     "seconds": "time of a step",
     "memory": "memory of a step",
@@ -70,8 +75,7 @@ def draw(part: Part) -> Plot:
                 errors = [[point.mean - ends[0]], [ends[1] - point.mean]]
                 look = drawing.look(place, with_line=False)
                 axes.errorbar([point.ratios[kind]], [point.mean], yerr=errors, label=point.change, capsize=3, **look)
-        axes.set_xscale("log")
-        axes.tick_params(axis="x", which="minor", labelsize="x-small", rotation=45)
+        _scale(axes, [1.0, *(point.ratios[kind] for point in part.points if kind in point.ratios)])
         axes.set_xlabel(f"{_AXES[kind]}, × baseline")
     row[0].set_ylabel("changed − baseline, points")
     fullest = max(row, key=lambda axes: len(axes.get_legend_handles_labels()[1]))
@@ -82,6 +86,18 @@ def draw(part: Part) -> Plot:
         "uncorrected; verdicts are in the tables."
     )
     return drawing.finished(figure, ["cost", part.model, part.where], f"Score against cost, {part.where}", caption)
+
+
+def _scale(axes: Axes, ratios: Sequence[float]) -> None:
+    """Logarithmic where they are far apart, as of a thousandth of the parameters, in powers of ten."""
+    if max(ratios) < _FAR * min(ratios):
+        axes.xaxis.set_major_locator(MaxNLocator(4))
+        return
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))  # matplotlib's own is mathematics
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    low, high = min(ratios), max(ratios)
+    axes.set_xlim(10 ** math.floor(math.log10(low) - 0.1), 10 ** math.ceil(math.log10(high) + 0.1))
 
 
 def _add(part: Part, each: Answer | Comparison, ratios: dict[str, float | None]) -> None:
