@@ -14,6 +14,7 @@ from gifine.report.analysis.tuning import Trial, Tuning
 from gifine.report.contents import Contents
 from gifine.report.formats import phrases, verdicts
 from gifine.report.formats.words import Item, Sheet, counted, ends, linked, p_value, percent, plain, signed
+from gifine.report.settings import Settings
 
 _HALVES = {
     Halves.SPLIT: "its epochs and recipe chosen on one half of dev, scores of the other",
@@ -188,15 +189,24 @@ def _advice(tuning: Tuning) -> str:
     """What would test the chosen recipes, where too few seeds did."""
     if not tuning.is_drawn or tuning.comparison is None or tuning.comparison.effect.summary.n >= FEWEST_PAIRS:
         return ""
-    name = settings.other_change(tuning.gate)
-    arms = (f"gi.side={side}" for side in ("none", tuning.gate.get("gi.side")))
-    if name is not None:
-        arms = (f"change={change}" for change in ("none", name))
+    first = tuning.comparison.tried[0]
+    gates = [first.baseline.gate, first.gated.gate]
+    is_gi = all(settings.other_change(each) is None for each in gates)
+    arms = [_asked(each, is_gi=is_gi) for each in gates]
     words = [_words(trial, arm) for trial, arm in zip(tuning.chosen, arms, strict=True)]
     return (
         f"{tuning.task.title}, {settings.gate(tuning.gate)}: to test what was chosen, give the search's command again "
         f"with {FEWEST_PAIRS} or more seeds that chose nothing, once with {words[0]} and once with {words[1]}."
     )
+
+
+def _asked(gate: Settings, *, is_gi: bool) -> str:
+    """The words of a command line that choose an arm, of a search of GI's sides or of changes."""
+    side, parameters = gate.get("gi.side"), gate.get("train.parameters")
+    words = f"gi.side={side}"
+    if not is_gi:
+        words = f"change={settings.other_change(gate) or ('none' if settings.is_plain(gate) else f'gi gi.side={side}')}"
+    return words + (f" train.parameters={parameters}" if parameters is not None else "")
 
 
 def _words(trial: Trial, arm: str) -> str:
