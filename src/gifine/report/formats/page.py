@@ -78,7 +78,7 @@ def make(contents: Contents, pictures: Sequence[Picture]) -> Iterator[str]:
         # One after the other, while the page is written: of 10,000 they are 100 MB.
         runs=(_run(run, setups, provenances) for run in progress(contents.runs, "describing", "runs")),
         shared=[  # filled by then
-            ("setup", "Settings, all that decides results but gate and seed", setups.places),
+            ("setup", "Settings, all that decides results but change and seed", setups.places),
             ("provenance", "Provenance", provenances.places),
         ],
     )
