@@ -20,7 +20,7 @@ NUMBERS = {"D": 32, "H": 4, "E": 8, "I": 48}
 
 def rows(heading: str) -> list[list[str]]:
     """Of the first table below a heading, without its head."""
-    lines = [line for line in PAGE.partition(f"\n## {heading}\n")[2].partition("\n## ")[0].splitlines()]
+    lines = PAGE.partition(f"\n## {heading}\n")[2].partition("\n## ")[0].splitlines()
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")][2:]
 
 

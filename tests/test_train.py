@@ -19,6 +19,7 @@ from gifine import evaluate
 from gifine.errors import ConfigError, DataError, ExitCode, OutputError
 from gifine.inputs import demo
 from gifine.objectives import metrics
+from gifine.runs import curves
 from gifine.runs.records import Status
 from gifine.training import callbacks, numerics
 
@@ -59,6 +60,7 @@ def test_record_says_what_was_run_and_what_came_out(finished):
     assert record.provenance["data"].keys() == {"train", "validation"}
     assert record.started <= record.finished
     assert set(record.seconds) == {"train", "evaluate", "total"}
+    assert set(record.cost) == {"seconds_a_step", "steps_timed", "flops_an_example"}  # memory: of GPUs alone
 
 
 def test_predictions_are_the_ones_that_the_metrics_come_from(finished):
@@ -106,10 +108,19 @@ def test_curve_has_every_step_once(finished):
     assert [line["step"] for line in lines if "demo/validation/loss" in line] == [4, 8]
 
 
+def test_a_run_keeps_statistics_of_its_change_without_being_tracked(finished):
+    folder, _ = finished
+    found = curves.change(folder)
+    assert {key.split("/")[0] for key in found} == {"gates"}
+    assert {tuple(points) for points in found.values()} == {tuple(range(1, 9))}, "each step, of so few"
+    assert all(value >= 0.83 for key in found if key.endswith("/mean") for value in found[key].values())
+
+
 def test_folder_keeps_what_was_asked_for(finished):
     folder, _ = finished
     names = sorted(path.name for path in folder.iterdir())
-    assert names == [".lock", "metrics.jsonl", "model", "predictions-validation.parquet", "record.json", "run.log"]
+    predictions = "predictions-validation.parquet"
+    assert names == [".lock", "change.jsonl", "metrics.jsonl", "model", predictions, "record.json", "run.log"]
     assert "step 8/8" in (folder / "run.log").read_text()
 
 
