@@ -99,5 +99,5 @@ def _folders(config_dir: str | None) -> list[Path]:
 
 
 def _known(config_dir: str | None) -> list[str]:
-    own = [path.stem for folder in _folders(config_dir) for path in folder.glob("*.py") if path.stem != "__init__"]
+    own = [path.stem for folder in _folders(config_dir) for path in folder.glob("*.py") if path.is_file()]
     return sorted({NONE, *changes.names(), *own})
