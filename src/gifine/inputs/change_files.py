@@ -187,7 +187,8 @@ def parameters(change: Change, chosen: Settings, sizes: Sizes) -> int | None:
                     f"{where}: {name} starts from {parameter.start!r}: valid are Normal(std), Uniform(bound) and "
                     "Constant(value)"
                 )
-            if not isinstance(name, str) or not all(part.isidentifier() for part in name.split(".")) or name.count(".") > 1:
+            parts = name.split(".") if isinstance(name, str) else []
+            if not 1 <= len(parts) <= 2 or not all(part.isidentifier() for part in parts):
                 raise ModelError(f"{where}: '{name}' is no name: NAME or GROUP.NAME")
             counted += math.prod(parameter.shape)
     return counted if found else None
