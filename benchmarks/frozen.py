@@ -9,6 +9,7 @@ with all weights trained: what freezing saves. In a DeBERTa peft's LoRA acts on 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -63,7 +64,9 @@ def build(who: str, name: str, layers: int, size: dict[str, int] | None = None, 
         plain = models.family_classes(config.model.family).plain_config.from_dict(entries)
         model: Any = AutoModelForSequenceClassification.from_config(plain)
         lora = LoraConfig(task_type=TaskType.SEQ_CLS, r=RANK, lora_alpha=8, target_modules=TARGETS[name])
-        model = get_peft_model(model, lora)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # peft calls transformers by names that go in its version 6
+            model = get_peft_model(model, lora)
     else:
         parameters = Parameters.all if who == WHOLE else Parameters.change
         model = models.build(config.model, config.gi, config.change, labels=["no", "yes"], parameters=parameters)

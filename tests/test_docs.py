@@ -27,7 +27,7 @@ DOCUMENTS = [*sorted(ROOT.glob("*.md")), *PAGES, *sorted(ROOT.glob("launchers/*.
 IDS = [path.relative_to(ROOT).as_posix() for path in DOCUMENTS]
 
 OVERRIDES = ("", "prefetch", "doctor", "memory", "sweep plan")  # the commands that take those of runs
-OF_RUNS = ("evaluate", "predict", "export", "report", "sync", "sweep")  # that take folders
+OF_RUNS = ("evaluate", "predict", "export", "report", "sync", "sweep", "inspect")  # that take folders
 COMMANDS = {*OVERRIDES, *OF_RUNS, "dashboard"}
 _STARTS = (["srun"], ["docker", "run"], ["apptainer", "run"])
 

@@ -44,7 +44,7 @@ FLOORS = [
         "gifine.sync",
     ),
     ("gifine.report", "gifine.report.analysis", "gifine.report.formats", "gifine.report.plots"),
-    ("gifine.sweep", "gifine.sweep.commands", "gifine.dashboard", "gifine.doctor"),
+    ("gifine.sweep", "gifine.sweep.commands", "gifine.dashboard", "gifine.doctor", "gifine.inspect"),
     ("hydra_plugins.gifine_launcher", "hydra_plugins.gifine_sweeper", "hydra_plugins.gifine_packages"),
     ("gifine.cli",),
     ("gifine.__main__",),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import shutil
 
@@ -14,9 +15,11 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 import gifine.models  # noqa: F401 - registers the gated models
 from conftest import TINY_DEMO
+from gifine import evaluate
 from gifine.errors import ConfigError, DataError, ExitCode, OutputError
 from gifine.inputs import demo
 from gifine.objectives import metrics
+from gifine.runs import curves
 from gifine.runs.records import Status
 from gifine.training import callbacks, numerics
 
@@ -57,6 +60,7 @@ def test_record_says_what_was_run_and_what_came_out(finished):
     assert record.provenance["data"].keys() == {"train", "validation"}
     assert record.started <= record.finished
     assert set(record.seconds) == {"train", "evaluate", "total"}
+    assert set(record.cost) == {"seconds_a_step", "steps_timed", "flops_an_example"}  # memory: of GPUs alone
 
 
 def test_predictions_are_the_ones_that_the_metrics_come_from(finished):
@@ -104,10 +108,19 @@ def test_curve_has_every_step_once(finished):
     assert [line["step"] for line in lines if "demo/validation/loss" in line] == [4, 8]
 
 
+def test_a_run_keeps_statistics_of_its_change_without_being_tracked(finished):
+    folder, _ = finished
+    found = curves.change(folder)
+    assert {key.split("/")[0] for key in found} == {"gates"}
+    assert {tuple(points) for points in found.values()} == {tuple(range(1, 9))}, "each step, of so few"
+    assert all(value >= 0.83 for key in found if key.endswith("/mean") for value in found[key].values())
+
+
 def test_folder_keeps_what_was_asked_for(finished):
     folder, _ = finished
     names = sorted(path.name for path in folder.iterdir())
-    assert names == [".lock", "metrics.jsonl", "model", "predictions-validation.parquet", "record.json", "run.log"]
+    predictions = "predictions-validation.parquet"
+    assert names == [".lock", "change.jsonl", "metrics.jsonl", "model", predictions, "record.json", "run.log"]
     assert "step 8/8" in (folder / "run.log").read_text()
 
 
@@ -137,6 +150,28 @@ def test_baseline_is_a_plain_checkpoint(train):
     result = train(*TINY_DEMO, "gi=none", "train.save_model=true")
     assert json.loads((result.folder / "model" / "config.json").read_text())["model_type"] == "bert"
     assert result.record.parameters["gates"] == 0
+
+
+def test_a_change_of_ones_own_trains_and_the_record_says_what_it_was(train, tmp_path, capsys):
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "from gifine.changes import Parameter\nSITES = ('value',)\n"
+        "def find_parameters(settings, place):\n    return {'scale': Parameter((place.given,))}\n"
+        "def apply(settings, parameters, value, at):\n    return value * (1 + parameters['scale'])\n"
+    )
+    words = ["++change.name=mine", f"++change.file={file}", "change.layers=1", "train.max_steps=2"]
+    result = train(*TINY_DEMO, *words, "train.save_model=true")
+    sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
+    where = {"name": "mine", "sites": ["value"], "layers": [1], "positions": None}
+    assert result.record.provenance["change"] == {**where, "parameters": 16, "sha256": sha256}
+    assert result.record.contents == {"change.file": sha256}
+    assert result.record.provenance["files"] == {str(file): sha256}
+    assert evaluate.main([str(result.folder)]) == ExitCode.DONE
+    file.write_text(file.read_text() + "# edited\n")
+    assert evaluate.main([str(result.folder)]) == ExitCode.BAD_INPUT
+    assert f"its change's file {file} was edited since the run" in capsys.readouterr().err
+    with pytest.raises(OutputError, match=r"of other contents of change\.file \(sha256 "):
+        train(*TINY_DEMO, *words, f"output_dir={result.folder}")
 
 
 def test_a_nan_loss_is_recorded_as_diverged(train):

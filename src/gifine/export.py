@@ -55,8 +55,11 @@ def _export(args: Namespace) -> ExitCode:
     if out.exists():
         raise OutputError(f"--out {out}: is there already; name a folder that is not")
     with uncollected():
+        from transformers.utils import logging as transformers_logging
+
         from gifine import objectives  # torch: seconds
 
+    transformers_logging.disable_progress_bar()  # of loading and writing weights
     model = objectives.choose(run.config.task).reload(run.config, run.model)
     moved = write(model, run, out, merged=args.merged)
     kind = model.config.model_type if not args.merged else model.config.model_type.removeprefix("gi_")

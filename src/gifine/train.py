@@ -21,7 +21,7 @@ from transformers.utils import logging as transformers_logging
 
 from gifine import models, objectives
 from gifine.choices import EmbeddingRows, Parameters, Tracker
-from gifine.config import RunConfig
+from gifine.config import GI, RunConfig
 from gifine.errors import DataError, ExitCode, ModelError, OutputError
 from gifine.inputs import architecture, dataset, sources, tokenizers
 from gifine.inputs.run_folder import MODEL
@@ -30,13 +30,14 @@ from gifine.models import bases, trained
 from gifine.models.speedups import embedding_rows as rows
 from gifine.objectives.contract import Outcome
 from gifine.runs import identity, lifecycle, origin, parent, preregistration, records, replicate, verification
-from gifine.runs.curves import CURVE
+from gifine.runs.curves import CHANGE, CURVE
 from gifine.runs.records import Record, Status
 from gifine.runs.tree import CHECKPOINTS
 from gifine.tracking import wandb_run
 from gifine.training import checkpointing, circumstances, numerics
 from gifine.training.arguments import training_arguments
 from gifine.training.callbacks import Bar, ChangeStatistics, Curve, Plan, StopWhenDiverged, last_evaluation, logged_key
+from gifine.training.cost import Cost
 from gifine.training.sampler import EpochSampler
 from gifine.training.trainer import Interruption, Patience, Trainer
 
@@ -77,6 +78,8 @@ def _run(config: RunConfig, folder: Path) -> Record:
         earlier = record
         record = Record(identity.run_id(config), identity.slug(config), identity.to_dict(config), attempts=attempts)
         record.contents = sources.contents(config)
+        if earlier is not None and not config.overwrite:
+            record.cost = dict(earlier.cost)  # whoever goes on does not see the first step again
         deviation = preregistration.note(record, earlier, config.plan)
         if deviation is not None and _is_main_process():
             log.warning("this run deviates from the plan: %s", deviation)
@@ -126,6 +129,11 @@ def _fit(config: RunConfig, folder: Path, record: Record, track: wandb_run.Log) 
     if longest is not None and train.max_length > longest:
         raise ModelError(f"train.max_length={train.max_length}: the model takes at most {longest} word pieces")
     record.parameters = models.count_parameters(model)
+    if (changed := models.describe_change(model)) is not None:
+        learned, sha256 = record.parameters["gates"], record.contents.get("change.file")
+        record.provenance["change"] = {**changed, "parameters": learned, "sha256": sha256}
+        if "weights" in changed["sites"] and _is_main_process():
+            log.info("change=%s is of attention's weights: they are written out, which takes longer", changed["name"])
     if places.model.init_from is not None:
         record.provenance["init_from"] = origin.trace(places.model.init_from)
     record.provenance["checkpoint_commit"] = models.commit(places.model)
@@ -170,8 +178,8 @@ def _fit(config: RunConfig, folder: Path, record: Record, track: wandb_run.Log) 
         compute_metrics=objective.make_metrics(config),
         callbacks=[Plan(planned), Curve(folder / CURVE, task.name, track), alarm, interruption, Bar()],
     )
-    if config.tracking.name is not Tracker.off and config.tracking.gate_steps is not None:
-        trainer.add_callback(ChangeStatistics(model, config.tracking.gate_steps, track))
+    told_every = None if config.tracking.name is Tracker.off else config.tracking.gate_steps
+    trainer.add_callback(ChangeStatistics(model, told_every, track, folder / CHANGE))
     trainer.remove_callback(ProgressCallback)
     trainer.remove_callback(PrinterCallback)
 
@@ -179,7 +187,9 @@ def _fit(config: RunConfig, folder: Path, record: Record, track: wandb_run.Log) 
     start = _start(config, folder / CHECKPOINTS, arguments, record)
     record.resumed_at = 0 if start is None else int(start.name.rpartition("-")[2])
     memory = out_of_memory.explain("training", out_of_memory.training(train))
-    with memory, interruption.listening(), logging_redirect_tqdm():  # log lines go above the bar
+    cost = Cost(record.cost, None if train.fsdp else min(batch, len(examples)) / arguments.world_size)
+    trainer.add_callback(cost)
+    with memory, cost, interruption.listening(), logging_redirect_tqdm():  # log lines go above the bar
         trainer.train(resume_from_checkpoint=None if start is None else str(start))
     record.seconds["train"] = round(time.monotonic() - clock, 3)
     state = trainer.state
@@ -272,7 +282,9 @@ def _described(record: Record) -> str:
     counts = record.parameters
     rows = ", ".join(f"{split} {number}" for split, number in record.rows.items())
     train = f", {counts['trainable']:,} train" if counts["trainable"] < counts["total"] else ""
-    return f"{counts['total']:,} parameters ({counts['gates']:,} in gates{train}); examples: {rows}"
+    name = record.config["change"]["name"]
+    learned = f"{counts['gates']:,} in {'gates' if name == GI else name}"
+    return f"{counts['total']:,} parameters ({learned}{train}); examples: {rows}"
 
 
 def _is_main_process() -> bool:

@@ -16,7 +16,16 @@ TASKS = ["CoLA", "SST-2", "MRPC", "STS-B", "QQP", "MNLI", "QNLI", "RTE", "WNLI"]
 
 
 def test_grids_are_found():
-    assert GRIDS == ["baseline_vs_gi", "mnli_first", "original_sbatch", "paper_grid", "random_search", "smoke"]
+    assert GRIDS == [
+        "baseline_vs_gi",
+        "controls",
+        "laboratory",
+        "mnli_first",
+        "original_sbatch",
+        "paper_grid",
+        "random_search",
+        "smoke",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from gifine import cli, memory
+from gifine import changes, cli, memory
 from gifine.config import ModelConfig, RunConfig
 from gifine.inputs import architecture
 
@@ -35,6 +35,15 @@ def test_config_overrides_count():
     tiny = config("experiment=demo")
     counted = memory.count(tiny)
     assert architecture.count(tiny) == (counted.parameters, counted.gates)
+
+
+@pytest.mark.parametrize("name", changes.names())
+def test_what_a_change_learns_is_that_of_the_model(name):
+    for layers in ("null", "1"):
+        words = [f"gi.layers={layers}"] if name == "gi" else [f"change={name}", f"change.layers={layers}"]
+        tiny = config("experiment=demo", *words)
+        counted = memory.count(tiny)
+        assert architecture.count(tiny) == (counted.parameters, counted.gates)
 
 
 def test_layers_are_what_is_left_of_embeddings_and_head():

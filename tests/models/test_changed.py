@@ -37,6 +37,7 @@ FILE = Path(__file__).parent.parent / "support" / "scaling.py"
 WAYS = [
     (family, way) for family in FAMILIES for way in Attention if way is Attention.hf or family.startswith("deberta")
 ]
+KINDS = ["query", "weights", "ffn", "ffn_output"]  # one of each kind of module and of code
 FACTOR = torch.linspace(-0.1, 0.1, D, dtype=torch.float64)
 
 
@@ -256,7 +257,30 @@ def test_a_layer_computed_again_has_the_pass_that_it_was_in() -> None:
     assert_same(gradients[1], gradients[0], ROUNDING)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("site", SITES)
+@pytest.mark.parametrize(  # transformers' own DeBERTa v1 knows no autocast
+    ("family", "attention"), [way for way in WAYS if way != ("deberta", Attention.hf)]
+)
+def test_bfloat16_where_the_change_learns_in_float32(family: str, attention: Attention, site: str) -> None:
+    """Logits as near to float32 as the plain model's, three times at most, and gradients that are numbers."""
+    models = (
+        make(family, None, attention),
+        make(family, scaling(site=site), attention),
+        move(make(family, scaling(site=site), attention)),
+    )
+    errors = []
+    for model in models:
+        exact = outcome(model.float().eval(), family)["logits"]
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            found = outcome(model, family)
+        errors.append(float((found["logits"] - exact).norm()))
+        assert all(value.isfinite().all() for value in found.values())
+    plain, *changed = errors
+    assert 0 < max(changed) < 3 * plain, errors
+
+
+@pytest.mark.parametrize("site", ["context", "output", "ffn", "ffn_output"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_last_layer_for_the_first_token(family: str, site: str) -> None:
     model = move(make(family, scaling(site=site)).eval())
@@ -302,7 +326,7 @@ def test_dropout_without_its_key_is_an_error(tmp_path: Path) -> None:
 # Copies
 
 
-@pytest.mark.parametrize("site", SITES)
+@pytest.mark.parametrize("site", KINDS)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_saved_and_loaded_again(family: str, site: str, tmp_path: Path) -> None:
     keys = {"site": site, "layers": 2, "dropout": 0.1}
@@ -331,7 +355,7 @@ def test_a_file_that_a_checkpoint_names_is_not_executed(tmp_path: Path) -> None:
             load(tmp_path)
 
 
-@pytest.mark.parametrize("site", SITES)
+@pytest.mark.parametrize("site", KINDS)
 @pytest.mark.parametrize(("family", "attention"), WAYS)
 def test_a_copy_is_a_model_of_its_own(family: str, attention: Attention, site: str) -> None:
     model = move(make(family, scaling(site=site), attention).eval())

@@ -154,7 +154,7 @@ def test_tables_fit_a_desk_and_a_telephone(whole, tmp_path, width):
     assert seen["sort"]
     if width == 400:
         assert set(seen["roles"]) >= {"table", "row", "cell", "columnheader", "rowheader", "rowgroup"}
-        assert seen["name"] == "attr(data-name)" or "gate" in seen["name"]
+        assert seen["name"] == "attr(data-name)" or "change" in seen["name"]
         assert seen["hidden"] > 0, "what is empty takes no line of a card"
 
 

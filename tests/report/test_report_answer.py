@@ -77,7 +77,7 @@ def test_baselines_whose_gated_run_is_not_there_are_told(tmp_path):
     """Whoever deleted the bad ones would have an answer without them."""
     gather(tmp_path, helpful, tasks=("rte",), gates=(PLAIN,), seeds=range(5, 8))
     found = gather(tmp_path, helpful, tasks=("rte", "mrpc"))
-    assert ", with 3 baselines that have no gated run: " in answer.answer(found)[0].quote
+    assert ", with 3 baselines that have no changed run: " in answer.answer(found)[0].quote
 
 
 def test_undecided_by_the_correction_alone_is_told(tmp_path):
@@ -288,7 +288,7 @@ def test_unusual_settings_of_a_gate_are_said(tmp_path):
 def test_nobody_can_say_without_a_pair(tmp_path):
     found = gather(tmp_path, helpful, tasks=("rte",), gates=(PLAIN,))
     assert [each.quote for each in answer.answer(found)] == [
-        "Nobody can say: no gated run has a baseline that differs from it in the gate alone."
+        "Nobody can say: no changed run has a baseline that differs from it in the change alone."
     ]
     assert sheets.make(found, ["answer"]) == []
 
@@ -327,7 +327,7 @@ def test_tasks_are_told_by_what_it_does_to_them(tmp_path):
     )
     assert any(each.startswith("On another task like these its true difference would be between −") for each in details)
     assert any(
-        re.match(r"In \d+ % of 25 pairs, tasks weighed alike, the gated run has the higher score \(", each)
+        re.match(r"In \d+ % of 25 pairs, tasks weighed alike, the changed run has the higher score \(", each)
         for each in details
     )
 
@@ -412,7 +412,7 @@ def test_older_records_have_it_in_their_curves(tmp_path):
     (comparison,) = contents.gather(Reader([tmp_path]).read()).comparisons
     choice = sure(comparison.choice)
     assert choice.last_mean == pytest.approx(0.02)
-    assert comparison.cautions == ["best of other numbers of evaluations: baseline 3, gated 5"]
+    assert comparison.cautions == ["best of other numbers of evaluations: baseline 3, changed 5"]
 
 
 def test_what_nobody_recorded_is_left_empty(tmp_path):
@@ -444,7 +444,7 @@ def test_one_evaluation_chooses_nothing(tmp_path):
     made = config("task=rte", "model=debertav3", seed=0, **BOTH)
     write(tmp_path, record(made, [0.7], last={"step": 9, "accuracy": 0.6}, evaluations=2))
     (chosen,) = choices(contents.gather(Reader([tmp_path]).read()))
-    assert chosen.cautions == ["best of other numbers of evaluations: baseline 1, gated 1–2"]
+    assert chosen.cautions == ["best of other numbers of evaluations: baseline 1, changed 1–2"]
 
 
 def test_scores_of_the_half_that_chose_nothing_are_said_to_be(tmp_path):

@@ -200,7 +200,7 @@ def test_accidents_beyond_chance_are_told_with_what_they_took(tmp_path):
     assert "degenerate in 24 and the baseline alone in 0, by 6 and 0 runs that went wrong: more" in change.words
     (sheet,) = sheets.make(found, ["attrition"])
     first = [item[0].text for item in sheet.rows[0]]
-    assert first[sheet.columns.index("gated alone")] == "24 (by 6)"
+    assert first[sheet.columns.index("changed alone")] == "24 (by 6)"
 
 
 def test_the_worst_case_keeps_the_examples_part_of_the_error():

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from gifine.config import RunConfig
+from gifine.errors import ArgumentError
 from gifine.report import settings
 from gifine.report.analysis import cells, comparison, pairing, published, table
 from gifine.report.analysis.families import Rules, judge
@@ -112,3 +113,56 @@ def test_two_contents_of_a_file_are_two_changes(tmp_path: Path) -> None:
     assert groups.extra == ("change.file",)
     [panel] = panels.split(found)
     assert len(panel.gated) == len(groups.runs) == 2
+
+
+def test_another_change_can_be_the_other_side(runs: list[Run]) -> None:
+    gates = [run.gate for run in runs]
+    against = settings.find_baseline(gates, "lora")
+    pairs, unpaired = pairing.pair(runs, against=against)
+    assert not unpaired
+    assert {settings.gate(each.baseline.gate) for each in pairs} == {"lora"}
+    found = [each for each in comparison.compare(pairs, with_predictions=False) if each.is_primary]
+    judge(found, Rules(against="lora"))
+    # The plain model is in none of them, and in no family: the report without --against has it.
+    assert [(settings.gate(each.gate), each.family) for each in found] == [
+        (name, 4) for name in NAMES if name != "lora"
+    ]
+    assert [each.effect.verdict for each in found] == ["hurts", "hurts", "undecided", "hurts"]
+    assert settings.find_baseline(gates, "gi both 0.3") is settings.find_baseline(gates, "both 0.3")
+    assert settings.find_baseline(gates, "none") is settings.find_baseline(gates, None) is None
+    with pytest.raises(ArgumentError, match=r"--against lara: no run has it \(did you mean 'lora'\?\); there are"):
+        settings.find_baseline(gates, "lara")
+
+
+def test_sentences_name_the_other_side(runs: list[Run], tmp_path: Path) -> None:
+    for run in runs:
+        (tmp_path / run.folder.name).symlink_to(run.folder)
+    contents = gather(Reader([tmp_path]).read(), with_predictions=False, rules=Rules(against="both 0.3"))
+    quotes = " ".join(each.quote for each in answer.answer(contents))
+    assert "ia3 in the place of GI on both sides at level 0.3, one of four changes that were tried, changes" in quotes
+
+
+def test_what_trains_is_of_the_arm(tmp_path: Path) -> None:
+    """Frozen arms are held against the fully trained model; where that is not there, against the head alone."""
+    root = sweep(tmp_path / "runs", score, gates=(PLAIN, BOTH), overrides=["train.parameters=change"])
+    sweep(root, score, gates=(PLAIN,), overrides=["change=lora", "train.parameters=change"])
+    frozen = read(root)
+    assert {settings.gate(run.gate) for run in frozen} == {"head only", "both 0.3 trained alone", "lora trained alone"}
+    head = settings.find_baseline((run.gate for run in frozen), None)
+    pairs, _ = pairing.pair(frozen, against=head)
+    assert {settings.gate(each.baseline.gate) for each in pairs} == {"head only"}
+    sweep(root, score, gates=(PLAIN,))
+    sweep(root, score, gates=(PLAIN,), overrides=["train.parameters=bias"])
+    every = read(root)
+    assert settings.find_baseline((run.gate for run in every), None) is None
+    pairs, unpaired = pairing.pair(every)
+    assert not unpaired
+    assert {settings.gate(each.gated.gate) for each in pairs} == {
+        "head only",
+        "biases only",
+        "both 0.3 trained alone",
+        "lora trained alone",
+    }
+    assert [row.key[1] for row in table.build(every).rows].count("head only") == 1
+    [panel] = panels.split(every)
+    assert len(panel.gated) == 4

@@ -1,4 +1,4 @@
-"""Gated runs against their baseline: what is paired, what is not, what is judged together, and the verdicts."""
+"""Changed runs against their baseline: what is paired, what is not, what is judged together, and the verdicts."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ def test_markdown_is_what_a_pipe_gets(capsys, root):
     assert re.findall(r"^## (.+)$", out, re.MULTILINE) == [
         "Over all tasks",
         "Results",
-        "Gated runs against their baseline",
+        "Changed runs against their baseline",
         "Runs that are lost or degenerate, by arm",
         "Pairs that were not computed alike",
         "Runs without a partner, which no comparison has",
@@ -147,7 +147,7 @@ def test_latex_has_booktabs_and_bold(capsys, root):
 
 def test_csv_reads_back_as_it_was(found):
     for name, rows in flat.tables(found).items():
-        assert rows or name in ("plan", "tuning", "twins", "variance"), name
+        assert rows or name in ("cost", "plan", "tuning", "twins", "variance"), name
         back = list(csv.DictReader(io.StringIO(flat.csv_text(rows))))
         assert len(back) == len(rows)
         for row, again in zip(rows, back, strict=True):
@@ -226,7 +226,7 @@ def test_a_terminal_gets_a_table(capsys, found):
     terminal.show([odd_sheet(), *sheets.make(found)], sheets.summary(found))
     out = capsys.readouterr().out
     assert "[l](u)" in "".join(out.split()), "rich takes brackets for markup unless it is told not to"
-    assert "Gated runs against their baseline" in out
+    assert "Changed runs against their baseline" in out
     assert "\x1b" not in out
 
 
@@ -353,7 +353,7 @@ def test_rows_and_columns(capsys, root):
 def test_runs_without_gates_are_a_table(capsys, tmp_path):
     _, out, _ = run(capsys, sweep(tmp_path, helpful, gates=(PLAIN,)))
     assert "## Results" in out
-    assert "no gated run of this task" in out
+    assert "no changed run of this task" in out
 
 
 def test_watching_prints_what_has_changed_until_it_is_interrupted(capsys, tmp_path, monkeypatch):

@@ -82,7 +82,7 @@ def test_it_has_all_sheets_and_figures(found, parsed):
 @pytest.mark.parametrize(
     ("gap", "gates", "seeds", "expected"),
     [
-        (0.05, GATES[:1], 3, "Nobody can say: no gated run has a baseline"),
+        (0.05, GATES[:1], 3, "Nobody can say: no changed run has a baseline"),
         (0.05, [PLAIN, BOTH], 2, ": undecided, since a verdict needs 3 pairs."),
         (0.0, [PLAIN, BOTH], 3, ": undecided, which does not mean that there is no difference."),
         (

@@ -36,8 +36,8 @@ from gifine.report.analysis.families import Rules
 from gifine.report.analysis.pairing import Pair
 from gifine.report.contents import Contents
 from gifine.report.plots import Plot, curves, drawing, forest, heat, panels
+from gifine.report.pool import Pool
 from gifine.report.reading import Reader, _from_entries
-from gifine.report.settings import Pool
 from gifine.runs.records import Status
 from support.synthetic import BOTH, KEY, PLAIN, Gate, config, given, measures, record, sweep, write
 
@@ -188,7 +188,7 @@ def test_the_forest_has_the_numbers_of_the_comparison(found, drawn):
         assert points[0, 0] == pytest.approx(100 * effect.summary.mean)
         assert ends[0, :, 0] == pytest.approx([100 * end for end in effect.interval])
     axes = plot.figure.axes[0]
-    assert axes.get_xlabel().startswith("gated − baseline")
+    assert axes.get_xlabel().startswith("changed − baseline")
     labels = [each.get_text() for each in axes.get_yticklabels()]
     assert labels[0] == "key 0: MRPC accuracy, n = 5"
     assert "both 0.3: RTE accuracy, n = 6" in labels

@@ -263,7 +263,7 @@ def test_the_report_is_light(tmp_path):
     words = [sys.executable, "-c", program, str(tmp_path), "--out", str(tmp_path / "out")]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "## Gated runs against their baseline" in done.stdout
+    assert "## Changed runs against their baseline" in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -105,7 +105,7 @@ def test_runs_after_other_seeds_are_no_twins(tmp_path):
     assert found == []
     assert set(reasons) == {
         "no baseline of the same seed after a run of the same seed; there are seeds 1",
-        "no gated run of the same seed after a run of the same seed; there are seeds 1 first=2",
+        "no changed run of the same seed after a run of the same seed; there are seeds 1 first=2",
     }
 
 

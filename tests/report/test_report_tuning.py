@@ -291,7 +291,7 @@ def test_all_formats_have_it(searched, tmp_path, capsys):
     )
     assert row["comparison"]["verdict"] == "helps"
     page = (tmp_path / "out" / "report.html").read_text()
-    assert "Gated and plain models, tuned equally" in page
+    assert "Changes and their baseline, tuned equally" in page
     assert json.loads(json.dumps(flat.tables(gathered(searched))["tuning"])) == [row]
 
 
@@ -306,7 +306,10 @@ def test_a_sentence_to_quote(searched):
         said.quote,
     )
     without, gated = (f"{100 * curve.means[3]:.1f}" for curve in (each.baseline, each.gated))
-    best = f"The best of four trials is expected to score {without} without gates and {gated} with them (accuracy): +"
+    best = (
+        f"The best of four trials is expected to score {without} for the baseline and {gated} for the change "
+        "(accuracy): +"
+    )
     assert said.details[0].startswith(best)
 
 
@@ -319,7 +322,7 @@ def test_no_verdict_of_chosen_recipes_in_another_style(tmp_path):
 def test_the_figure_has_both_arms_and_bands_up_to_half_of_the_trials(searched):
     (plot,) = plots.make(gathered(searched))
     above, below = plot.figure.axes
-    assert [line.get_label() for line in above.lines] == ["without gates", "both 0.3"]
+    assert [line.get_label() for line in above.lines] == ["baseline", "both 0.3"]
     assert all(np.size(line.get_xdata()) == 8 for line in above.lines)
     band = below.collections[0].get_paths()[0].get_extents()
     assert (band.x0, band.x1) == (1, 4)

@@ -87,7 +87,7 @@ def test_runs_of_other_streams_are_no_pair(tmp_path):
     assert pairs == []
     assert {each.reason for each in unpaired} == {
         "no baseline of the same seed; there are seeds 1 order=2",
-        "no gated run of the same seed; there are seeds 1 order=3",
+        "no changed run of the same seed; there are seeds 1 order=3",
     }
 
 

@@ -53,7 +53,7 @@ def test_wandb_has_config_curve_and_summary(train):
     assert run["tags"] == ["demo", "bert", "gi-both", "seed-42", "mine"]
     config = run["config"]["update"]
     assert config.keys() - {"_wandb"} == {
-        *("model", "gi", "task", "data", "train", "recipe", "search", "evaluate", "first"),
+        *("model", "gi", "change", "task", "data", "train", "recipe", "search", "evaluate", "first"),
         *("seed", "seeds", "threads", "deterministic"),
     }
     assert config["train"] == result.record.config["train"], "ours, under its own names"

@@ -21,6 +21,7 @@ def entries(folder):
     record = json.loads((folder / "record.json").read_text())
     for key in ("seconds", "started", "finished"):
         del record[key]
+    del record["cost"]["seconds_a_step"]
     for key in ("output_root", "output_dir"):
         del record["config"][key]
     return record

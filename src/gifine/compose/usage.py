@@ -18,6 +18,7 @@ COMMANDS = {
     "report": "what runs say together: tables, figures, a page, and whether the gate helps",
     "evaluate": "evaluate finished runs again and compare with their records",
     "predict": "predict test sets: the files that GLUE's server takes",
+    "inspect": "see what the gate does in a trained model, head by head: a page",
     "export": "write a run's weights as a whole model, its change as it is or merged into them",
     "sweep": "plan, status, retry, cancel, logs and table of many runs",
     "doctor": "will runs work on this machine? what is wrong, and how to mend it",

@@ -5,9 +5,12 @@ Whatever is wrong is a ModelError; what a file of one's own raises has its name 
 
 from __future__ import annotations
 
+import copy
+import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, fields
+from functools import lru_cache
 from typing import Any
 
 from omegaconf.errors import OmegaConfBaseException
@@ -57,6 +60,12 @@ def settings(change: Change, entries: Mapping[str, Any]) -> Settings:
         ModelError: with each key that it does not have, and each value of another type, on a line.
     """
     given = {key: value for key, value in entries.items() if key not in (NAME, FILE)}
+    return copy.deepcopy(_settings(change, json.dumps(given)))
+
+
+@lru_cache(maxsize=256)  # thousands of runs of a sweep have the same
+def _settings(change: Change, text: str) -> Settings:
+    given = json.loads(text)
     valid, problems = [field.name for field in fields(change.Settings)], []
     usual = defaults(change)
     for key, value in given.items():

@@ -8,7 +8,15 @@ Importing this package makes `AutoConfig`, `AutoModel` and `AutoModelForSequence
 
 from gifine.models.change_config import LayerCountWarning
 from gifine.models.families import family_classes, register
-from gifine.models.pretrained import attention_path, build, commit, count_parameters, from_pretrained, with_attention
+from gifine.models.pretrained import (
+    attention_path,
+    build,
+    commit,
+    count_parameters,
+    describe_change,
+    from_pretrained,
+    with_attention,
+)
 from gifine.models.streams import drawn_from
 from gifine.models.trained import frozen
 
@@ -20,6 +28,7 @@ __all__ = [
     "build",
     "commit",
     "count_parameters",
+    "describe_change",
     "drawn_from",
     "family_classes",
     "from_pretrained",

@@ -106,12 +106,16 @@ def describe(named: ModelConfig, place: ModelConfig, frozen: Collection[str]) ->
     return {"checkpoint": source, "revision": named.revision, "commit": known, "sha256": weights}
 
 
-def read_config(checkpoint: str, revision: str | None = None) -> dict[str, Any]:
-    """The checkpoint's config.json. ModelError: no such folder, no config.json in it, or no way to the Hub."""
-    if (folder := local_folder(checkpoint)) and not (folder / CONFIG).is_file():
+def read_config(checkpoint: str, revision: str | None = None, **hub: Any) -> dict[str, Any]:
+    """The checkpoint's config.json; `hub` is as for transformers' `from_pretrained`.
+
+    Raises:
+        ModelError: for no such folder, no config.json in it, or no way to the Hub.
+    """
+    if (folder := local_folder(checkpoint)) and not (folder / hub.get("subfolder", "") / CONFIG).is_file():
         raise ModelError(f"folder {folder} has no config.json: not a checkpoint")
     with model_errors(checkpoint):
-        config, _ = PreTrainedConfig.get_config_dict(str(folder or checkpoint), revision=revision or "main")
+        config, _ = PreTrainedConfig.get_config_dict(str(folder or checkpoint), revision=revision or "main", **hub)
     return config
 
 

@@ -15,7 +15,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from gifine.choices import Attention, GateSide, Parameters
 from gifine.config import GI, GiConfig, ModelConfig
 from gifine.errors import ModelError, first_line
-from gifine.inputs import model_files
+from gifine.inputs import change_files, model_files
 from gifine.models import bases, change_config, configuration, families, heads, trained
 from gifine.models.attention import disentangled_sdpa
 from gifine.models.attention.deberta import FastAttention
@@ -215,6 +215,14 @@ def commit(model: ModelConfig) -> str | None:
     if model.random_init:
         return None
     return bases.commit(model_files.source(model), model.revision)
+
+
+def describe_change(model: PreTrainedModel) -> dict[str, Any] | None:
+    """What is done to the model's attention, for a record, as `change_files.describe`; None of a plain one."""
+    if not isinstance(model.config, change_config.ChangedConfig) or not model.config.changed_layers:
+        return None
+    change, settings = model.config.find_change()
+    return change_files.describe(change, settings, model.config.to_dict())
 
 
 def count_parameters(model: PreTrainedModel) -> dict[str, int]:

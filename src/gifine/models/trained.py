@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 # What transformers has between a DeBERTa's encoder and its head. No pretraining made it: it starts random, as the head.
 _POOLER = "pooler."
 _HEAD = "classifier."
+_HUB = ("cache_dir", "force_download", "local_files_only", "subfolder", "token")  # how transformers reaches it
 
 
 def choose(model: PreTrainedModel, parameters: Parameters, new: Iterable[str]) -> None:
@@ -66,7 +67,8 @@ class TrainedOver(PreTrainedModel):
             ModelError: for a base that is not there, or that is another one.
         """
         checkpoint, revision = str(pretrained_model_name_or_path), kwargs.get("revision")
-        if bases.read_config(checkpoint, revision).get(OVER) is None:
+        hub = {key: kwargs[key] for key in _HUB if key in kwargs}
+        if bases.read_config(checkpoint, revision, **hub).get(OVER) is None:
             return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
         with_report = kwargs.pop("output_loading_info", False)
         config = kwargs.pop("config", None)

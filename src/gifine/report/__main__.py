@@ -1,4 +1,4 @@
-"""What runs say together: does the gate help, where, by how much, and could it be chance?
+"""What runs say together: does a change help, where, by how much, and could it be chance?
 
     gifine report RUNS_OR_ROOT … [--rows KEY,…] [--columns KEY,…] [--format FORMAT] [--out DIR]
 
@@ -49,6 +49,8 @@ def parser() -> commands.Parser:
     commands.add_rules(
         parser, "comparisons named before the runs, which are corrected among themselves; may be given several times"
     )
+    against = "compare changes with this one (as tables call it), not with the plain model"
+    add("--against", metavar="CHANGE", help=f"{against}: added, 'both 0.3', …")
     add("--plan", type=_path, metavar="FILE", help="what `gifine sweep plan --preregister FILE` said before the runs")
     add("--strict", action="store_true", help="no pairs of runs that were not computed alike: threads, code, GPU, …")
     add(
@@ -107,8 +109,8 @@ def _rules(args: Namespace) -> Rules:
         PlanError: for a file that is none.
     """
     if args.plan is None:
-        return Rules(args.margin or MARGIN, tuple(args.primary))
-    for name in ("margin", "primary"):
+        return Rules(args.margin or MARGIN, tuple(args.primary), against=args.against)
+    for name in ("margin", "primary", "against"):
         if getattr(args, name):
             raise ArgumentError(f"--{name}: {args.plan} has decided it, before the runs; leave it out")
     return Rules.of(preregistration.read(args.plan))

@@ -6,10 +6,12 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from gifine.report import settings
 from gifine.report.analysis import (
     answers,
     attrition,
     comparison,
+    cost,
     families,
     pairing,
     planned,
@@ -23,6 +25,7 @@ from gifine.report.analysis import (
 from gifine.report.analysis.answers import Answer
 from gifine.report.analysis.attrition import Attrition
 from gifine.report.analysis.comparison import Comparison
+from gifine.report.analysis.cost import Spent
 from gifine.report.analysis.families import Rules
 from gifine.report.analysis.pairing import Unpaired
 from gifine.report.analysis.planned import Held
@@ -32,6 +35,7 @@ from gifine.report.analysis.tuning import Tuning
 from gifine.report.analysis.twins import Difference
 from gifine.report.analysis.variance import Component
 from gifine.report.reading import Problem, Reading, Run
+from gifine.report.settings import Settings
 from gifine.runs.records import Status
 
 
@@ -49,7 +53,9 @@ class Contents:
     twins: list[Difference]  # pairs that were not computed alike
     unpaired: list[Unpaired]  # if there are gated runs and baselines at all
     published: list[Entry]
+    costs: list[Spent]  # of each arm and task
     tunings: list[Tuning]  # sweeps over hyper-parameters
+    against: Settings | None = None  # the arm that baselines are of; None: the plain model
     plan: Held | None = None  # what was said before the runs, if a plan was given
 
     @property
@@ -89,15 +95,18 @@ def gather(
         changed = [(run, files) for run, files in reading.changed if id(run) not in left_out]
         reading = replace(reading, runs=held.kept, changed=changed)
     results = table.build(reading.runs, rows, columns)
-    pairs, unpaired = pairing.pair(reading.runs, strict=strict)
-    tunings = tuning.compare(reading.runs, pairs, rules.margin, with_predictions=with_predictions, strict=strict)
+    against = settings.find_baseline((run.gate for run in reading.runs), rules.against)
+    pairs, unpaired = pairing.pair(reading.runs, strict=strict, against=against)
+    tunings = tuning.compare(
+        reading.runs, pairs, rules.margin, with_predictions=with_predictions, strict=strict, against=against
+    )
     chosen = tuning.comparisons(tunings)
     pairs, unpaired = tuning.without_trials(pairs, tunings), tuning.without_tested(unpaired, tunings)
     comparisons = comparison.compare(pairs, with_predictions=with_predictions)
     losses = attrition.examine(comparisons, rules.margin)
     selection.examine(comparisons)
     families.judge([*comparisons, *chosen], rules)
-    given = answers.give(comparisons, losses, reading.runs, rules)
+    given = answers.give(comparisons, losses, reading.runs, rules, against)
     beside = published.set_beside(tuning.without_drawn(reading.runs, tunings))
     return Contents(
         runs=reading.runs,
@@ -112,6 +121,8 @@ def gather(
         twins=twins.find([*comparisons, *chosen]),
         unpaired=unpaired,
         published=beside,
+        costs=cost.find(tuning.without_drawn(reading.runs, tunings), pairs),
         tunings=tunings,
+        against=against,
         plan=held,
     )

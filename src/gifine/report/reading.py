@@ -17,9 +17,11 @@ from typing import Any, TypeVar
 from tqdm import tqdm
 
 from gifine.errors import RunError
-from gifine.report import circumstances, settings
+from gifine.report import circumstances, measured, settings
 from gifine.report.circumstances import Circumstances
-from gifine.report.settings import Pool, Settings, Task
+from gifine.report.measured import Measured
+from gifine.report.pool import Pool
+from gifine.report.settings import Settings, Task
 from gifine.runs import records, staleness
 from gifine.runs.records import FINISHED, RECORD, SCHEMA_VERSION, Status
 from gifine.runs.replicate import Replicate
@@ -52,6 +54,7 @@ class Run:
     tokenizer: str | None  # fingerprint of its word pieces
     processes: int | None  # that made a step together
     circumstances: Circumstances  # what else moves results; runs that were computed alike share the object
+    measured: Measured  # what it took
     error: str | None
     started: str | None  # UTC, ISO 8601; of this attempt
     finished: str | None
@@ -184,6 +187,7 @@ def _from_entries(folder: Path, entries: dict[str, Any], pool: Pool) -> Run:
         tokenizer=_fingerprint(provenance.get("tokenizer")),
         processes=provenance.get("processes"),
         circumstances=pool.shared(circumstances.collect(entries["config"], provenance)),
+        measured=measured.collect(entries),
         error=_shortened(entries.get("error")),
         started=_date(entries.get("started")),
         finished=_date(entries.get("finished")),

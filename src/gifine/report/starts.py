@@ -43,7 +43,7 @@ class Starts:
         if "role" not in noted:
             return Start(run_id, run_id)
         label, title = f"{noted['task']} ({noted['role']})", noted.get("title", noted["task"])
-        change = {key: noted[key] for key in ("gi", "change") if key in noted}
+        change = {key: noted[key] for key in ("gi", "change", "train") if key in noted}
         return Start(run_id, label, title, change, replicate.parse(noted["seed"]))
 
 

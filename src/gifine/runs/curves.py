@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 CURVE = "metrics.jsonl"  # in the run's folder
+CHANGE = "change.jsonl"  # beside it: some 20 points of what is told of its change, if it has one
 LOSS = "loss"
 
 
-def lines(folder: Path, *, newest_first: bool = False) -> Iterator[dict[str, Any]]:
+def lines(folder: Path, *, newest_first: bool = False, name: str = CURVE) -> Iterator[dict[str, Any]]:
     """The whole lines of a run's curve that have a step; none where there is no file that can be read."""
     try:
-        texts = (folder / CURVE).read_text(encoding="utf-8", errors="replace").splitlines()
+        texts = (folder / name).read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return
     for text in reversed(texts) if newest_first else texts:
@@ -34,6 +35,16 @@ def read(folder: Path, keys: Sequence[str]) -> dict[str, dict[int, float]]:
         for key in keys:
             if _is_number(entries.get(key)):
                 found[key][int(entries["step"])] = float(entries[key])
+    return found
+
+
+def change(folder: Path) -> dict[str, dict[int, float]]:
+    """By `gates/LAYER/SITE/NAME`, or `change/…`, the numbers by step that a run has kept of its change."""
+    found: dict[str, dict[int, float]] = {}
+    for entries in lines(folder, name=CHANGE):
+        for key, value in entries.items():
+            if key.startswith(("gates/", "change/")) and _is_number(value):
+                found.setdefault(key, {})[int(entries["step"])] = float(value)
     return found
 
 

@@ -104,9 +104,15 @@ def deciding(entries: dict[str, Any], contents: Mapping[str, str]) -> dict[str, 
 
 
 def take_change(kept: dict[str, Any]) -> dict[str, Any]:
-    """Take out of a deciding config what is done to attention: `{change: …}`, of GI and of baselines `{gi: …}`."""
+    """Take out of a deciding config what tells arms apart: `{change: …}`, of GI and of plain models `{gi: …}`.
+
+    Beside it `{train: {parameters: …}}` where not all weights train.
+    """
     gi, change = kept.pop("gi"), kept.pop("change", None)
-    return {"gi": gi} if change is None else {"change": change}
+    taken = {"gi": gi} if change is None else {"change": change}
+    kept["train"] = dict(kept["train"])  # a copy: the entries stay as they are
+    parameters = kept["train"].pop("parameters", None)
+    return taken if parameters is None else taken | {"train": {"parameters": parameters}}
 
 
 def slug(config: RunConfig) -> str:

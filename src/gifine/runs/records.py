@@ -55,6 +55,7 @@ class Record:
     parameters: dict[str, int] = field(default_factory=dict)
     rows: dict[str, int] = field(default_factory=dict)  # a split: its examples
     seconds: dict[str, float] = field(default_factory=dict)
+    cost: dict[str, float] = field(default_factory=dict)  # of a step of training: `training/cost.py`
     started: str = ""  # UTC, ISO 8601
     finished: str | None = None
     contents: dict[str, str] = field(default_factory=dict)  # `sources.contents`: what the run_id has in place of paths

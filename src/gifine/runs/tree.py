@@ -10,9 +10,10 @@ from gifine.inputs.run_folder import MODEL, RECORD
 
 # Below a run's folder, beside its model.
 CHECKPOINTS = "checkpoints"  # what a resume needs
+INSPECTION = "inspection"
 SUBMISSION = "submission"
 TRACKED = "wandb"
-_NO_RUNS = frozenset({CHECKPOINTS, MODEL, SUBMISSION, TRACKED})
+_NO_RUNS = frozenset({CHECKPOINTS, INSPECTION, MODEL, SUBMISSION, TRACKED})
 
 
 def below(path: Path) -> Iterator[Path]:

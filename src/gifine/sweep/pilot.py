@@ -16,8 +16,8 @@ from gifine.report.analysis.comparison import Basis, Comparison
 from gifine.report.analysis.planning import MOST_SEEDS, Spread
 from gifine.report.analysis.power import POWER
 from gifine.report.analysis.statistics import ALPHA
+from gifine.report.pool import Pool
 from gifine.report.reading import Reader
-from gifine.report.settings import Pool
 from gifine.runs import records
 from gifine.runs.records import Status
 from gifine.runs.selections import Selection

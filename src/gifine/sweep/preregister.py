@@ -18,7 +18,8 @@ from gifine.errors import ArgumentError, PlanError, did_you_mean
 from gifine.inputs import sources
 from gifine.report import settings
 from gifine.report.analysis.statistics import ALPHA
-from gifine.report.settings import Pool, Settings, Task, Value
+from gifine.report.pool import Pool
+from gifine.report.settings import Settings, Task, Value
 from gifine.runs import identity, origin, preregistration, selections
 from gifine.runs.preregistration import Hypothesis, Preregistration
 from gifine.runs.replicate import Replicate, Twin
@@ -74,8 +75,9 @@ def compared(
         ArgumentError: if that is nothing, or a selection fits none of it.
     """
     arms = _arms(configs, pool or Pool())
-    plain = {arm.setup: arm for arm in arms if settings.is_baseline(arm.change)}
-    changed = [arm for arm in arms if not settings.is_baseline(arm.change)]
+    against = settings.find_baseline((arm.change for arm in arms), None)
+    plain = {arm.setup: arm for arm in arms if settings.is_baseline(arm.change, against)}
+    changed = [arm for arm in arms if not settings.is_baseline(arm.change, against)]
     pairs = [(arm, plain[arm.setup]) for arm in changed if arm.setup in plain and arm.twins & plain[arm.setup].twins]
     if not pairs:
         raise ArgumentError(

@@ -178,4 +178,5 @@ def _settings(config: RunConfig) -> dict[str, Any]:
         del entries[key]
     for key in ("dir", "cache_dir"):
         del entries["data"][key]
+    entries["change"].pop("file", None)
     return entries

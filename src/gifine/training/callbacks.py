@@ -21,6 +21,7 @@ from gifine.models.changed import at_work
 log = logging.getLogger(__name__)
 
 _CURVE = ("loss", "learning_rate", "grad_norm")
+_KEPT = 20  # points of a change's statistics that a run keeps
 
 
 class Curve(TrainerCallback):
@@ -37,18 +38,7 @@ class Curve(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         if state.is_world_process_zero:
-            write_text(self.path, "".join(self._before(state.global_step)))
-
-    def _before(self, step: int) -> Iterator[str]:
-        """The lines of an earlier attempt up to the step that this one goes on from: those after it come again."""
-        if step == 0 or not self.path.exists():
-            return
-        for line in self.path.read_text(encoding="utf-8").splitlines():
-            try:
-                if json.loads(line)["step"] <= step:
-                    yield f"{line}\n"
-            except ValueError:  # cut off when the process was killed
-                return
+            _begin(self.path, state.global_step)
 
     def on_log(
         self,
@@ -67,29 +57,48 @@ class Curve(TrainerCallback):
     def _append(self, state: TrainerState, values: dict[str, Any]) -> None:
         line = {"step": state.global_step, "epoch": round(state.epoch or 0, 4)}
         line |= {key: _finite(value) for key, value in values.items()}
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        _append(self.path, line)
         self.track(line)
         told = "  ".join(f"{key} {_short(value)}" for key, value in values.items())
         log.info("step %d/%d  epoch %.2f  %s", state.global_step, state.max_steps, state.epoch or 0, told)
 
 
 class ChangeStatistics(TrainerCallback):
-    """Every `steps` steps gives `track` what is told of the change, as `change/<layer>/<site>/<statistic>`.
+    """Every `steps` steps, if any, gives `track` what is told of the change as `change/<layer>/<site>/<statistic>`.
 
     Of GI it is `gates/<layer>/<side>/<statistic>`. Layers count from 0; of accumulated batches, and of several
-    processes, it is the last and the first.
+    processes, it is the last and the first. Of the first step and about `_KEPT` others, `path` (change.jsonl) has them
+    as well, a line each, whether or not a run is tracked.
     """
 
-    def __init__(self, model: nn.Module, steps: int, track: Callable[[dict[str, Any]], None]) -> None:
-        self.sites, self.steps, self.track = list(at_work(model)), steps, track
+    def __init__(
+        self,
+        model: nn.Module,
+        steps: int | None,
+        track: Callable[[dict[str, Any]], None],
+        path: Path | None = None,
+    ) -> None:
+        self.sites, self.steps, self.track, self.path = list(at_work(model)), steps, track, path
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        if state.is_world_process_zero and self.sites and self.path is not None:
+            _begin(self.path, state.global_step)
 
     def on_step_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        if state.is_world_process_zero and (state.global_step + 1) % self.steps == 0:
+        step = state.global_step + 1
+        if state.is_world_process_zero and (self._is_tracked(step) or self._is_kept(step, state.max_steps)):
             for site in self.sites:
                 site.watched = {}
+
+    def _is_tracked(self, step: int) -> bool:
+        return self.steps is not None and step % self.steps == 0
+
+    def _is_kept(self, step: int, planned: int) -> bool:
+        return self.path is not None and (step in (1, planned) or step % max(1, planned // _KEPT) == 0)
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         point: dict[str, Any] = {}
@@ -98,8 +107,13 @@ class ChangeStatistics(TrainerCallback):
             for name, value in (site.watched or {}).items():
                 point[f"{kind}/{site.place.layer}/{site.place.site}/{name}"] = value.item()
             site.watched = None
-        if point:
-            self.track({"step": state.global_step, **point})
+        if not point:
+            return
+        line = {"step": state.global_step, **point}
+        if self._is_tracked(state.global_step):
+            self.track(line)
+        if self.path is not None and self._is_kept(state.global_step, state.max_steps):
+            _append(self.path, {key: _short_number(value) for key, value in line.items()})
 
 
 class Plan(TrainerCallback):
@@ -174,6 +188,27 @@ def last_evaluation(state: TrainerState, key: str, metric: str) -> tuple[dict[st
     return {"step": found[-1]["step"], metric: _finite(found[-1][key])}, len(found)
 
 
+def _begin(path: Path, step: int) -> None:
+    """Leave the lines of an earlier attempt up to the step that this one goes on from: those after it come again."""
+    write_text(path, "".join(_lines(path, step)))
+
+
+def _lines(path: Path, last: int) -> Iterator[str]:
+    if last == 0 or not path.exists():
+        return
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            if json.loads(line)["step"] <= last:
+                yield f"{line}\n"
+        except ValueError:  # cut off when the process was killed
+            return
+
+
+def _append(path: Path, line: dict[str, Any]) -> None:
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(line) + "\n")
+
+
 def _metrics(logs: dict[str, Any], task: str) -> dict[str, float]:
     """`task/split/metric` of what an evaluation logged; the slash tells metrics from the Trainer's timings."""
     named = {}
@@ -184,6 +219,11 @@ def _metrics(logs: dict[str, Any], task: str) -> dict[str, float]:
         elif key.startswith("eval_") and key.endswith("_loss"):
             named[f"{task}/{split.removesuffix('_loss')}/loss"] = value
     return named
+
+
+def _short_number(value: float) -> float | None:
+    """Four digits of it: of 24 layers there are 200 numbers a line."""
+    return value if isinstance(value, int) else _finite(float(f"{value:.4g}"))
 
 
 def _finite(value: float) -> float | None:

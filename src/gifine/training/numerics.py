@@ -73,7 +73,7 @@ def check_attention(model: PreTrainedModel, config: RunConfig) -> None:
         ConfigError: where transformers' own code cannot be trained in bf16: its DeBERTa (v1) masks scores in bf16 with
             the lowest number of float32. Gated models and the fast attention have code of their own.
     """
-    is_plain = normalise_type(model.config.model_type) == "deberta" and not getattr(model.config, "gated_layers", ())
+    is_plain = normalise_type(model.config.model_type) == "deberta" and not getattr(model.config, "changed_layers", ())
     if is_plain and config.model.attention is Attention.hf and uses_bf16(config.train):
         raise ConfigError(
             "model.attention=hf: transformers' own DeBERTa cannot compute in bfloat16; model.attention=fast can, "

@@ -61,7 +61,7 @@ def gated(
     signal_BTK = _linear(torch.ops.aten.gelu_(inner_BTI), select_weight_KI, select_bias_K, dtype)
     threshold = None
     if level != 0:
-        threshold = level * _maximum(signal_BTK, over, real_BT)
+        threshold = level * maximum(signal_BTK, over, real_BT)
         signal_BTK.sub_(threshold)
     return _times(_gate(signal_BTK, threshold, watch, in_place=True), projected_BTK)
 
@@ -86,7 +86,7 @@ class _Gated(torch.autograd.Function):
         dtype = _precision(hidden_BTD)
         inner_BTI = _linear(hidden_BTD, inhibition_weight_ID, inhibition_bias_I, dtype)
         signal_BTK = _linear(F.gelu(inner_BTI), select_weight_KI, select_bias_K, dtype)
-        threshold = None if level == 0 else level * _maximum(signal_BTK, over, real_BT)
+        threshold = None if level == 0 else level * maximum(signal_BTK, over, real_BT)
         shifted_BTK = signal_BTK if threshold is None else signal_BTK - threshold
         gate_BTK = _gate(shifted_BTK, threshold, watch, in_place=threshold is not None)
         product_BTK = _times(gate_BTK, projected_BTK)
@@ -184,7 +184,7 @@ def _through_gelu(grad: Tensor, before: Tensor) -> None:
     torch.ops.aten.gelu_backward.grad_input(grad, before, grad_input=grad)
 
 
-def _maximum(signal_BTK: Tensor, over: Over, real_BT: Tensor | None) -> Tensor:
+def maximum(signal_BTK: Tensor, over: Over, real_BT: Tensor | None) -> Tensor:
     """The largest signal of each batch, example or position, in a shape that broadcasts against `signal_BTK`."""
     peak_BT = signal_BTK.amax(dim=-1)
     if over == "token":

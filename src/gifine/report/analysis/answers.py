@@ -56,12 +56,16 @@ class Answer:
 
 
 def give(
-    comparisons: Sequence[Comparison], losses: Sequence[Attrition], runs: Iterable[Run], rules: Rules
+    comparisons: Sequence[Comparison],
+    losses: Sequence[Attrition],
+    runs: Iterable[Run],
+    rules: Rules,
+    against: Settings | None = None,
 ) -> list[Answer]:
     """An answer for each change, judged as comparisons are: the answers of a model are one family. `runs` are all."""
     baselines: dict[Settings, list[Run]] = {}
     for run in runs:
-        if settings.is_baseline(run.gate):
+        if settings.is_baseline(run.gate, against):
             baselines.setdefault(run.setup, []).append(run)
     by_change = {(each.model, each.gate): each for each in losses}
     made = [

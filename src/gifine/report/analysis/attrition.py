@@ -54,7 +54,7 @@ class Attrition:
         baseline, gated = self.only
         once = f", by {self.causes[1]} and {self.causes[0]} runs that went wrong" if self.causes != self.only else ""
         return (
-            f"of {self.pairs} pairs of this change, the gated run alone is lost or degenerate in {gated} and the "
+            f"of {self.pairs} pairs of this change, the changed run alone is lost or degenerate in {gated} and the "
             f"baseline alone in {baseline}{once}: more than chance (p = {self.p:.2g})"
         )
 

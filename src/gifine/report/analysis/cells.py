@@ -75,16 +75,16 @@ def value(run: Run, key: str) -> Value:
         return settings.gate(run.gate)
     if key == "change":  # beside others, `both 0.3` alone would not say that it is GI's
         words = settings.gate(run.gate)
-        return words if settings.is_baseline(run.gate) or settings.other_change(run.gate) else f"gi {words}"
+        return words if settings.is_plain(run.gate) or settings.other_change(run.gate) else f"gi {words}"
     if key == "task":
         return run.task.name
     if key == "seed":
         return run.replicate.seed
     if key.startswith("seeds."):
         return getattr(run.replicate, key.removeprefix("seeds."))
-    if key == "gi.layers" and run.gate.get("gi.side") is not None and not settings.is_baseline(run.gate):
+    if key == "gi.layers" and run.gate.get("gi.side") is not None and not settings.is_plain(run.gate):
         return run.gate.get(key) or ALL  # where there are no gates there is nothing
-    return (run.gate if key.startswith(("gi.", "change.")) else run.setup).get(key)
+    return (run.gate if key.startswith(settings.OF_ARMS) else run.setup).get(key)
 
 
 def check_keys(runs: Sequence[Run], keys: Sequence[str]) -> None:

@@ -34,6 +34,7 @@ class Rules:
     margin: float = MARGIN  # as a fraction: a smaller difference makes none
     primary: tuple[Selection, ...] = ()  # comparisons that answer the question; none: all do
     plan: Preregistration | None = None  # that has said so before the runs
+    against: str | None = None  # the arm that others are compared with; None: the plain model
 
     @classmethod
     def of(cls, plan: Preregistration) -> Rules:

@@ -1,4 +1,4 @@
-"""Gated runs with the baseline that differs from them in the gate alone, and those that have none."""
+"""Changed runs with the baseline that differs from them in the change alone, and those that have none."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _CANDIDATES = 200  # settings that the nearest one is looked for in: enough to s
 
 @dataclass(slots=True, frozen=True)
 class Pair:
-    """The same model, task, data, recipe, head, order and dropout, without gates and with them.
+    """The same model, task, data, recipe, head, order and dropout, without a change and with it, or with another.
 
     Where they start from other runs, these have the same seeds, too.
     """
@@ -51,30 +51,37 @@ class Unpaired:
 
     runs: list[Run]
     reason: str  # what would have to be, or what differs from the nearest setting
-
-    @property
-    def is_baseline(self) -> bool:
-        return settings.is_baseline(self.runs[0].gate)
+    is_baseline: bool
 
 
-def pair(runs: Iterable[Run], *, strict: bool = False) -> tuple[list[Pair], list[Unpaired]]:
-    """A pair for each gated run whose baseline is there, whatever became of them; and the others.
+def pair(
+    runs: Iterable[Run], *, strict: bool = False, against: Settings | None = None
+) -> tuple[list[Pair], list[Unpaired]]:
+    """A pair for each changed run whose baseline is there, whatever became of them; and the others.
+
+    `against` is the arm that baselines are of, in the place of the plain model, which then is in no pair.
 
     What a pair must share is all that decides a result but the gate: the deciding config (`identity.deciding`) without
     `gi`, and what was found when it ran: the data, weights and word pieces that were read and the number of processes.
     `strict` ones share what else they were computed with, too: `circumstances`.
     """
-    plain: dict[tuple[Settings, Twin], Run] = {}
+    plain: dict[tuple[Settings, Twin | Replicate], Run] = {}
     gated: list[Run] = []
+
+    draws_nothing = against is None or settings.is_plain(against)  # for a change; two changes have one seed of that
+
+    def key(run: Run) -> tuple[Settings, Twin | Replicate]:
+        return run.setup, run.replicate.twin if draws_nothing else run.replicate
+
     for run in runs:
-        if settings.is_baseline(run.gate):
-            plain[run.setup, run.replicate.twin] = run
-        else:
+        if settings.is_baseline(run.gate, against):
+            plain[key(run)] = run
+        elif against is None or not settings.is_baseline(run.gate):
             gated.append(run)
     pairs: list[Pair] = []
     refused: dict[int, tuple[Run, str]] = {}  # by id: the run, and what else differs from its partner
     for run in gated:
-        baseline = plain.get((run.setup, run.replicate.twin))
+        baseline = plain.get(key(run))
         differing = other_circumstances(baseline, run, strict=strict) if baseline is not None else None
         if baseline is not None and differing is None:
             pairs.append(Pair(baseline, run))
@@ -87,10 +94,12 @@ def pair(runs: Iterable[Run], *, strict: bool = False) -> tuple[list[Pair], list
             _, differing = refused.get(id(run), (run, None))
             groups.setdefault((run.setup, run.gate, differing), []).append(run)
     partners = {True: _setups(gated), False: _setups(plain.values())}  # of baselines, of gated runs
-    return pairs, [
-        Unpaired(group, differing or _reason(group[0], partners[settings.is_baseline(gate)].get(group[0].task.name)))
-        for (_, gate, differing), group in groups.items()
-    ]
+    unpaired = []
+    for (_, gate, differing), group in groups.items():
+        is_baseline = settings.is_baseline(gate, against)
+        reason = differing or _reason(group[0], partners[is_baseline].get(group[0].task.name), is_baseline=is_baseline)
+        unpaired.append(Unpaired(group, reason, is_baseline))
+    return pairs, unpaired
 
 
 def cautions(pairs: Sequence[Pair]) -> list[str]:
@@ -154,8 +163,8 @@ def _setups(runs: Iterable[Run]) -> dict[str, dict[Settings, Counter[Replicate]]
     return found
 
 
-def _reason(run: Run, partners: dict[Settings, Counter[Replicate]] | None) -> str:
-    wanted = "gated run" if settings.is_baseline(run.gate) else "baseline"
+def _reason(run: Run, partners: dict[Settings, Counter[Replicate]] | None, *, is_baseline: bool) -> str:
+    wanted = "changed run" if is_baseline else "baseline"
     if not partners:
         return f"no {wanted} of this task"
     if run.setup in partners:

@@ -119,7 +119,7 @@ def _data() -> dict[str, Any]:
 
 def _columns(run: Run) -> list[dict[str, Any]]:
     """The published columns of the run's model, gated or not as the run is."""
-    if not run.task.is_glue or run.setup.get("model.random_init") or settings.other_change(run.gate) is not None:
+    if not run.task.is_glue or run.setup.get("model.random_init") or not settings.is_gi(run.gate):
         return []
     gated = not settings.is_baseline(run.gate)
     checkpoint = run.setup.get("model.checkpoint")

@@ -47,7 +47,7 @@ def examine(comparisons: Sequence[Comparison]) -> None:
         )
         if sorted(counts[0]) != sorted(counts[1]) and all(counts):
             baseline, gated = map(shown, counts)
-            each.cautions.append(f"best of other numbers of evaluations: baseline {baseline}, gated {gated}")
+            each.cautions.append(f"best of other numbers of evaluations: baseline {baseline}, changed {gated}")
 
 
 def last_evaluation(run: Run) -> tuple[float | None, int | None]:

@@ -47,7 +47,8 @@ def build(runs: Sequence[Run], rows_by: Sequence[str] | None = None, columns_by:
         ArgumentError: for a key that runs do not differ in, or that is a row and a column.
     """
     if rows_by is None:
-        rows_by = ROWS if all(settings.other_change(run.gate) is None for run in runs) else ("model", "change")
+        is_gi = all(settings.is_gi(run.gate) for run in runs)
+        rows_by = ROWS if is_gi else ("model", "change")
     cells.check_keys(runs, [*rows_by, *columns_by])
     groups = cells.group(runs, [*rows_by, *columns_by])
     rows: dict[tuple[Key, Key], Row] = {}

@@ -94,7 +94,13 @@ class _Search:
 
 
 def compare(
-    runs: Iterable[Run], pairs: Iterable[Pair], margin: float, *, with_predictions: bool = True, strict: bool = False
+    runs: Iterable[Run],
+    pairs: Iterable[Pair],
+    margin: float,
+    *,
+    with_predictions: bool = True,
+    strict: bool = False,
+    against: Settings | None = None,
 ) -> list[Tuning]:
     """All searches in these runs, of which `pairs` are twins, in the order of tables.
 
@@ -102,7 +108,7 @@ def compare(
     no recipes are tested by runs that were not computed alike.
     """
     twins = {(id(each.baseline), id(each.gated)) for each in pairs}
-    searches = progress([*_searches(runs, twins)], "tuning", "searches")
+    searches = progress([*_searches(runs, twins, against)], "tuning", "searches")
     found = [each for search in searches if (each := _tuning(search, with_predictions, strict)) is not None]
     _tell_apart(found)
     judged = [(each, each.comparison) for each in found if each.comparison is not None]
@@ -140,13 +146,15 @@ def comparisons(tunings: Iterable[Tuning]) -> list[Comparison]:
     return [each.comparison for each in tunings if each.comparison is not None]
 
 
-def _searches(runs: Iterable[Run], twins: Container[tuple[int, int]]) -> Iterator[_Search]:
+def _searches(runs: Iterable[Run], twins: Container[tuple[int, int]], against: Settings | None) -> Iterator[_Search]:
     plain: dict[Settings, list[Run]] = {}
     groups: dict[tuple[Settings, Frame], dict[Settings, list[Run]]] = {}  # by gate and frame, then by setup
     frames: dict[Settings, Frame] = {}
     for run in runs:
-        if settings.is_baseline(run.gate):
+        if settings.is_baseline(run.gate, against):
             plain.setdefault(run.setup, []).append(run)
+            continue
+        if against is not None and settings.is_baseline(run.gate):
             continue
         if run.setup not in frames:
             frames[run.setup] = _frame(run.setup)

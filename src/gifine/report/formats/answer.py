@@ -41,7 +41,7 @@ def answer(contents: Contents) -> list[Said]:
         said.append(Said(f"{words[0].upper()}{words[1:]} undecided."))
     said += searched[:_MOST]
     if not said:
-        why = "no gated run has a baseline that differs from it in the gate alone"
+        why = "no changed run has a baseline that differs from it in the change alone"
         if any(each.refused for each in contents.tunings):
             why = "no runs of the recipes that were chosen were computed alike, as --strict wants it"
         said = [Said(f"Nobody can say: {why}.")]
@@ -80,7 +80,8 @@ def _unpaired(contents: Contents) -> str:
 def sentence(answer: Answer, contents: Contents) -> str:
     """The one to quote. Numbers in points of percent."""
     effect, meant, margin = answer.effect, answer.combined or answer.comparisons, contents.rules.margin
-    subject = f"{phrases.change(answer.gate)}{phrases.beside(answer.extra)}{_tried(answer, contents)}"
+    other = f" in the place of {phrases.change(contents.against)}" if contents.against is not None else ""
+    subject = f"{phrases.change(answer.gate)}{phrases.beside(answer.extra)}{other}{_tried(answer, contents)}"
     if not effect.summary.n:
         where = f" on {answer.comparisons[0].task.title}" if len(answer.comparisons) == 1 else ""
         return f"Of {subject.rstrip(',')}{where} with {answer.model}, no pair of runs has two scores yet."
@@ -170,7 +171,7 @@ def _contrary(answer: Answer) -> str:
 def _without_gated(answer: Answer) -> str:
     if not answer.alone:
         return ""
-    return f", with {answer.alone} {'baseline that has' if answer.alone == 1 else 'baselines that have'} no gated run"
+    return f", with {answer.alone} {'baseline that has' if answer.alone == 1 else 'baselines that have'} no changed run"
 
 
 def _details(answer: Answer, contents: Contents) -> list[str]:
@@ -191,8 +192,8 @@ def _details(answer: Answer, contents: Contents) -> list[str]:
         each = answer.better
         alike = ", tasks weighed alike" if len(answer.comparisons) > 1 else ""
         found.append(
-            f"In {100 * each.share:.0f} % of {phrases.count(pairs, 'pair')}{alike}, the gated run has the higher score "
-            f"({100 * each.low:.0f} – {100 * each.high:.0f} %; ties count half): a meaningful improvement is "
+            f"In {100 * each.share:.0f} % of {phrases.count(pairs, 'pair')}{alike}, the changed run has the higher "
+            f"score ({100 * each.low:.0f} – {100 * each.high:.0f} %; ties count half): a meaningful improvement is "
             f"{'' if each.is_meaningful else 'not '}shown."
         )
     if answer.last is not None and answer.effect.summary.mean is not None:
@@ -239,4 +240,4 @@ def _attrition(answer: Answer) -> str:
         for side, counts in answer.losses.counts.items()
     }
     whole = phrases.count(answer.losses.pairs, "pair")
-    return f"Lost or degenerate in {whole} of this change: gated runs {told['gated']}; baselines {told['baseline']}."
+    return f"Lost or degenerate in {whole} of this change: changed runs {told['gated']}; baselines {told['baseline']}."

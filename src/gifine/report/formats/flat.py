@@ -12,7 +12,7 @@ from typing import Any
 from gifine.report import settings
 from gifine.report.analysis.cells import Cell, Summary
 from gifine.report.contents import Contents
-from gifine.report.formats import losses, over_tasks, tuned, twins, variance
+from gifine.report.formats import cost, losses, over_tasks, tuned, twins, variance
 from gifine.report.formats.differences import compared, effect, ids
 from gifine.report.reading import Run
 from gifine.runs.records import Status
@@ -26,6 +26,7 @@ def tables(contents: Contents) -> dict[str, Rows]:
         "answer": [over_tasks.entries(each, contents) | effect(each.effect) for each in contents.answers],
         "table": _table(contents),
         "comparison": [compared(each) for each in contents.comparisons],
+        "cost": [cost.entries(each) for each in contents.costs],
         "attrition": [losses.entries(each) for each in contents.losses],
         "plan": _plan(contents),
         "variance": [variance.entries(each) for each in contents.variance],
@@ -49,6 +50,8 @@ def json_text(contents: Contents, names: Sequence[str]) -> str:
         "margin": contents.rules.margin,
         "primary": [dict(each) for each in contents.rules.primary],
     }
+    if contents.against is not None:
+        rules["against"] = settings.gate(contents.against)
     if (plan := contents.rules.plan) is not None:
         rules["plan"] = {"path": plan.path, "sha256": plan.sha256, "written": plan.written.isoformat()}
     entries = {

@@ -29,12 +29,23 @@ def sheet(contents: Contents) -> Sheet:
                 worst = ends(around(each.worst) if each.worst is not None else None)
                 linked_ones = [linked(plain(word), runs) for word in (str(len(each.tried)), *sides)]
                 rows.append([*map(plain, [*name, each.task.title]), *linked_ones, *map(plain, ["", "", "", worst])])
-    heads = ["model", "gate", "task", "pairs", "gated", "baseline", "gated alone", "baseline alone", "p", "worst case"]
+    heads = [
+        "model",
+        "change",
+        "task",
+        "pairs",
+        "changed",
+        "baseline",
+        "changed alone",
+        "baseline alone",
+        "p",
+        "worst case",
+    ]
     notes = [
         "Runs without a score (failed, diverged, interrupted, or not at their end yet) and degenerate ones. p: the "
         "exact paired test of whether chance divides the pairs in which one run alone is such a run; a run that takes "
         "with it those that would have started from it counts once (by). Worst case: the 95 % interval of the "
-        "difference if lost gated runs had the lowest score that was seen on the task, or that of guessing, and lost "
+        "difference if lost changed runs had the lowest score that was seen on the task, or that of guessing, and lost "
         "baselines the highest; and the other way round. There is no verdict where p < 0.05 and the comparison has "
         "such runs, nor where pairs are lost and the worst case has 0 in it and leaves the margin."
     ]

@@ -17,7 +17,19 @@ from gifine.report.formats.words import Item, Sheet, ends, linked, p_value, plai
 
 def sheet(contents: Contents) -> Sheet:
     extra = list(contents.answers[0].extra) if contents.answers else []
-    heads = ["model", *extra, "gate", "tasks", "n", "difference", "95 % interval", "verdict", "p", "p Holm", "p margin"]
+    heads = [
+        "model",
+        *extra,
+        "change",
+        "tasks",
+        "n",
+        "difference",
+        "95 % interval",
+        "verdict",
+        "p",
+        "p Holm",
+        "p margin",
+    ]
     heads += ["next task", "helps on", "hurts on", "P(better)", "last epoch"]
     rows = [_row(each, contents) for each in contents.answers]
     notes = []
@@ -28,7 +40,7 @@ def sheet(contents: Contents) -> Sheet:
             "where tasks start from the same runs no narrower than the t interval of these runs' means over tasks). p "
             "Holm and p margin are corrected over the changes of a model. Next task: where another such task's true "
             "difference would be (95 %). Helps on, hurts on: tasks with that verdict, so at least as many with 95 % "
-            "confidence. P(better): pairs in which the gated run scores higher. Last epoch: the same mean of the "
+            "confidence. P(better): pairs in which the changed run scores higher. Last epoch: the same mean of the "
             "differences at the last evaluation."
         )
     is_told = rows or contents.problems or any(each.comparison is not None for each in contents.tunings)

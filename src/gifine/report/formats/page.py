@@ -56,8 +56,8 @@ def make(contents: Contents, pictures: Sequence[Picture]) -> Iterator[str]:
 
     places = {id(run): place for place, run in enumerate(contents.runs)}
     setups, provenances, styles = Shared(), Shared(), Shared()
-    # Safe: `_inline` lets through elements of a drawing only, with their text escaped, and `_STYLE` no markup.
-    figures = [(each, Markup(_inline(each.svg, f"f{place}-", styles))) for place, each in enumerate(pictures)]  # noqa: S704
+    # Safe: `inline` lets through elements of a drawing only, with their text escaped, and `_STYLE` no markup.
+    figures = [(each, Markup(inline(each.svg, f"f{place}-", styles))) for place, each in enumerate(pictures)]  # noqa: S704
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -78,7 +78,7 @@ def make(contents: Contents, pictures: Sequence[Picture]) -> Iterator[str]:
         # One after the other, while the page is written: of 10,000 they are 100 MB.
         runs=(_run(run, setups, provenances) for run in progress(contents.runs, "describing", "runs")),
         shared=[  # filled by then
-            ("setup", "Settings, all that decides results but gate and seed", setups.places),
+            ("setup", "Settings, all that decides results but change and seed", setups.places),
             ("provenance", "Provenance", provenances.places),
         ],
     )
@@ -172,7 +172,7 @@ def _hashes(provenance: dict[str, Any]) -> Iterator[tuple[str, str]]:
                 yield (key if name == "sha256" else f"{key}, {name}"), digest
 
 
-def _inline(svg: bytes, prefix: str, styles: Shared) -> str:
+def inline(svg: bytes, prefix: str, styles: Shared) -> str:
     """A figure as a part of HTML: without namespaces, which HTML has no use for, and with ids of its own.
 
     And in little: there may be hundreds. Blanks, ids that nothing refers to, fonts (the page has one for all) and the

@@ -12,11 +12,22 @@ from gifine.report.settings import Settings, Value
 from gifine.runs.replicate import STREAMS
 
 _NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
+_TRAINED = {  # by train.parameters, of the plain model and of a changed one
+    None: ("", ""),
+    "change": (" with its head trained alone", " trained alone"),
+    "bias": (" with its biases trained alone", " with biases trained alone"),
+}
 _SIDES = {"both": "both sides", "key": "the key side", "query": "the query side"}
 
 
 def change(gate: Settings) -> str:
-    """`GI on both sides at level 0.3 in the last six layers`, `lora with rank=8`."""
+    """`GI on both sides at level 0.3 in the last six layers`, `lora with rank=8`, and what trains if not all does."""
+    parameters = gate.get("train.parameters")
+    plain, changed = _TRAINED[None if parameters is None else str(parameters)]
+    return f"the plain model{plain}" if settings.is_plain(gate) else _changed(gate) + changed
+
+
+def _changed(gate: Settings) -> str:
     name = settings.other_change(gate)
     layers = gate.get("gi.layers" if name is None else "change.layers")
     words = name or f"GI on {_SIDES.get(str(gate.get('gi.side')), settings.shown(gate.get('gi.side')))}"

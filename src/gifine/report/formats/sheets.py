@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from gifine.report import settings
 from gifine.report.analysis.cells import Cell
 from gifine.report.contents import Contents
-from gifine.report.formats import losses, over_tasks, plan, tuned, twins, variance, verdicts
+from gifine.report.formats import cost, losses, over_tasks, plan, tuned, twins, variance, verdicts
 from gifine.report.formats.words import (
     LEFT_OUT,
     UNPAIRED,
@@ -30,6 +30,7 @@ NAMES = (
     "answer",
     "table",
     "comparison",
+    "cost",
     "attrition",
     "tuning",
     "plan",
@@ -80,8 +81,8 @@ def _table(contents: Contents) -> Sheet:
     notes = [
         "Percent; mean ± sample standard deviation over seeds (n), of all runs that ended with a score. "
         "Bold: significantly better than every other row of the column, given this dev set (two-sided p < 0.05 after "
-        "Holm over the whole table; paired t-test where runs differ in gate and seed alone, else Welch's). What may be "
-        "concluded is told by the verdicts."
+        "Holm over the whole table; paired t-test where runs differ in change and seed alone, else Welch's). What may "
+        "be concluded is told by the verdicts."
     ]
     if table.has_average:
         heads.append("GLUE average")
@@ -117,7 +118,7 @@ def _unpaired(contents: Contents) -> Sheet:
         ]
         for each in contents.unpaired
     ]
-    heads = ["model", "gate", "task", "seeds", "why"]
+    heads = ["model", "change", "task", "seeds", "why"]
     return Sheet("unpaired", UNPAIRED, heads, rows)
 
 
@@ -143,7 +144,7 @@ def _published(contents: Contents) -> Sheet:
         else []
     )
     notes += dict.fromkeys(f"{each.column}: {'; '.join(each.caveats)}." for each in contents.published)
-    heads = ["published", "our gate", "task", "ours", "theirs", "difference", "what differs in the setting"]
+    heads = ["published", "our change", "task", "ours", "theirs", "difference", "what differs in the setting"]
     return Sheet("published", "Beside the published numbers", heads, rows, notes)
 
 
@@ -185,6 +186,7 @@ _MAKERS = {
     "attrition": losses.sheet,
     "table": _table,
     "comparison": verdicts.sheet,
+    "cost": cost.sheet,
     "plan": plan.sheet,
     "variance": variance.sheet,
     "twins": twins.sheet,

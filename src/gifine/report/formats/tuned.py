@@ -14,6 +14,7 @@ from gifine.report.analysis.tuning import Trial, Tuning
 from gifine.report.contents import Contents
 from gifine.report.formats import phrases, verdicts
 from gifine.report.formats.words import Item, Sheet, counted, ends, linked, p_value, percent, plain, signed
+from gifine.report.settings import Settings
 
 _HALVES = {
     Halves.SPLIT: "its epochs and recipe chosen on one half of dev, scores of the other",
@@ -30,11 +31,11 @@ _WHERE = {
 
 
 def sheet(contents: Contents) -> Sheet:
-    heads = ["model", "gate", "task", "trials", "k", "best of k: none", "best of k: gated", "difference"]
-    heads += ["95 % interval", "chosen: none", "chosen: gated", "n", "difference of the chosen", "95 % interval"]
+    heads = ["model", "change", "task", "trials", "k", "best of k: baseline", "best of k: changed", "difference"]
+    heads += ["95 % interval", "chosen: baseline", "chosen: changed", "n", "difference of the chosen", "95 % interval"]
     heads += ["verdict", "p Holm", "p margin"]
     rows = [_row(each, contents.rules) for each in contents.tunings]
-    return Sheet("tuning", "Gated and plain models, tuned equally", heads, rows, _notes(contents))
+    return Sheet("tuning", "Changes and their baseline, tuned equally", heads, rows, _notes(contents))
 
 
 def sentence(tuning: Tuning, contents: Contents) -> str:
@@ -42,7 +43,8 @@ def sentence(tuning: Tuning, contents: Contents) -> str:
     made = tuning.comparison
     assert made is not None
     trials, alike = len(tuning.trials), [each for each in contents.tunings if each.model == tuning.model]
-    subject = f"{phrases.change(tuning.gate)}{phrases.beside(tuning.extra)}"
+    other = f" in the place of {phrases.change(contents.against)}" if contents.against is not None else ""
+    subject = f"{phrases.change(tuning.gate)}{phrases.beside(tuning.extra)}{other}"
     subject += f", tuned by {phrases.count(trials, 'trial')} as its baseline was,"
     if len(alike) > 1:
         subject += f" one of {phrases.number(len(alike))} searches,"
@@ -62,8 +64,9 @@ def expected(tuning: Tuning) -> str:
     better = tuning.difference
     interval = f" (95 % interval {ends(better.intervals[place])})" if better.intervals[place] is not None else ""
     return (
-        f"The best of {phrases.count(tuning.k, 'trial')} is expected to score {without} without gates and {gated} with "
-        f"them ({tuning.task.described(tuning.task.primary)}): {phrases.points(better.means[place])}{interval}."
+        f"The best of {phrases.count(tuning.k, 'trial')} is expected to score {without} for the baseline and {gated} "
+        f"for the change ({tuning.task.described(tuning.task.primary)}): "
+        f"{phrases.points(better.means[place])}{interval}."
     )
 
 
@@ -152,12 +155,12 @@ def _notes(contents: Contents) -> list[str]:
     if not tunings:
         return []
     notes = [
-        "A trial is a recipe that was tried with gates and without; settings that one arm alone has finished are left "
-        "out. Best of k: the expected score, in percent, of the best of k trials, k being half of them, the largest "
-        "budget of which so many trials tell how sure it is; the intervals are of other draws. A run without a score "
-        "counts as the worst. The verdict is about the recipes that each arm chooses of all its trials, over n seeds "
-        f"and the examples of the half that did not choose; it needs {FEWEST_PAIRS} seeds, and is corrected together "
-        "with all comparisons of the model."
+        "A trial is a recipe that was tried with the change and without; settings that one arm alone has finished are "
+        "left out. Best of k: the expected score, in percent, of the best of k trials, k being half of them, the "
+        "largest budget of which so many trials tell how sure it is; the intervals are of other draws. A run without "
+        "a score counts as the worst. The verdict is about the recipes that each arm chooses of all its trials, over n "
+        f"seeds and the examples of the half that did not choose; it needs {FEWEST_PAIRS} seeds, and is corrected "
+        "together with all comparisons of the model."
     ]
     notes += dict.fromkeys(_how(each) for each in tunings)
     notes += [advice for each in tunings if (advice := _advice(each))]
@@ -186,15 +189,24 @@ def _advice(tuning: Tuning) -> str:
     """What would test the chosen recipes, where too few seeds did."""
     if not tuning.is_drawn or tuning.comparison is None or tuning.comparison.effect.summary.n >= FEWEST_PAIRS:
         return ""
-    name = settings.other_change(tuning.gate)
-    arms = (f"gi.side={side}" for side in ("none", tuning.gate.get("gi.side")))
-    if name is not None:
-        arms = (f"change={change}" for change in ("none", name))
+    first = tuning.comparison.tried[0]
+    gates = [first.baseline.gate, first.gated.gate]
+    is_gi = all(settings.other_change(each) is None for each in gates)
+    arms = [_asked(each, is_gi=is_gi) for each in gates]
     words = [_words(trial, arm) for trial, arm in zip(tuning.chosen, arms, strict=True)]
     return (
         f"{tuning.task.title}, {settings.gate(tuning.gate)}: to test what was chosen, give the search's command again "
         f"with {FEWEST_PAIRS} or more seeds that chose nothing, once with {words[0]} and once with {words[1]}."
     )
+
+
+def _asked(gate: Settings, *, is_gi: bool) -> str:
+    """The words of a command line that choose an arm, of a search of GI's sides or of changes."""
+    side, parameters = gate.get("gi.side"), gate.get("train.parameters")
+    words = f"gi.side={side}"
+    if not is_gi:
+        words = f"change={settings.other_change(gate) or ('none' if settings.is_plain(gate) else f'gi gi.side={side}')}"
+    return words + (f" train.parameters={parameters}" if parameters is not None else "")
 
 
 def _words(trial: Trial, arm: str) -> str:

@@ -22,14 +22,14 @@ def sheet(contents: Contents) -> Sheet:
     older, notes = unrecorded(contents.comparisons), []
     if rows:
         notes.append(
-            "What is here may move results as well as the gate does. These pairs count; `--strict` leaves them out."
+            "What is here may move results as well as the change does. These pairs count; `--strict` leaves them out."
         )
     if older:
         notes.append(
             f"Not recorded: {counted(older, 'pair')} {'has' if older == 1 else 'have'} a run of an older gifine, which "
             "did not write down all of what it was computed with. What is not known differs from nothing here."
         )
-    heads = ["model", "gate", "task", "seeds", "what", "baseline", "gated"]
+    heads = ["model", "change", "task", "seeds", "what", "baseline", "changed"]
     return Sheet("twins", "Pairs that were not computed alike", heads, rows, notes)
 
 

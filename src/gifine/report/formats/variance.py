@@ -14,7 +14,7 @@ _NAMES = {
     "head": "first weights (seeds.head)",
     "order": "order of examples (seeds.order)",
     "dropout": "dropout (seeds.dropout)",
-    "change": "first weights of the gates (seeds.change)",
+    "change": "first weights of the change (seeds.change)",
 }
 _LEVELS = {
     None: "",
@@ -41,7 +41,7 @@ def sheet(contents: Contents) -> Sheet:
             "numbers alone; 95 % interval by χ², for normal scores. Of few runs it is wide, and two sources whose "
             "intervals overlap may be equal. Sources may act together, so their variances need not add up."
         )
-    heads = ["model", *extra, "gate", "task", "source", "n", "sd", "95 % interval"]
+    heads = ["model", *extra, "change", "task", "source", "n", "sd", "95 % interval"]
     return Sheet("variance", "Where the deviation over seeds comes from", heads, rows, notes)
 
 

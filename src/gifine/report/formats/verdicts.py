@@ -16,13 +16,14 @@ from gifine.report.formats import phrases
 from gifine.report.formats.words import Item, Piece, Sheet, counted, counts, ends, linked, minus, p_value, plain, signed
 from gifine.runs.records import Status
 
+_SIDES = {"baseline": "baseline", "gated": "changed"}
 _REASONS = 8  # in the notes
 
 
 def sheet(contents: Contents) -> Sheet:
     shown, rules = contents.comparisons, contents.rules
     extra = list(shown[0].extra) if shown else []
-    heads = ["model", *extra, "gate", "task", "n", "difference", "95 % interval", "verdict"]
+    heads = ["model", *extra, "change", "task", "n", "difference", "95 % interval", "verdict"]
     heads += ["p", "p Holm", "p margin", "detectable", "random", "last epoch"]
     rows = []
     for each in shown:
@@ -37,7 +38,12 @@ def sheet(contents: Contents) -> Sheet:
             numbers = [linked(item, pairing.members(kept)) for item in _numbers(each.regular)]
             none, last = plain("no verdict: survivors alone"), plain("")
             rows.append([*map(plain, start), plain(task), *numbers[:3], none, *numbers[3:], last])
-    return Sheet("comparison", "Gated runs against their baseline", heads, rows, _notes(contents))
+    return Sheet("comparison", f"Changed runs against {baseline(contents)}", heads, rows, _notes(contents))
+
+
+def baseline(contents: Contents) -> str:
+    """What the other side is called in titles."""
+    return "their baseline" if contents.against is None else f"{settings.gate(contents.against)}, their baseline"
 
 
 def margin(rules: Rules) -> str:
@@ -81,7 +87,7 @@ def _verdict(comparison: Comparison, rules: Rules) -> Item:
         words += (" (primary)" if rules.primary else " (planned)") if comparison.is_declared else " (exploratory)"
     for side, failures in comparison.failures.items():
         if failures:
-            words += f"; {side}: {counts(failures)}"
+            words += f"; {_SIDES[side]}: {counts(failures)}"
     if comparison.worst is not None and comparison.doubt is None:
         words += f"; worst case {ends(around(comparison.worst))}"
     words += "".join(f"; {caution}" for caution in comparison.cautions)
@@ -100,14 +106,14 @@ def _last(comparison: Comparison) -> str:
 def _notes(contents: Contents) -> list[str]:
     shown, rules = contents.comparisons, contents.rules
     if not shown:
-        return ["No gated run has a baseline that differs from it in the gate alone."] if contents.unpaired else []
+        return ["No changed run has a baseline that differs from it in the change alone."] if contents.unpaired else []
     sizes = {each.model: each.family for each in shown if each.is_primary and not each.is_declared}
     families = "; ".join(f"{model}: {size}" for model, size in sizes.items() if size)
     of = f" ({families})" if families else ""
     notes = [
-        "Differences in points of percent, gated minus baseline, of n pairs that share all but the gate. Random: what "
-        "else might have been drawn, and so what the interval and p are about: runs (seeds) and dev examples, or runs "
-        "alone, given this dev set. p Holm: of no difference, corrected over all comparisons of a model's main "
+        "Differences in points of percent, changed minus baseline, of n pairs that share all but the change. Random: "
+        "what else might have been drawn, and so what the interval and p are about: runs (seeds) and dev examples, or "
+        "runs alone, given this dev set. p Holm: of no difference, corrected over all comparisons of a model's main "
         f"metrics{of}; helps and hurts need p Holm < {statistics.ALPHA} and {FEWEST_PAIRS} pairs. p margin: of a "
         f"difference of {phrases.plain_points(rules.margin)} or more, corrected in the same way; below "
         f'{statistics.ALPHA} there is no difference above that. Undecided is neither, and not "no effect". Detectable: '

@@ -1,7 +1,8 @@
 """Figures of what runs say, from records and, for learning curves, `metrics.jsonl`. Only those with something to show.
 
 Each module draws one kind: `heat`, `levels`, `seeds` and `curves` one of a `Panel` (runs that differ in gate and seed
-alone), `forest` of comparisons, `profiles` of answers over tasks, `tuning` of searches. Scores are in percent here.
+alone), `forest` of comparisons, `cost` of both, `profiles` of answers over
+tasks, `tuning` of searches. Scores are in percent here.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import TypeVar
 from gifine.machine import limits
 from gifine.report.analysis import tuning as analysed
 from gifine.report.contents import Contents
-from gifine.report.plots import curves, drawing, forest, heat, levels, panels, profiles, seeds, tuning
+from gifine.report.plots import cost, curves, drawing, forest, heat, levels, panels, profiles, seeds, tuning
 from gifine.report.plots.drawing import FORMATS, Plot, written
 from gifine.report.reading import progress
 
@@ -97,6 +98,7 @@ def _work(contents: Contents) -> Sequence[_Work]:
     work: list[_Work] = []
     forests = forest.parts(contents.comparisons, contents.answers, contents.rules)
     work += [partial(forest.draw, part) for part in forests]
+    work += [partial(cost.draw, part) for part in cost.parts(contents.comparisons, contents.answers)]
     work += [partial(profiles.draw, part) for part in profiles.parts(contents.answers)]
     work += [partial(tuning.draw, each) for each in contents.tunings]
     for panel in panels.split(analysed.without_drawn(contents.runs, contents.tunings)):

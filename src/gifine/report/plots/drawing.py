@@ -108,10 +108,12 @@ def look(place: int, *, with_line: bool = True) -> dict[str, Any]:
     return found | {"linestyle": _LINES[place % len(_LINES)] if with_line else "none"}
 
 
-def grid(rows: int, columns: int, size: tuple[float, float]) -> tuple[Figure, list[list[Axes]]]:
-    """Axes of this size in inches each, that share their scales along rows."""
+def grid(
+    rows: int, columns: int, size: tuple[float, float], *, is_one_x: bool = True
+) -> tuple[Figure, list[list[Axes]]]:
+    """Axes of this size in inches each, that share their scales along rows, and unless said otherwise all x."""
     figure = Figure(figsize=(columns * size[0] + 0.8, rows * size[1] + 0.6), layout="constrained")
-    made = figure.subplots(rows, columns, sharex=True, sharey="row", squeeze=False)
+    made = figure.subplots(rows, columns, sharex=is_one_x, sharey="row", squeeze=False)
     return figure, [list(row) for row in made]
 
 

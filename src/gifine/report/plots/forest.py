@@ -102,7 +102,7 @@ def draw(part: Part) -> Plot:
             axes.hlines(place, *row.prediction, color=looks["color"], linestyle=":", linewidth=1.2)
         axes.errorbar([row.mean], [place], xerr=errors, capsize=3, linestyle="none", linewidth=1.2, **looks)
     axes.set_yticks(range(len(part.rows)), labels)
-    axes.set(xlabel="gated − baseline, points of percent of the measure", ylim=(len(part.rows) - 0.5, -0.5))
+    axes.set(xlabel="changed − baseline, points of percent of the measure", ylim=(len(part.rows) - 0.5, -0.5))
     axes.set_xlim(part.limits)
     if len(part.rows) > _FEW:  # the scale at its end alone would be out of sight
         axes.tick_params(labeltop=True)
@@ -114,14 +114,14 @@ def draw(part: Part) -> Plot:
     if part.is_over_tasks:
         what, words = "Means over tasks", ["forest-over-tasks", part.model]
         caption = (
-            f"{part.title}: each gate's mean difference over its tasks, of n pairs in all, with its 95 % interval; "
+            f"{part.title}: each change's mean difference over its tasks, of n pairs in all, with its 95 % interval; "
             f"dotted, where the difference on another such task would be (95 %), perhaps beyond the edge. {band} "
-            "Verdicts are corrected over the gates of the model."
+            "Verdicts are corrected over the changes of the model."
         )
     else:
         what, words = "Paired differences", ["forest", part.model]
         caption = (
-            f"{part.title}: mean differences of n pairs that share all but the gate, with 95 % intervals. {band} "
+            f"{part.title}: mean differences of n pairs that share all but the change, with 95 % intervals. {band} "
             "Verdicts are corrected over all comparisons of the model; an interval is of one difference, uncorrected, "
             "and may leave out 0 where the verdict is undecided. One that ends at the edge goes on beyond it; there is "
             "none where all pairs differ by the same."

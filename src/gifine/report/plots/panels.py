@@ -69,17 +69,19 @@ def split(runs: Sequence[Run]) -> list[Panel]:
         if not settings.is_baseline(members[0].gate):
             compared.add(shared)
             named = {
-                key: value for key, value in zip(groups.extra, extra, strict=True) if not key.startswith("change.")
+                key: value
+                for key, value in zip(groups.extra, extra, strict=True)
+                if not key.startswith(("change.", "train.parameters"))
             }
             own = Panel(str(names[0]), task, named, baselines.get(shared))
             panel = panels.setdefault((*names[:2], *named.values()), own)
             side, level, layers = names[2:]
-            if side is None:
-                side, layers = settings.gate(members[0].gate), cells.ALL
+            if not settings.is_gi(members[0].gate):
+                side, level, layers = settings.gate(members[0].gate), None, cells.ALL
                 if (side, level, layers) in panel.gated:  # another version of a file of one's own
                     side = f"{side}, {members[0].gate.get('change.file')}"
             panel.gated[side, level, layers] = cells.fill(members)
-    recipe = [key for key in groups.extra if not key.startswith(("gi.", "change."))]
+    recipe = [key for key in groups.extra if not key.startswith(settings.OF_ARMS)]
     alone = {shared: cell for shared, cell in baselines.items() if shared not in compared}
     return [
         *panels.values(),
@@ -92,5 +94,5 @@ def split(runs: Sequence[Run]) -> list[Panel]:
 
 def _shared(groups: Groups, names: Key, extra: Key) -> Key:
     """What a gated cell and its baseline have in common: all keys but the change's."""
-    recipe = [value for key, value in zip(groups.extra, extra, strict=True) if not key.startswith(("gi.", "change."))]
+    recipe = [value for key, value in zip(groups.extra, extra, strict=True) if not key.startswith(settings.OF_ARMS)]
     return *names[:2], *recipe

@@ -86,7 +86,7 @@ def draw(part: Part) -> Plot:
         f"{part.title}: scores of {tasks} tasks and {runs} seeds that all of them have, in percent of each task's main "
         "measure. Left: the mean of the middle half of all runs, with the 95 % interval of a bootstrap of each task's "
         "runs, which is too narrow of few. Right: the performance profile, the share of runs that are above a score. "
-        "Neither is a test: runs are not paired here, and tasks differ more than gates do."
+        "Neither is a test: runs are not paired here, and tasks differ more than changes do."
     )
     names = [name for name, _ in part.arms[1:]]
     title = f"Over all tasks, {part.title}: {names[0]}{f' to {names[-1]}' if len(names) > 1 else ''}"

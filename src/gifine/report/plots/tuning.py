@@ -16,7 +16,7 @@ def draw(tuning: Tuning) -> Plot:
     trials = len(tuning.trials)
     figure, [[above], [below]] = drawing.grid(2, 1, (4.2, 2.1))
     gate, measure = settings.gate(tuning.gate), tuning.task.described(tuning.task.primary)
-    _draw(above, tuning.baseline, 0, "without gates")
+    _draw(above, tuning.baseline, 0, "baseline")
     _draw(above, tuning.gated, 1, gate)
     above.set_ylabel(drawing.shortened(f"{measure} (%)"))
     above.legend(loc="lower right")
@@ -28,7 +28,7 @@ def draw(tuning: Tuning) -> Plot:
     title = ", ".join(words)
     caption = (
         f"{title}: expected {measure} of the best of k trials, of {trials} that both arms have tried, and {gate} minus "
-        "without gates. Bands are 95 % intervals over other draws of trials, for k up to half of them: beyond, so many "
+        "the baseline. Bands are 95 % intervals over other draws of trials, for k up to half of them: beyond, so many "
         "do not tell how sure the best of k is."
     )
     return drawing.finished(
