@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import re
 import shlex
+import shutil
 import unicodedata
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -14,6 +15,7 @@ import pytest
 import yaml
 
 from conftest import ROOT
+from gifine import check_change
 from gifine.compose import grid, mistakes
 from gifine.dashboard import __main__ as dashboard
 from gifine.errors import ExitCode
@@ -28,7 +30,7 @@ IDS = [path.relative_to(ROOT).as_posix() for path in DOCUMENTS]
 
 OVERRIDES = ("", "prefetch", "doctor", "memory", "sweep plan")  # the commands that take those of runs
 OF_RUNS = ("evaluate", "predict", "export", "report", "sync", "sweep", "inspect")  # that take folders
-COMMANDS = {*OVERRIDES, *OF_RUNS, "dashboard"}
+COMMANDS = {*OVERRIDES, *OF_RUNS, "dashboard", "check-change"}
 _STARTS = (["srun"], ["docker", "run"], ["apptainer", "run"])
 
 
@@ -156,6 +158,7 @@ def own_folder(place: Path, monkeypatch: pytest.MonkeyPatch, name: str | None) -
         return None
     (place / "own" / "site").mkdir(parents=True)
     (place / "own" / "task").mkdir()
+    shutil.copytree(ROOT / "docs" / "examples" / "change", place / "own" / "change")
     site = (
         (ROOT / "launchers" / "site" / "example.yaml")
         .read_text()
@@ -203,6 +206,14 @@ def test_commands_on_runs_have_arguments_that_there_are(name, words, tmp_path, m
 @pytest.mark.parametrize("words", [words for name, words in SHOWN if name == "dashboard"])
 def test_commands_on_dashboards_have_arguments_that_there_are(words):
     assert dashboard.parser().parse_args(shlex.split(words)).project == "gi"
+
+
+@pytest.mark.parametrize("words", [words for name, words in SHOWN if name == "check-change"])
+def test_changes_that_are_checked_can_be(words, tmp_path, monkeypatch):
+    shutil.copytree(ROOT / "docs" / "examples", tmp_path / "mine")
+    monkeypatch.chdir(tmp_path)
+    args = check_change.parser().parse_args(shlex.split(words))
+    assert check_change.choose(args.change, args.overrides, args.config_dir).change["name"] == "temperature"
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=IDS)

@@ -32,7 +32,7 @@ FLOORS = [
     ("gifine.runs",),
     ("gifine.models", "gifine.models.families", "gifine.models.attention", "gifine.models.speedups"),
     ("gifine.training", "gifine.objectives", "gifine.objectives.classification", "gifine.tracking"),
-    ("gifine.compose",),
+    ("gifine.compose", "gifine.proof"),
     ("gifine.train", "gifine.commands", "gifine.glue_submission"),
     (
         "gifine.execution",
@@ -42,6 +42,7 @@ FLOORS = [
         "gifine.prefetch",
         "gifine.memory",
         "gifine.sync",
+        "gifine.check_change",
     ),
     ("gifine.report", "gifine.report.analysis", "gifine.report.formats", "gifine.report.plots"),
     ("gifine.sweep", "gifine.sweep.commands", "gifine.dashboard", "gifine.doctor", "gifine.inspect"),

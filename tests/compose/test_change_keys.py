@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -234,8 +233,10 @@ def test_an_installed_package_may_bring_changes(own: Path, tmp_path_factory, mon
     (site / "a_package_of_changes" / "__init__.py").write_text("raise RuntimeError('nothing needs it')\n")
     own.rename(site / "a_package_of_changes" / "conf")
     monkeypatch.syspath_prepend(site)
-    points = {"gifine.conf": [SimpleNamespace(name="mine", module="a_package_of_changes.conf")]}
-    monkeypatch.setattr(conf_dir, "entry_points", lambda group: points.get(group, []))
+    installed = site / "a_package_of_changes-1.0.dist-info"  # as pip leaves it
+    installed.mkdir()
+    (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: a-package-of-changes\nVersion: 1.0\n")
+    (installed / "entry_points.txt").write_text("[gifine.conf]\nmine = a_package_of_changes.conf\n")
     conf_dir.package_dirs.cache_clear()
     try:
         file = site / "a_package_of_changes" / "conf" / "change" / "mine.py"

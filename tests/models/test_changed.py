@@ -319,7 +319,10 @@ def test_dropout_without_its_key_is_an_error(tmp_path: Path) -> None:
         FILE.read_text().replace("dropout: float = 0.0", "drop: float = 0.5").replace("s.dropout", "s.drop")
     )
     model = make("bert", {"name": "mine", "file": str(file)})
-    with pytest.raises(RuntimeError, match="change=mine: its dropout has no seed: it takes a key `dropout`"):
+    with pytest.raises(
+        ModelError,
+        match=r"mine.py, line 30: RuntimeError: change=mine: its dropout has no seed: it takes a key `dropout`",
+    ):
         outcome(model, "bert")
 
 

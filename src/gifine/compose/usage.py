@@ -13,7 +13,7 @@ from pathlib import Path
 from gifine.compose.conf_dir import conf_dir, package_dirs
 from gifine.errors import did_you_mean
 
-# `gifine NAME …` is `python -m gifine.NAME …`: a module that is run as one, and what it does.
+# `gifine NAME …` is `python -m gifine.NAME …`, with _ for -: a module that is run as one, and what it does.
 COMMANDS = {
     "report": "what runs say together: tables, figures, a page, and whether the gate helps",
     "evaluate": "evaluate finished runs again and compare with their records",
@@ -23,6 +23,7 @@ COMMANDS = {
     "sweep": "plan, status, retry, cancel, logs and table of many runs",
     "doctor": "will runs work on this machine? what is wrong, and how to mend it",
     "prefetch": "fetch weights and data into a folder for machines without internet",
+    "check-change": "is a change to attention sound in all families, and what does it cost?",
     "memory": "what training a model takes",
     "sync": "upload to Weights & Biases what offline runs left",
     "dashboard": "build the workspace and report of a wandb project",
@@ -68,7 +69,7 @@ def text(words: Sequence[str]) -> str | None:
         for group, name in choices(folder):
             names[group].add(name)
     return _TEXT.format(
-        commands="\n".join(f"  {name:<10}{does}" for name, does in COMMANDS.items()),
+        commands="\n".join(f"  {name:<14}{does}" for name, does in COMMANDS.items()),
         choices="\n".join(f"{group}: {', '.join(sorted(names[group]))}" for group in sorted(names)),
     )
 
@@ -86,8 +87,9 @@ def nearest(word: str) -> str:
 
 def module(command: str) -> str:
     """The address of a command: a module of gifine with a function `main`, or a package with such a `__main__`."""
-    folder = Path(__file__).parents[1] / command
-    return f"gifine.{command}.__main__" if folder.is_dir() else f"gifine.{command}"
+    name = command.replace("-", "_")
+    folder = Path(__file__).parents[1] / name
+    return f"gifine.{name}.__main__" if folder.is_dir() else f"gifine.{name}"
 
 
 def choices(folder: Path) -> Iterator[tuple[str, str]]:

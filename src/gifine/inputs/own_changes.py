@@ -46,7 +46,7 @@ def told(change: Change) -> Generator[None]:
     except Exception as error:
         if change.file is None:
             raise
-        raise ModelError(_raised(error, change.file)) from error
+        raise ModelError(raised(error, change.file)) from error
 
 
 def load(name: str, file: str) -> Change:
@@ -85,10 +85,10 @@ def _execute(module: ModuleType, file: str, source: bytes) -> None:
     try:
         exec(compile(source, file, "exec"), module.__dict__)  # noqa: S102 - whoever names the file wants that
     except (Exception, SystemExit) as error:
-        raise ModelError(_raised(error, file)) from error
+        raise ModelError(raised(error, file)) from error
 
 
-def _raised(error: BaseException, file: str) -> str:
+def raised(error: BaseException, file: str) -> str:
     """What was raised, after the file's name and the line where it happened there."""
     line, trace = None, error.__traceback__
     if isinstance(error, SyntaxError) and error.filename == file:

@@ -15,6 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from gifine.changes.contract import At, Change, Place, Settings
+from gifine.errors import ModelError
+from gifine.inputs.own_changes import raised
+from gifine.machine import out_of_memory
 from gifine.models import streams
 from gifine.models.change_config import saved_name
 
@@ -81,7 +84,7 @@ class AtSite:
             watch=None if self.watched is None or positions else self._watch,
         )
         parameters = {name: getattr(getattr(module, part), own) for name, (part, own) in self.names.items()}
-        changed = self.change.apply(self.settings, parameters, value, at)
+        changed = self._call(parameters, value, at)
         if at.watch is not None:
             with torch.no_grad():
                 at.watch({"moved": (changed - value).norm() / value.norm()})
@@ -89,9 +92,34 @@ class AtSite:
                     at.watch(self.change.measure(parameters, value, changed, at))
         return changed
 
+    def _call(self, parameters: Mapping[str, Tensor], value: Tensor, at: At) -> Tensor:
+        file = self.change.file
+        if file is None:
+            return self.change.apply(self.settings, parameters, value, at)
+        try:
+            changed = self.change.apply(self.settings, parameters, value, at)
+        except (RuntimeError, TypeError, ValueError, LookupError, AttributeError, NameError, ArithmeticError) as error:
+            # Others are torch's own signals, and lack of memory is told by whoever trains.
+            if out_of_memory.reason(error) is not None:
+                raise
+            raise ModelError(raised(error, file)) from error
+        check_value(self.change, self.place, value, changed)
+        return changed
+
     def _watch(self, told: Any) -> None:
         assert self.watched is not None
         self.watched |= vars(told) if is_dataclass(told) else told
+
+
+def check_value(change: Change, place: Place, value: Tensor, changed: Any) -> None:
+    """ModelError if what `apply` gives is no tensor of the shape and type of what stood there."""
+    where = f"change={change.name}: apply at {place.site}, layer {place.layer}"
+    if not isinstance(changed, Tensor):
+        raise ModelError(f"{where}: gives {type(changed).__name__}: a tensor of shape {list(value.shape)}")
+    if changed.shape != value.shape:
+        raise ModelError(f"{where}: gives shape {list(changed.shape)} for one of {list(value.shape)}")
+    if changed.dtype != value.dtype:
+        raise ModelError(f"{where}: gives {changed.dtype} for {value.dtype}: end with .to(value.dtype)")
 
 
 class _Dropout:

@@ -1,0 +1,74 @@
+"""Gradients against finite differences, in float64."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.models.deberta.modeling_deberta import DebertaLayerNorm
+
+from gifine.errors import ModelError
+from gifine.proof import subjects
+from gifine.proof.findings import Finding, Status
+from gifine.proof.subjects import Subject
+
+_STEPS = (1e-5, 1e-6)  # the better one counts: at a kink, such as a maximum, one may straddle it
+_TOLERANCE = 1e-6  # relative; central differences in float64 are better by two digits on smooth functions
+
+
+def differences(subject: Subject) -> Finding:
+    """The loss along random directions: of the change's parameters alone, and of all others."""
+    model = _in_float64(subjects.moved(subject.changed().double().eval()))
+    names = subjects.parameters(model)
+    subjects.step(model, subject.family)
+    _check_used(subject, {name: weight.grad for name, weight in model.named_parameters() if name in names})
+    worst = 0.0
+    for own in (True, False):
+        weights: list[Tensor] = [
+            weight for name, weight in model.named_parameters() if (name in names) == own and weight.grad is not None
+        ]
+        for draw in range(2 if weights else 0):
+            numbers = torch.Generator().manual_seed(draw)
+            directions = [torch.randn(each.shape, generator=numbers, dtype=each.dtype) for each in weights]
+            expected = sum(
+                float((each.grad * way).sum())
+                for each, way in zip(weights, directions, strict=True)
+                if each.grad is not None
+            )
+            found = [_slope(model, subject.family, weights, directions, size) for size in _STEPS]
+            worst = max(worst, min(abs(each - expected) / max(abs(expected), 1e-3) for each in found))
+    if worst <= _TOLERANCE:
+        return Finding("gradients", subject.family, Status.holds, f"right to {worst:.0e}")
+    return Finding("gradients", subject.family, Status.fails, f"off by {worst:.1e} of the slope")
+
+
+def _in_float64(model: PreTrainedModel) -> PreTrainedModel:
+    """The model itself, with DeBERTa's LayerNorms, which compute in float32 whatever they are given, as torch's."""
+    for name, module in [*model.named_modules()]:
+        if isinstance(module, DebertaLayerNorm):
+            norm = nn.LayerNorm(module.weight.shape, eps=module.variance_epsilon)
+            norm.weight, norm.bias = module.weight, module.bias
+            model.set_submodule(name, norm)
+    return model
+
+
+def _slope(model: nn.Module, family: str, weights: list[Tensor], directions: list[Tensor], size: float) -> float:
+    """Of the loss; the weights are then where they were, but for rounding."""
+    inputs, losses = subjects.batch(family=family), []
+    with torch.no_grad():
+        for way in (size, -2 * size):
+            for weight, direction in zip(weights, directions, strict=True):
+                weight += way * direction
+            losses.append(float(model(**inputs, labels=torch.tensor([0, 2, 1])).loss))
+        for weight, direction in zip(weights, directions, strict=True):
+            weight += size * direction
+    return (losses[0] - losses[1]) / (2 * size)
+
+
+def _check_used(subject: Subject, gradients: dict[str, Tensor | None]) -> None:
+    unused = [name for name, gradient in gradients.items() if gradient is None]
+    if unused:
+        raise ModelError(
+            f"change={subject.change['name']}: {unused[0]} has no gradient in {subject.family}: apply does not use "
+            f"it, or cuts the graph; find_parameters names {len(unused)} such of {len(gradients)}"
+        )
