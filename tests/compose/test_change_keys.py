@@ -202,6 +202,26 @@ def test_a_yaml_without_a_file_and_a_name_that_is_taken(own: Path) -> None:
         composed("change=lora", config_dir=own)
 
 
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("lora", "change.file={file}: change=lora comes with gifine; give yours another name"),
+        ("../x", "change.name=../x: a name has letters, digits, _ and -, and no others"),
+    ],
+)
+def test_a_file_cannot_go_by_any_name(own: Path, name: str, said: str) -> None:
+    file = own / "change" / "mine.py"
+    with pytest.raises(ConfigError) as caught:
+        composed(f"++change.name={name}", f"++change.file={file}")
+    assert str(caught.value) == said.format(file=file)
+
+
+def test_a_yaml_without_a_name_is_not_gi(own: Path) -> None:
+    (own / "change" / "mine.yaml").write_text("layers: 1\n")
+    with pytest.raises(ConfigError, match=r"^change.name: has no value; choose change=added"):
+        composed("change=mine", config_dir=own)
+
+
 def test_a_yaml_of_ones_own_may_be_for_a_change_that_comes_with_gifine(own: Path) -> None:
     (own / "change" / "thin.yaml").write_text("name: lora\nrank: 2\n")
     assert composed("change=thin", config_dir=own).change == composed("change=lora", "change.rank=2").change

@@ -64,3 +64,13 @@ def test_words_about_hydra_that_mean_something_else(word, said):
     (problem,) = error.value.problems
     assert problem.startswith(f"{word}: ")
     assert said in problem
+
+
+@pytest.mark.parametrize("word", ["change=[lora,ia3]", "change=gi,[lora,ia3]"])
+def test_a_list_is_no_choice_of_one_change(word):
+    with pytest.raises(ConfigError) as caught:
+        check_spelling([word])
+    assert str(caught.value) == (
+        f"{word}: two changes at once; give one of them, or a sweep: --multirun change=lora,ia3"
+    )
+    check_spelling(["change=lora,ia3", "change.sites=[query,key]"])

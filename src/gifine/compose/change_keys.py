@@ -5,6 +5,7 @@ GI has its keys under `gi`, and `change=none` is gi.side=none: both leave the ru
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable
 from dataclasses import asdict, fields, replace
 from pathlib import Path
@@ -77,6 +78,10 @@ def _is_of_gi(word: str) -> bool:
 
 def _file(name: str, given: object, config_dir: str | None) -> Path | None:
     """The file of a change of one's own; None for one that comes with gifine."""
+    if not re.fullmatch(r"[\w-]+", name):
+        raise ConfigError(f"change.name={name}: a name has letters, digits, _ and -, and no others")
+    if given is not None and name in changes.names():
+        raise ConfigError(f"change.file={given}: change={name} comes with gifine; give yours another name")
     if given is not None:
         return Path(str(given)).expanduser().absolute()
     found = next((path for folder in _folders(config_dir) if (path := folder / f"{name}.py").is_file()), None)
@@ -99,5 +104,5 @@ def _folders(config_dir: str | None) -> list[Path]:
 
 
 def _known(config_dir: str | None) -> list[str]:
-    own = [path.stem for folder in _folders(config_dir) for path in folder.glob("*.py") if path.stem != "__init__"]
+    own = [path.stem for folder in _folders(config_dir) for path in folder.glob("*.py") if path.is_file()]
     return sorted({NONE, *changes.names(), *own})

@@ -20,9 +20,12 @@ from gifine.compose import change_keys, checks, recipes, search
 from gifine.compose.conf_dir import conf_dir
 from gifine.config import RunConfig, TaskConfig
 from gifine.errors import ConfigError
+from gifine.inputs.change_files import NAME
 from gifine.schema import from_entries
 
-ConfigStore.instance().store(name="schema", node=RunConfig)
+_SCHEMA = OmegaConf.structured(RunConfig)
+_SCHEMA.change[NAME] = "???"  # a YAML of `change` says it: without, one's own would be GI and nobody told
+ConfigStore.instance().store(name="schema", node=_SCHEMA)
 _QUOTE_IT = (
     'no text; quote it, as "no" or "1.0": YAML takes yes, no, on and off for truth values, and digits for numbers'
 )

@@ -7,6 +7,7 @@ import types
 from dataclasses import fields, is_dataclass
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
+from hydra.core.override_parser.types import ChoiceSweep
 from hydra.errors import HydraException
 
 from gifine.compose.launchers import LAUNCHERS
@@ -32,6 +33,10 @@ def check_spelling(words: list[str]) -> None:
             problems.append(f"{word}: {key} is a group of configs, which are chosen with a slash: {group}={value}")
         elif override.is_sweep_override() and override.is_hydra_override():
             problems.append(f"{word}: Hydra's own keys have one value in a sweep{quoting(word) or '; give one'}")
+        for chosen in value.list if isinstance(value, ChoiceSweep) else [value]:
+            if key == "change" and isinstance(chosen, list) and len(chosen) > 1:  # Hydra would mix their keys
+                names = ",".join(map(str, chosen))
+                problems.append(f"{word}: two changes at once; give one of them, or a sweep: --multirun {key}={names}")
     if problems:
         raise ConfigError(*problems)
 

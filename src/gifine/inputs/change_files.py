@@ -16,7 +16,7 @@ from typing import Any
 from omegaconf.errors import OmegaConfBaseException
 
 from gifine import changes, schema
-from gifine.changes.contract import SITES, Change, Parameter, Place, Settings, Sizes
+from gifine.changes.contract import SITES, Change, Constant, Normal, Parameter, Place, Settings, Sizes, Uniform
 from gifine.errors import ModelError, did_you_mean, first_line
 from gifine.inputs import own_changes
 from gifine.inputs.families import normalise_type
@@ -67,6 +67,7 @@ def settings(change: Change, entries: Mapping[str, Any]) -> Settings:
 def _settings(change: Change, text: str) -> Settings:
     given = json.loads(text)
     valid, problems = [field.name for field in fields(change.Settings)], []
+    usual = defaults(change)
     for key, value in given.items():
         try:
             if key not in valid:
@@ -74,10 +75,14 @@ def _settings(change: Change, text: str) -> Settings:
                     f"change.{key}: change={change.name} has no such key{did_you_mean(key, valid)}; "
                     f"valid: {', '.join(valid)}"
                 )
+            elif isinstance(value, float) and not math.isfinite(value):
+                problems.append(f"change.{key}={value}: must be a finite number")
+            elif isinstance(usual.get(key), list) and not isinstance(value, list | tuple):
+                problems.append(f"change.{key}={_typed(value)}: must be a list, as [{', '.join(map(str, usual[key]))}]")
             else:
                 schema.from_entries(change.Settings, {key: value})
         except OmegaConfBaseException as error:
-            problems.append(f"change.{key}={value}: {first_line(error)}")
+            problems.append(f"change.{key}={_typed(value)}: {first_line(error)}")
     if problems:
         raise ModelError("\n".join(problems))
     with told(change):
@@ -101,6 +106,11 @@ def defaults(change: Change) -> dict[str, Any]:
         return schema.plain(asdict(change.Settings()))
 
 
+def _typed(value: Any) -> Any:
+    """A value as it is written on a command line."""
+    return {None: "null", True: "true", False: "false"}[value] if value is None or isinstance(value, bool) else value
+
+
 def _shown(value: Any) -> str:
     if value is None or isinstance(value, bool):
         return {None: "-null", True: "-true", False: "-false"}[value]
@@ -112,7 +122,10 @@ def _shown(value: Any) -> str:
 def problems(change: Change, chosen: Settings, sizes: Sizes) -> Iterator[str]:
     """What is wrong with values, alone or for a model of these sizes."""
     with told(change):
-        found = [f"change.{problem}" for problem in change.check(chosen, sizes)]
+        said = change.check(chosen, sizes)
+        if isinstance(said, str):  # else each of its letters would be a problem
+            raise ModelError(f"change={change.name}: check: gives a text: it yields each problem, or gives a list")
+        found = [f"change.{problem}" for problem in said]
     layers, depth = chosen.layers, sizes.depth
     if layers is not None and layers < 1:
         found.append(f"change.layers={layers}: number of last layers that are changed, at least 1; null for all")
@@ -168,20 +181,38 @@ def parameters(change: Change, chosen: Settings, sizes: Sizes) -> int | None:
     found = places(change, chosen, sizes)
     counted = 0
     for place in found:
+        where = f"change={change.name}: find_parameters"
         with told(change):
             own = change.find_parameters(chosen, place)
+        if not isinstance(own, Mapping):
+            raise ModelError(f"{where}: gives {own!r}: a Parameter by each name; {{}} for none")
         for name, parameter in own.items():
-            if not isinstance(parameter, Parameter) or not all(
-                isinstance(size, int) and size > 0 for size in parameter.shape
-            ):
+            if not isinstance(parameter, Parameter) or not _is_shape(parameter.shape):
                 raise ModelError(
-                    f"change={change.name}: find_parameters: {name} is {parameter!r}: a Parameter, whose shape has "
-                    "whole numbers above 0"
+                    f"{where}: {name} is {parameter!r}: a Parameter, whose shape is a tuple of whole numbers above 0"
                 )
-            if not all(part.isidentifier() for part in name.split(".")) or name.count(".") > 1:
-                raise ModelError(f"change={change.name}: find_parameters: '{name}' is no name: NAME or GROUP.NAME")
+            if not _is_start(parameter.start):
+                raise ModelError(
+                    f"{where}: {name} starts from {parameter.start!r}: valid are Normal(std), Uniform(bound) and "
+                    "Constant(value)"
+                )
+            parts = name.split(".") if isinstance(name, str) else []
+            if not 1 <= len(parts) <= 2 or not all(part.isidentifier() for part in parts):
+                raise ModelError(f"{where}: '{name}' is no name: NAME or GROUP.NAME")
             counted += math.prod(parameter.shape)
     return counted if found else None
+
+
+def _is_shape(shape: object) -> bool:
+    return isinstance(shape, tuple) and all(isinstance(size, int) and size > 0 for size in shape)
+
+
+def _is_start(start: object) -> bool:
+    if isinstance(start, Normal) and start.std is None:
+        return True
+    of = start.std if isinstance(start, Normal) else start.bound if isinstance(start, Uniform) else None
+    of = start.value if isinstance(start, Constant) else of
+    return isinstance(of, int | float) and math.isfinite(of)
 
 
 def describe(change: Change, chosen: Settings, known: Mapping[str, Any]) -> dict[str, Any]:
