@@ -14,7 +14,7 @@ from transformers import AutoModelForSequenceClassification, set_seed
 from gifine.changes.contract import SITES
 from gifine.choices import Attention
 from gifine.errors import ModelError
-from gifine.models import attention_path, build, count_parameters, family_classes, from_pretrained
+from gifine.models import attention_path, build, count_parameters, family_classes, from_pretrained, streams
 from gifine.models.change_config import is_change
 from gifine.models.changed import at_work
 from gifine.models.speedups import last_layer
@@ -395,3 +395,15 @@ def test_a_change_that_has_no_place(tmp_path: Path) -> None:
     gated("bert").save_pretrained(tmp_path)
     with pytest.raises(ModelError, match="gates that the gi settings leave no place for"):
         build(model_config("bert", checkpoint=str(tmp_path), random_init=False), NONE, scaling(), labels=LABELS)
+
+
+def test_processes_have_masks_of_their_own_those_of_one_that_accumulates(monkeypatch):
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
+    counts = []
+    for rank in (0, 1):
+        monkeypatch.setattr(torch.distributed, "get_rank", lambda rank=rank: rank)
+        counts.append([streams.of_all_processes(step) for step in range(3)])
+    assert counts == [[0, 2, 4], [1, 3, 5]]
+    monkeypatch.undo()
+    assert streams.of_all_processes(3) == 3

@@ -179,7 +179,7 @@ class ChangedBackbone(PreTrainedModel):
         real_BT = attention_mask.bool() if attention_mask is not None and attention_mask.dim() == 2 else None
         count = None
         if self.training and hasattr(self, "change_passes"):
-            count = int(self.change_passes.count)
+            count = streams.of_all_processes(int(self.change_passes.count))
             self.change_passes.count += 1
         with at_site.during(Pass(real_BT, count)):
             return super().forward(input_ids, attention_mask=attention_mask, **kwargs)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, distributed
 from transformers import initialization as init
 
 from gifine.changes.contract import Constant, Normal, Parameter
@@ -36,6 +36,16 @@ def generator(stream: str, of: int | None = None, device: torch.device | str = "
     """Random numbers that depend on the seed (`of`, or today's) and on `stream`, not on how many were drawn before."""
     digest = hashlib.sha256(f"{seed() if of is None else of} {stream}".encode()).digest()
     return torch.Generator(device=device).manual_seed(int.from_bytes(digest[:8]))
+
+
+def of_all_processes(count: int) -> int:
+    """The number of a pass among those of all processes: batches that these train side by side have masks of their own.
+
+    They are the masks that one process has which takes the same batches one after the other.
+    """
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return count
+    return count * distributed.get_world_size() + distributed.get_rank()
 
 
 def start(tensor: Tensor, parameter: Parameter, stream: str, std: float) -> None:
