@@ -103,6 +103,15 @@ def test_each_check_can_fail(check: Check, tmp_path: Path) -> None:
     assert expected in said
 
 
+def test_padding_without_a_gradient_of_its_embedding_is_no_fault(tmp_path: Path) -> None:
+    source = (
+        f"{HEAD}{FIND}{APPLY}return value + (parameters['scale'] * at.hidden.mean(1, keepdim=True)).to(value.dtype)"
+    )
+    path = write(tmp_path, source)
+    assert found(gradients.differences, path)[0] is Status.holds
+    assert found(invariance.padding, path)[1].startswith("takes part: ")
+
+
 def test_a_last_layer_that_reads_other_tokens_fails(tmp_path: Path) -> None:
     source = SOUND.replace("'query'", "'output'").replace("1 +", "1 + at.hidden.mean(1, keepdim=True) *")
     assert found(ways.first_token, write(tmp_path, source))[0] is Status.fails

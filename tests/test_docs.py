@@ -178,6 +178,7 @@ def own_folder(place: Path, monkeypatch: pytest.MonkeyPatch, name: str | None) -
 TASKS = {
     match.group(1): block
     for path in PAGES
+    if path.name != "changes.md"  # whose block is of the group `change`
     for block in blocks(path.read_text(), "yaml")
     if (match := re.search(r"^name: (\w+)", block, re.MULTILINE))
 }

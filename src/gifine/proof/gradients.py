@@ -20,6 +20,11 @@ def differences(subject: Subject) -> Finding:
     """The loss along random directions: of the change's parameters alone, and of all others."""
     model = _in_float64(subjects.moved(subject.changed().double().eval()))
     names = subjects.parameters(model)
+    numbers = torch.Generator().manual_seed(subjects.SEED)
+    with torch.no_grad():
+        # Biases start at zero, and DeBERTa's padding then is a row of zeros, at which LayerNorm is all but singular.
+        for weight in model.parameters():
+            weight += 0.02 * torch.randn(weight.shape, generator=numbers, dtype=weight.dtype)
     subjects.step(model, subject.family)
     _check_used(subject, {name: weight.grad for name, weight in model.named_parameters() if name in names})
     worst = 0.0
@@ -30,6 +35,7 @@ def differences(subject: Subject) -> Finding:
         for draw in range(2 if weights else 0):
             numbers = torch.Generator().manual_seed(draw)
             directions = [torch.randn(each.shape, generator=numbers, dtype=each.dtype) for each in weights]
+            _leave_out_padding(model, weights, directions)
             expected = sum(
                 float((each.grad * way).sum())
                 for each, way in zip(weights, directions, strict=True)
@@ -50,6 +56,15 @@ def _in_float64(model: PreTrainedModel) -> PreTrainedModel:
             norm.weight, norm.bias = module.weight, module.bias
             model.set_submodule(name, norm)
     return model
+
+
+def _leave_out_padding(model: nn.Module, weights: list[Tensor], directions: list[Tensor]) -> None:
+    """Embeddings of padding stay where they are: torch gives them no gradient, whatever reads them."""
+    for module in model.modules():
+        if isinstance(module, nn.Embedding) and module.padding_idx is not None:
+            for weight, direction in zip(weights, directions, strict=True):
+                if weight is module.weight:
+                    direction[module.padding_idx] = 0
 
 
 def _slope(model: nn.Module, family: str, weights: list[Tensor], directions: list[Tensor], size: float) -> float:
