@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -229,6 +230,27 @@ def test_what_is_told_of_a_pass() -> None:
     (factor,) = factors(model).values()
     assert site.watched["factor"] == factor.mean()
     assert 3 * factor.abs().min() < site.watched["moved"] < 3 * factor.abs().max()
+
+
+@pytest.mark.parametrize(
+    ("measure", "said"),
+    [
+        (lambda *given: {"x": given[1]}, r"told x of shape \[\d+, \d+, \d+\] to be logged: a single number"),
+        (lambda *given: {"x": "much"}, "told x of str to be logged: a single number"),
+        (lambda *given: [1], r"told \[1\] to be logged: a number by each name"),
+        (lambda *given: 1 / 0, "mine.py: ZeroDivisionError: division by zero"),
+    ],
+)
+def test_what_cannot_be_logged_is_an_error_of_the_change(measure: Any, said: str) -> None:
+    model = make("bert", scaling(site="ffn", layers=1)).eval()
+    (site,) = at_work(model)
+    site.watched = {}
+    site.change = replace(site.change, measure=measure, file="mine.py")
+    with pytest.raises(ModelError, match=said):
+        outcome(model, "bert")
+    site.change = replace(site.change, measure=lambda *given: {"x": 0.5})
+    outcome(model, "bert")
+    assert site.watched["x"] == 0.5
 
 
 # Training

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from gifine.changes.contract import At, Change, Place, Settings
 from gifine.errors import ModelError
+from gifine.inputs import own_changes
 from gifine.inputs.own_changes import raised
 from gifine.machine import out_of_memory
 from gifine.models import streams
@@ -89,7 +90,9 @@ class AtSite:
             with torch.no_grad():
                 at.watch({"moved": (changed - value).norm() / value.norm()})
                 if self.change.measure is not None:
-                    at.watch(self.change.measure(parameters, value, changed, at))
+                    with own_changes.told(self.change):
+                        measured = self.change.measure(parameters, value, changed, at)
+                    at.watch(measured)
         return changed
 
     def _call(self, parameters: Mapping[str, Tensor], value: Tensor, at: At) -> Tensor:
@@ -108,7 +111,14 @@ class AtSite:
 
     def _watch(self, told: Any) -> None:
         assert self.watched is not None
-        self.watched |= vars(told) if is_dataclass(told) else told
+        if not is_dataclass(told) and not isinstance(told, Mapping):
+            raise ModelError(f"change={self.change.name}: told {told!r} to be logged: a number by each name")
+        for name, value in (vars(told) if is_dataclass(told) else told).items():
+            number = torch.as_tensor(value) if isinstance(value, int | float) else value
+            if not isinstance(number, Tensor) or number.numel() != 1:
+                what = f"shape {list(number.shape)}" if isinstance(number, Tensor) else type(number).__name__
+                raise ModelError(f"change={self.change.name}: told {name} of {what} to be logged: a single number")
+            self.watched[name] = number
 
 
 def check_value(change: Change, place: Place, value: Tensor, changed: Any) -> None:
@@ -118,7 +128,8 @@ def check_value(change: Change, place: Place, value: Tensor, changed: Any) -> No
         raise ModelError(f"{where}: gives {type(changed).__name__}: a tensor of shape {list(value.shape)}")
     if changed.shape != value.shape:
         raise ModelError(f"{where}: gives shape {list(changed.shape)} for one of {list(value.shape)}")
-    if changed.dtype != value.dtype:
+    # Under autocast, what a change learns is float32 beside values of half the width, and torch reconciles them.
+    if changed.dtype != value.dtype and not torch.is_autocast_enabled(value.device.type):
         raise ModelError(f"{where}: gives {changed.dtype} for {value.dtype}: end with .to(value.dtype)")
 
 
