@@ -128,8 +128,8 @@ def check_value(change: Change, place: Place, value: Tensor, changed: Any) -> No
         raise ModelError(f"{where}: gives {type(changed).__name__}: a tensor of shape {list(value.shape)}")
     if changed.shape != value.shape:
         raise ModelError(f"{where}: gives shape {list(changed.shape)} for one of {list(value.shape)}")
-    # Under autocast, what a change learns is float32 beside values of half the width, and torch reconciles them.
-    if changed.dtype != value.dtype and not torch.is_autocast_enabled(value.device.type):
+    # Under autocast, too: what a change learns is float32 there, and what follows expects the value's own type.
+    if changed.dtype != value.dtype:
         raise ModelError(f"{where}: gives {changed.dtype} for {value.dtype}: end with .to(value.dtype)")
 
 
