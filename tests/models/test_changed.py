@@ -248,8 +248,8 @@ def test_what_cannot_be_logged_is_an_error_of_the_change(measure: Any, said: str
     site.change = replace(site.change, measure=measure, file="mine.py")
     with pytest.raises(ModelError, match=said):
         outcome(model, "bert")
-    half: Any = lambda *given: {"x": 0.5}  # noqa: E731
-    site.change = replace(site.change, measure=half)
+    number: Any = 0.5
+    site.change = replace(site.change, measure=lambda *given: {"x": number})
     outcome(model, "bert")
     assert site.watched["x"] == 0.5
 
