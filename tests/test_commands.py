@@ -37,7 +37,7 @@ def test_every_module_that_runs_as_a_command_is_listed():
     package = ROOT / "src" / "gifine"
     modules = {path.stem for path in package.glob("[!_]*.py") if "__name__ ==" in path.read_text()}
     packages = {path.parent.name for path in package.glob("*/__main__.py")}
-    assert modules | packages == set(usage.COMMANDS)
+    assert modules | packages == {name.replace("-", "_") for name in usage.COMMANDS}
 
 
 @pytest.mark.parametrize("name", usage.COMMANDS)
@@ -54,7 +54,8 @@ def test_help_has_a_line_for_each_command(gifine):
     code, out, _ = gifine("--help")
     lines = out.splitlines()
     assert code == ExitCode.DONE
-    assert all(f"  {name:<10}{does}" in lines for name, does in usage.COMMANDS.items())
+    width = max(map(len, usage.COMMANDS)) + 2
+    assert all(f"  {name:<{width}}{does}" in lines for name, does in usage.COMMANDS.items())
 
 
 @pytest.mark.parametrize(

@@ -15,10 +15,10 @@ from gifine.errors import did_you_mean
 
 # `gifine NAME …` is `python -m gifine.NAME …`, with _ for -: a module that is run as one, and what it does.
 COMMANDS = {
-    "report": "what runs say together: tables, figures, a page, and whether the gate helps",
+    "report": "what runs say together: tables, figures, a page, and whether a change helps",
     "evaluate": "evaluate finished runs again and compare with their records",
     "predict": "predict test sets: the files that GLUE's server takes",
-    "inspect": "see what the gate does in a trained model, head by head: a page",
+    "inspect": "see what a change does in a trained model, head by head: a page",
     "export": "write a run's weights as a whole model, its change as it is or merged into them",
     "sweep": "plan, status, retry, cancel, logs and table of many runs",
     "doctor": "will runs work on this machine? what is wrong, and how to mend it",
@@ -29,7 +29,7 @@ COMMANDS = {
     "dashboard": "build the workspace and report of a wandb project",
 }
 _TEXT = """\
-gifine: fine-tune BERT, RoBERTa and DeBERTa encoders with Gate with Inhibition on GLUE.
+gifine: does a change to attention, such as Gate with Inhibition, help BERT, RoBERTa or DeBERTa on GLUE?
 
   gifine model=debertav3 gi.level=0.3 task=cola
   gifine experiment=demo                       offline, minutes, nothing to fetch
