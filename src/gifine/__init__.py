@@ -1,4 +1,4 @@
-"""gifine: fine-tune BERT, RoBERTa and DeBERTa encoders with Gate with Inhibition on GLUE.
+"""gifine: does a change to attention, such as Gate with Inhibition, help BERT, RoBERTa or DeBERTa on GLUE?
 
 Importing this package is light. `import gifine.models` registers the gated models with transformers' Auto classes.
 """
