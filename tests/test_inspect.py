@@ -210,7 +210,7 @@ def test_the_token_of_the_maximum(masked: bool) -> None:
         thresholds.append(float(each.told["threshold"]))
         return see(each)
 
-    one._see = both  # pyrefly: ignore[bad-assignment]
+    one._see = both  # pyrefly: ignore[bad-assignment] - a spy, which has no self
     one.run()
     assert [peak.threshold for peak in one.peaks] == pytest.approx(thresholds, rel=1e-5)
     assert len(one.peaks) == 2 * DEPTH * len(subject.batches)

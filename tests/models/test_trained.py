@@ -215,16 +215,21 @@ def test_a_step_keeps_less_where_weights_are_frozen(bases_of, family):
 # Saved without what is frozen
 
 
+@torch.no_grad()
+def move(model: Any, by: float) -> None:
+    """Add to each parameter that trains."""
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.add_(by)
+
+
 @pytest.fixture(scope="module")
 def saved(bases_of, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path, Path]:
     """A gated BERT whose trained parameters have moved, where it is saved, and a copy of its base."""
     place = tmp_path_factory.mktemp("saved")
     base = Path(shutil.copytree(bases_of["bert"], place / "base"))
     model = trained_over(base, "bert", Parameters.change).eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.requires_grad:
-                parameter.add_(0.05)
+    move(model, 0.05)
     model.save_pretrained(place / "model")
     return model, place / "model", base
 
@@ -336,10 +341,7 @@ def test_what_is_trained_over_it_has_its_base_or_itself(saved, tmp_path):
     again = trained_over(folder, "bert", Parameters.change)
     assert again.config.trained_over == model.config.trained_over
     biases = trained_over(base, "bert", Parameters.bias).eval()
-    with torch.no_grad():
-        for parameter in biases.parameters():
-            if parameter.requires_grad:
-                parameter.sub_(0.05)
+    move(biases, -0.05)
     biases.save_pretrained(tmp_path / "biases")
     gates = trained_over(tmp_path / "biases", "bert", Parameters.change).eval()
     assert gates.config.trained_over["checkpoint"] == str(tmp_path / "biases")

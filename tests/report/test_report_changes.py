@@ -16,19 +16,8 @@ from gifine.report.contents import gather
 from gifine.report.formats import answer
 from gifine.report.plots import panels
 from gifine.report.reading import Reader, Run
+from support.own_change import MINE
 from support.synthetic import BOTH, PLAIN, config, measures, read, record, sweep, write
-
-MINE = """\
-SITES = ("key",)
-
-
-def find_parameters(settings, place):
-    return {}
-
-
-def apply(settings, parameters, value, at):
-    return value
-"""
 
 
 def score(made: RunConfig) -> list[float]:

@@ -11,18 +11,7 @@ from gifine.errors import RunError
 from gifine.inputs import sources
 from gifine.runs import finished, identity, records
 from gifine.runs.records import Record, Status
-
-MINE = """\
-SITES = ("key",)
-
-
-def find_parameters(settings, place):
-    return {}
-
-
-def apply(settings, parameters, value, at):
-    return value
-"""
+from support.own_change import MINE
 
 
 def test_the_file_of_a_change_is_held_against_the_record(tmp_path: Path) -> None:

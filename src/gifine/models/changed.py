@@ -47,7 +47,7 @@ class Passes(nn.Module):
 
 
 class Unchanged(nn.Module):
-    """A module that may be changed."""
+    """A module that may be changed: it is, at the sites that it has."""
 
     sites: Mapping[Site, AtSite] = {}
     changes_positions: bool = False
@@ -63,7 +63,9 @@ class Unchanged(nn.Module):
         positions: bool = False,
     ) -> Tensor:
         """`value` as a change at this site leaves it. `taken`: what it is made of, if that is not `hidden`."""
-        return value
+        if site not in self.sites:
+            return value
+        return self.sites[site].apply(self, value, hidden if taken is None else taken, hidden, real_BT, positions)
 
 
 class ChangedModule(Unchanged):
@@ -71,20 +73,6 @@ class ChangedModule(Unchanged):
 
     SITES: ClassVar[tuple[Site, ...]]
     sites: dict[Site, AtSite]  # pyrefly: ignore[bad-override-mutable-attribute] - of an instance, not of the class
-
-    def changed(
-        self,
-        site: Site,
-        value: Tensor,
-        hidden: Tensor,
-        *,
-        taken: Tensor | None = None,
-        real_BT: Tensor | None = None,
-        positions: bool = False,
-    ) -> Tensor:
-        if site not in self.sites:
-            return value
-        return self.sites[site].apply(self, value, hidden if taken is None else taken, hidden, real_BT, positions)
 
 
 class ChangedAttention(ChangedModule):
