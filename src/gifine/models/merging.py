@@ -62,7 +62,7 @@ def merge(model: PreTrainedModel) -> PreTrainedModel:
             for site in module.sites:
                 _merge_site(module, site, plain, name)
     problem = _differ(exact, plain)
-    if problem > EXACT:
+    if not problem <= EXACT:  # nor NaN
         raise ModelError(f"merged, the model is another one: its logits differ by {problem:.1g}")
     return plain.float()
 
@@ -75,7 +75,7 @@ def compare(model: PreTrainedModel, folder: Path) -> float:
     """
     own = (getattr(model.config, "change", None) or {}).get(change_files.FILE)
     moved = _differ(model, from_pretrained(folder, whole=True, change_file=own))
-    if moved > _ROUNDING:
+    if not moved <= _ROUNDING:  # nor NaN
         raise ModelError(f"the weights that were written give other logits, by {moved:.1g}: not kept")
     return moved
 
@@ -208,4 +208,5 @@ def _batches(config: Any) -> Iterator[dict[str, Tensor]]:
 @torch.no_grad()
 def _differ(one: PreTrainedModel, other: PreTrainedModel) -> float:
     """The largest difference of their logits on random tokens."""
-    return max(float((one(**batch).logits - other(**batch).logits).abs().max()) for batch in _batches(one.config))
+    apart = [(one(**batch).logits - other(**batch).logits).abs().max() for batch in _batches(one.config)]
+    return float(torch.stack(apart).max())  # NaN, if one of them is

@@ -27,7 +27,7 @@ def saved(subject: Subject) -> Finding:
         file = subject.change.get(FILE)
         loaded = models.from_pretrained(Path(folder), change_file=file, whole=True).eval()
     apart = subjects.distance(model.state_dict(), loaded.state_dict())
-    apart = max(apart, float((subjects.logits(model, inputs) - subjects.logits(loaded, inputs)).abs().max()))
+    apart = max(apart, subjects.apart(subjects.logits(model, inputs), subjects.logits(loaded, inputs)))
     if apart == 0:
         return Finding("save and load", subject.family, Status.holds, "equal, to the bit")
     return Finding("save and load", subject.family, Status.fails, f"differs by {apart:.1e}")

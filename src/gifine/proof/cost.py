@@ -15,7 +15,6 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
-from torch.utils.flop_counter import FlopCounterMode
 from transformers import PreTrainedModel
 from transformers.initialization import no_init_weights
 
@@ -27,6 +26,7 @@ from gifine.errors import ModelError, chain
 from gifine.models.change_config import is_change
 from gifine.proof import subjects
 from gifine.proof.findings import aligned
+from gifine.training.cost import Counter as Operations
 
 TOKENS = 128  # of the one example whose operations are counted
 _TIMED = Sizes(depth=4, hidden=256, heads=4, inner=1024)
@@ -107,13 +107,13 @@ def _flops(model: PreTrainedModel, family: str) -> int | None:
     if family.startswith("deberta"):  # the others look into a mask, and DeBERTas into the ids if there is none
         inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
     try:
-        with FlopCounterMode(display=False) as counter:
+        with Operations() as counter:
             model(**inputs).logits.sum().backward()
     except (DataDependentOutputException, ModelError) as error:
         if any(isinstance(each, DataDependentOutputException) for each in chain(error)):
             return None  # the change looks at numbers, and here are none
         raise
-    return counter.get_total_flops()
+    return counter.operations
 
 
 def _ratio(plain: PreTrainedModel, changed: PreTrainedModel, family: str) -> float:

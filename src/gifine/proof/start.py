@@ -25,7 +25,7 @@ def distance(subject: Subject) -> Finding:
             for model in (plain, changed):
                 torch.manual_seed(subjects.SEED)
                 found.append(subjects.logits(model.train(training), subjects.batch(family=subject.family)))
-            apart = float((found[0] - found[1]).abs().max())
+            apart = subjects.apart(*found)
             if apart > largest:
                 largest = apart
                 ulps = apart / float(np.spacing(np.float32(found[0].abs().max())))

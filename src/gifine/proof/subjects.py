@@ -5,6 +5,7 @@ Shapes: B examples, T positions, C labels.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -177,7 +178,13 @@ def distance(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> float:
     """The largest difference of tensors with one name; infinite where one of them is missing."""
     if one.keys() != other.keys():
         return float("inf")
-    return max((float((value - other[name]).abs().max()) for name, value in one.items()), default=0.0)
+    return max((apart(value, other[name]) for name, value in one.items()), default=0.0)
+
+
+def apart(one: Tensor, other: Tensor) -> float:
+    """The largest difference; infinite where it is no number, which would compare as none."""
+    found = float((one - other).abs().max())
+    return found if math.isfinite(found) else float("inf")
 
 
 def watch(model: PreTrainedModel, look: Callable[[Change, At, Tensor, Tensor], None]) -> None:

@@ -41,7 +41,9 @@ class BertChangedAttention(ChangedAttention):
         if "weights" in self.sites:
             scores_BHTT = query_BHTE @ key_BHTE.transpose(2, 3) * self.scaling
             if attention_mask is not None:
-                scores_BHTT = scores_BHTT + attention_mask  # of no other form: see BertChangedBackbone
+                # To be added, as BertChangedBackbone asks for it; and not a mask of a kernel that was chosen later.
+                assert attention_mask.is_floating_point()
+                scores_BHTT = scores_BHTT + attention_mask
             weights_BHTT = self.changed("weights", scores_BHTT.softmax(-1), hidden_states, taken=scores_BHTT)
             weights_BHTT = self.dropout(weights_BHTT)
             context_BTK = (weights_BHTT @ value_BHTE).transpose(1, 2).flatten(2)
