@@ -126,6 +126,11 @@ def test_two_changes_at_once(chosen: str, words: list[str], monkeypatch, capsys)
     assert (code, started, capsys.readouterr().err) == (ExitCode.BAD_INPUT, [], said)
 
 
+def test_a_sweep_of_names_that_are_none_is_one_message() -> None:
+    with pytest.raises(ConfigError, match=r"change.name=\['a', 'b'\]: the name of a change; valid: added, "):
+        grid.configs([[*BASE, "++change.name=[a,b]", f"seed={seed}"] for seed in (1, 2)])
+
+
 def test_no_gates_are_no_second_change(monkeypatch) -> None:
     code, [config] = call(monkeypatch, *BASE, "change=head_scale", "gi=none")
     assert (code, config.change["name"]) == (ExitCode.DONE, "head_scale")

@@ -17,7 +17,13 @@ __all__ = ["At", "Constant", "Normal", "Parameter", "Place", "Settings", "Sizes"
 
 def names() -> list[str]:
     """The changes that come with gifine: the files of this folder."""
-    return sorted(path.stem for path in Path(__file__).parent.glob("*.py") if path.stem not in ("__init__", "contract"))
+    return [*_files()]
+
+
+@cache  # a report asks for each of its runs
+def _files() -> tuple[str, ...]:
+    files = (path.stem for path in Path(__file__).parent.glob("*.py"))
+    return tuple(sorted(name for name in files if name not in ("__init__", "contract")))
 
 
 @cache

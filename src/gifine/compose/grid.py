@@ -108,8 +108,9 @@ def _cells(runs: Iterable[list[str]], config_dir: str | None) -> list[Cell]:
     for overrides in runs:
         try:
             config = grid.config(overrides)
-            chosen.add(config.change.get("name"))
+            name = config.change.get("name")
             config = search.apply(change_keys.settle(config, config_dir), overrides)
+            chosen.add(name)  # only now: `settle` has refused what is no name
             checks.check(config)
             config, parent, words = parents.settle(config, overrides)
             if parent is not None:
