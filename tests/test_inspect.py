@@ -20,6 +20,7 @@ from transformers import set_seed
 from conftest import TINY_DEMO
 from gifine import cli, models
 from gifine import train as training
+from gifine.changes.gi import Settings
 from gifine.choices import Attention, GateThreshold
 from gifine.config import GiConfig
 from gifine.errors import ExitCode
@@ -71,6 +72,7 @@ def test_gates_are_those_that_the_model_multiplies_with(family: str, threshold: 
         real_BT = subject.padded(batch)["attention_mask"].bool()
 
         def see(each: seen.Seen, real_BT: torch.Tensor = real_BT) -> torch.Tensor:
+            assert isinstance(each.site.settings, Settings)
             gate_BTK, _ = seen.gates(seen.signal(each), each.site.settings, real_BT)
             torch.testing.assert_close(gate_BTK * each.value, each.changed, atol=1e-10, rtol=0)
             compared.append(each.place.layer)
@@ -172,6 +174,7 @@ def test_ablations_say_what_each_part_costs() -> None:
     of_head = next(each for each in found.found if (each.layer, each.head) == (1, 2))
 
     def by_hand(each: seen.Seen) -> torch.Tensor:
+        assert each.told == {}, "statistics that nobody reads are not computed"
         if each.place.layer != 1:
             return each.changed
         features, width = each.changed.clone(), each.changed.shape[-1] // HEADS

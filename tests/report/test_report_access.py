@@ -15,6 +15,7 @@ from gifine.report.analysis.families import Rules
 from gifine.report.contents import Contents
 from gifine.report.formats import page
 from gifine.report.formats.page import Picture
+from gifine.report.plots import drawing
 from gifine.report.reading import Reader
 from gifine.runs.records import Status
 from support.html import Page, told
@@ -125,6 +126,17 @@ def test_text_can_be_read_in_the_light_in_the_dark_and_on_paper():
         for ink in ("ink", "faint", "link"):
             for paper in ("paper", "mark"):
                 assert contrast(scheme[ink], scheme[paper]) >= 4.5, (ink, paper, scheme)
+
+
+def test_figures_follow_the_page_into_the_dark(whole):
+    styles = "\n".join(re.findall(r"^\.s\d+ \{.*\}$", whole, re.MULTILINE))
+    assert {"var(--ink)", "var(--paper)", "color-mix(in srgb, var(--ink) 12%, var(--paper))"} <= {
+        found for found in re.findall(r"(?:fill|stroke): ([^;}]*\)|[^;}]*)", styles)
+    }
+    assert not re.search(r"#([0-9a-f]{2})\1\1\b", styles), "no black, white or grey of their own"
+    (dark,) = re.findall(r"dark\) \{\s*:root \{.*?--paper: (#\w+)", CSS)
+    for colour in drawing.PALETTE:
+        assert contrast(colour, dark) >= 3, colour
 
 
 def test_nothing_moves():

@@ -148,7 +148,7 @@ def test_numbers_on_the_heat_map_can_be_read():
             for part in matplotlib.colormaps["cividis"](share)[:3]
         )
         light = 0.2126 * red + 0.7152 * green + 0.0722 * blue
-        assert (1.05 / (light + 0.05) if heat._ink(share) == "white" else (light + 0.05) / 0.05) >= 4.5
+        assert (1.05 / (light + 0.05) if heat._ink(share) == drawing.ON_DARK else (light + 0.05) / 0.05) >= 4.5
 
 
 def test_gates_that_differ_in_all_at_once_have_neither_heat_map_nor_levels(tmp_path):

@@ -59,12 +59,21 @@ def apply(settings: Settings, parameters: Mapping[str, Tensor], value: Tensor, a
     return gate.gated(
         value,
         at.hidden,
-        parameters["inhibition.weight"],
-        parameters["inhibition.bias"],
-        parameters["select.weight"],
-        parameters["select.bias"],
+        *_ordered(parameters),
         level=settings.level,
         over=cast("gate.Over", settings.threshold),
         real_BT=at.real_BT if settings.mask_padding else None,
         watch=at.watch,
     )
+
+
+def signal(parameters: Mapping[str, Tensor], hidden_BTD: Tensor) -> Tensor:
+    """s, BTK: what the gate and its maximum are made of."""
+    from gifine.changes.autograd import gate
+
+    return gate.signal(hidden_BTD, *_ordered(parameters))
+
+
+def _ordered(parameters: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    inhibition = parameters["inhibition.weight"], parameters["inhibition.bias"]
+    return *inhibition, parameters["select.weight"], parameters["select.bias"]

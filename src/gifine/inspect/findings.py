@@ -102,3 +102,8 @@ class Findings:
     attention: Attention
     ablations: Ablations | None
     training: dict[str, dict[int, float]]  # by `gates/LAYER/SITE/NAME`, or `change/…`, by step
+
+    def named(self, place: int) -> str:
+        """An example as a person knows it."""
+        row = self.examples[place].row
+        return f"text {place + 1}" if row is None else f"row {row}"

@@ -8,8 +8,11 @@ from pathlib import Path
 from gifine.inspect import page, pictures
 from gifine.inspect.findings import Findings
 from gifine.report.formats import output
+from gifine.report.formats.output import Output
 from gifine.report.formats.page import Picture
 from gifine.report.plots import drawing
+from gifine.report.plots.drawing import Plot
+from gifine.report.reading import progress
 
 PAGE = "inspect.html"
 _FORMATS = ("svg", "png")
@@ -19,15 +22,18 @@ def write(found: Findings, folder: Path) -> Iterator[str]:
     """Lines that say what was written. What an earlier inspection left there, and this one does not write, goes."""
     maps = page.maps(found)
     with output.into(folder) as files:
-        shown, count = [], 0
-        for plot in pictures.make(found, maps):
-            by_format = {form: drawing.written(plot, form) for form in _FORMATS}
-            for form, content in by_format.items():
-                files.write(f"figures/{plot.name}.{form}", content)
-            count += 1
-            if not plot.name.startswith("heat-"):  # which the page draws itself
-                shown.append(Picture(plot.name, plot.title, plot.caption, by_format["svg"]))
+        shown, beside = (
+            [_write(plot, files) for plot in progress(plots, "drawing", "figures")]
+            for plots in (pictures.on_page(found), pictures.beside_page(found, maps))
+        )
         files.write(PAGE, page.make(found, maps, shown))
     size = (folder / PAGE).stat().st_size
     yield f"{folder / PAGE}: {size / 1e6:.1f} MB; it holds rows of the data"
-    yield f"{folder / 'figures'}: {count} figures, each as {' and '.join(_FORMATS)}"
+    yield f"{folder / 'figures'}: {len(shown) + len(beside)} figures, each as {' and '.join(_FORMATS)}"
+
+
+def _write(plot: Plot, files: Output) -> Picture:
+    by_format = {form: drawing.written(plot, form) for form in _FORMATS}
+    for form, content in by_format.items():
+        files.write(f"figures/{plot.name}.{form}", content)
+    return Picture(plot.name, plot.title, plot.caption, by_format["svg"])

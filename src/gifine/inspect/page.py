@@ -130,7 +130,7 @@ def _track(found: Findings, track: Track) -> dict[str, Any]:
 
 def _example(found: Findings, place: int) -> dict[str, Any]:
     example = found.examples[place]
-    said = [f"row {example.row}" if example.row is not None else f"text {place + 1}"]
+    said = [found.named(place)]
     said += [f"label {example.label}"] if example.label is not None else []
     return {"tokens": example.tokens, "said": ", ".join([*said, f"predicted {example.predicted}"])}
 
@@ -152,13 +152,8 @@ def _peaks(found: Findings) -> Iterator[tuple[str, ...]]:
         its = [peak for peak, name in zip(found.peaks, tokens, strict=True) if name == token]
         layers, examples = len({peak.layer for peak in its}), len({peak.example for peak in its})
         top = max(its, key=lambda peak: peak.maximum)
-        where = f"layer {top.layer}, {top.site}, head {top.head}, {_named(found, top.example)}"
+        where = f"layer {top.layer}, {top.site}, head {top.head}, {found.named(top.example)}"
         yield token, f"{count} of {len(tokens)}", str(layers), str(examples), f"{top.maximum:.3g}", where
-
-
-def _named(found: Findings, place: int) -> str:
-    example = found.examples[place]
-    return f"row {example.row}" if example.row is not None else f"text {place + 1}"
 
 
 def _told(found: Findings) -> Iterator[tuple[str, list[str], list[list[str]]]]:

@@ -8,12 +8,15 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from gifine.changes.autograd.gate import SATURATED_BELOW
+from gifine.changes import gi
+from gifine.changes.autograd.gate import SATURATED_BELOW, Over, find_maxima
+from gifine.changes.contract import Place
 from gifine.config import GI
 from gifine.inspect import seen as seeing
 from gifine.inspect.findings import QUANTILES, Attention, Example, Peak, Track
@@ -61,7 +64,7 @@ class Pass:
     def run(self) -> np.ndarray:
         """Logits of all examples, as attention step by step gives them."""
         with (
-            seeing.between(self.loaded.model, self._see),
+            seeing.between(self.loaded.model, self._see, is_told=True),
             seeing.attention(self.loaded.model, self._attend) as arguments,
         ):
             for number, batch in enumerate(self.loaded.batches):
@@ -97,9 +100,10 @@ class Pass:
 
     def _gates(self, seen: Seen, track: _Track) -> None:
         settings = seen.site.settings
+        assert isinstance(settings, gi.Settings)
         layer, heads = seen.place.layer, seen.place.heads
         signal_BTK = seeing.signal(seen)
-        left_out = self.real_BT if getattr(settings, "mask_padding", False) else None
+        left_out = self.real_BT if settings.mask_padding else None
         gate_BTK, shifted_BTK = seeing.gates(signal_BTK, settings, left_out)
         self._put(track, layer, gate_BTK.unflatten(-1, (heads, -1)).mean(dim=-1))
         gate_RK, shifted_RK = gate_BTK[self.real_BT], shifted_BTK[self.real_BT]
@@ -108,28 +112,18 @@ class Pass:
         for name, where in ((BELOW, gate_RK < 1), (SATURATED, shifted_RK < SATURATED_BELOW)):
             share_H = where.float().unflatten(-1, (heads, -1)).mean(dim=-1).sum(dim=0)
             track.shares[name][layer].append(share_H.cpu().numpy())
-        if getattr(settings, "level", 0) and getattr(settings, "threshold", None) in ("batch", "sequence"):
-            self._find_peaks(seen, signal_BTK, left_out, settings)
+        if settings.level and settings.threshold != "token":
+            self._find_peaks(seen.place, settings, signal_BTK, left_out)
 
-    def _find_peaks(self, seen: Seen, signal_BTK: Tensor, real_BT: Tensor | None, settings: object) -> None:
-        peak_BT, column_BT = signal_BTK.max(dim=-1)
-        if real_BT is not None:
-            peak_BT = peak_BT.masked_fill(~real_BT, -torch.inf)
-        together = getattr(settings, "threshold", None) == "batch"
-        groups = (
-            [peak_BT.flatten().argmax()]
-            if together
-            else [row * peak_BT.shape[1] + peak.argmax() for row, peak in enumerate(peak_BT)]
-        )
-        features = signal_BTK.shape[-1] // seen.place.heads
-        for flat in groups:
-            row, position = divmod(int(flat), peak_BT.shape[1])
+    def _find_peaks(self, place: Place, settings: gi.Settings, signal_BTK: Tensor, real_BT: Tensor | None) -> None:
+        _, length, features = signal_BTK.shape
+        found = find_maxima(signal_BTK, cast("Over", settings.threshold), real_BT)
+        for flat, column in zip(*(each.tolist() for each in found), strict=True):
+            row, position = divmod(flat, length)
             is_real = bool(self.real_BT[row, position])
             token = int(self.real_BT[row, :position].sum()) if is_real else None
-            maximum = float(peak_BT[row, position])
-            head = int(column_BT[row, position]) // features
-            threshold = float(getattr(settings, "level", 0.0)) * maximum
-            place = seen.place
+            head, maximum = column // (features // place.heads), float(signal_BTK[row, position, column])
+            threshold = settings.level * maximum
             self.peaks.append(
                 Peak(place.layer, place.site, self.number, self.batch[row], token, head, maximum, threshold)
             )

@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - torch's own name for it
 from transformers import PreTrainedModel
 
+from gifine.changes import gi
 from gifine.changes.autograd import gate
 from gifine.changes.contract import Place
 from gifine.models.at_site import AtSite
@@ -33,7 +34,7 @@ class Seen:
     changed: Tensor
     hidden: Tensor
     positions: bool  # DeBERTa's relative positions, not tokens
-    told: dict[str, Tensor]
+    told: dict[str, Tensor]  # empty unless it is asked for
 
     @property
     def place(self) -> Place:
@@ -44,25 +45,25 @@ See = Callable[[Seen], Tensor]
 
 
 class _Between(AtSite):
-    def __init__(self, site: AtSite, see: See) -> None:
+    def __init__(self, site: AtSite, see: See, is_told: bool) -> None:
         vars(self).update(vars(site))
-        self.see = see
+        self.see, self.is_told = see, is_told
 
     def apply(
         self, module: nn.Module, value: Tensor, taken: Tensor, hidden: Tensor, real_BT: Tensor | None, positions: bool
     ) -> Tensor:
-        self.watched = {}
+        self.watched = {} if self.is_told else None
         changed = super().apply(module, value, taken, hidden, real_BT, positions)
-        return self.see(Seen(self, module, value, changed, hidden, positions, self.watched))
+        return self.see(Seen(self, module, value, changed, hidden, positions, self.watched or {}))
 
 
 @contextmanager
-def between(model: nn.Module, see: See) -> Generator[None]:
-    """In a `with` block the model goes on with what `see` makes of each change."""
+def between(model: nn.Module, see: See, *, is_told: bool = False) -> Generator[None]:
+    """In a `with` block the model goes on with what `see` makes of each change. `is_told`: it tells of itself, too."""
     held = [(module, module.sites) for module in model.modules() if isinstance(module, ChangedModule)]
     try:
         for module, sites in held:
-            module.sites = {name: _Between(site, see) for name, site in sites.items()}
+            module.sites = {name: _Between(site, see, is_told) for name, site in sites.items()}
         yield
     finally:
         for module, sites in held:
@@ -87,17 +88,14 @@ def heads(value: Tensor, place: Place) -> Tensor:
 
 
 def signal(seen: Seen) -> Tensor:
-    """GI's inhibition signal, BTK: select(gelu(inhibition(x))), of which gates and their maximum are made."""
-    parameters = {name: getattr(getattr(seen.module, part), own) for name, (part, own) in seen.site.names.items()}
-    inner = F.gelu(F.linear(seen.hidden, parameters["inhibition.weight"], parameters["inhibition.bias"]))
-    return F.linear(inner, parameters["select.weight"], parameters["select.bias"])
+    """GI's inhibition signal, BTK, of which gates and their maximum are made."""
+    return gi.signal(seen.site.parameters(seen.module), seen.hidden)
 
 
-def gates(signal_BTK: Tensor, settings: Any, real_BT: Tensor | None) -> tuple[Tensor, Tensor]:
+def gates(signal_BTK: Tensor, settings: gi.Settings, real_BT: Tensor | None) -> tuple[Tensor, Tensor]:
     """GI's gate, and the signal below or above its threshold, each BTK; `real_BT` where padding is left out."""
-    shifted_BTK = signal_BTK
-    if settings.level:
-        shifted_BTK = signal_BTK - settings.level * gate.maximum(signal_BTK, settings.threshold, real_BT)
+    threshold = gate.find_threshold(signal_BTK, settings.level, cast("gate.Over", settings.threshold), real_BT)
+    shifted_BTK = signal_BTK if threshold is None else signal_BTK - threshold
     return F.gelu(shifted_BTK) + 1, shifted_BTK
 
 

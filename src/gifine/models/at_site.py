@@ -65,6 +65,10 @@ class AtSite:
         self.seed = streams.seed()
         self.watched: dict[str, Tensor] | None = None  # what was told of the last pass; None: nobody asks
 
+    def parameters(self, module: nn.Module) -> dict[str, Tensor]:
+        """What the change has learned here, by its own names."""
+        return {name: getattr(getattr(module, part), own) for name, (part, own) in self.names.items()}
+
     def apply(
         self, module: nn.Module, value: Tensor, taken: Tensor, hidden: Tensor, real_BT: Tensor | None, positions: bool
     ) -> Tensor:
@@ -84,7 +88,7 @@ class AtSite:
             activation=self.activation,
             watch=None if self.watched is None or positions else self._watch,
         )
-        parameters = {name: getattr(getattr(module, part), own) for name, (part, own) in self.names.items()}
+        parameters = self.parameters(module)
         changed = self._call(parameters, value, at)
         if at.watch is not None:
             with torch.no_grad():

@@ -56,14 +56,29 @@ def gated(
     tensors = (projected_BTK, hidden_BTD, inhibition_weight_ID, inhibition_bias_I, select_weight_KI, select_bias_K)
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
         return _Gated.apply(*tensors, level, over, real_BT, watch)
-    dtype = _precision(hidden_BTD)
-    inner_BTI = _linear(hidden_BTD, inhibition_weight_ID, inhibition_bias_I, dtype)
-    signal_BTK = _linear(torch.ops.aten.gelu_(inner_BTI), select_weight_KI, select_bias_K, dtype)
-    threshold = None
-    if level != 0:
-        threshold = level * maximum(signal_BTK, over, real_BT)
+    signal_BTK = signal(hidden_BTD, inhibition_weight_ID, inhibition_bias_I, select_weight_KI, select_bias_K)
+    threshold = find_threshold(signal_BTK, level, over, real_BT)
+    if threshold is not None:
         signal_BTK.sub_(threshold)
     return _times(_gate(signal_BTK, threshold, watch, in_place=True), projected_BTK)
+
+
+def signal(
+    hidden_BTD: Tensor,
+    inhibition_weight_ID: Tensor,
+    inhibition_bias_I: Tensor,
+    select_weight_KI: Tensor,
+    select_bias_K: Tensor,
+) -> Tensor:
+    """The inhibition signal s, BTK, where no gradient is wanted."""
+    dtype = _precision(hidden_BTD)
+    inner_BTI = _linear(hidden_BTD, inhibition_weight_ID, inhibition_bias_I, dtype)
+    return _linear(torch.ops.aten.gelu_(inner_BTI), select_weight_KI, select_bias_K, dtype)
+
+
+def find_threshold(signal_BTK: Tensor, level: float, over: Over, real_BT: Tensor | None) -> Tensor | None:
+    """`level` times the maximum, in a shape that broadcasts against the signal; None at level 0."""
+    return None if level == 0 else level * _maximum(signal_BTK, over, real_BT)
 
 
 class _Gated(torch.autograd.Function):
@@ -86,7 +101,7 @@ class _Gated(torch.autograd.Function):
         dtype = _precision(hidden_BTD)
         inner_BTI = _linear(hidden_BTD, inhibition_weight_ID, inhibition_bias_I, dtype)
         signal_BTK = _linear(F.gelu(inner_BTI), select_weight_KI, select_bias_K, dtype)
-        threshold = None if level == 0 else level * maximum(signal_BTK, over, real_BT)
+        threshold = find_threshold(signal_BTK, level, over, real_BT)
         shifted_BTK = signal_BTK if threshold is None else signal_BTK - threshold
         gate_BTK = _gate(shifted_BTK, threshold, watch, in_place=threshold is not None)
         product_BTK = _times(gate_BTK, projected_BTK)
@@ -184,7 +199,7 @@ def _through_gelu(grad: Tensor, before: Tensor) -> None:
     torch.ops.aten.gelu_backward.grad_input(grad, before, grad_input=grad)
 
 
-def maximum(signal_BTK: Tensor, over: Over, real_BT: Tensor | None) -> Tensor:
+def _maximum(signal_BTK: Tensor, over: Over, real_BT: Tensor | None) -> Tensor:
     """The largest signal of each batch, example or position, in a shape that broadcasts against `signal_BTK`."""
     peak_BT = signal_BTK.amax(dim=-1)
     if over == "token":
@@ -196,26 +211,32 @@ def maximum(signal_BTK: Tensor, over: Over, real_BT: Tensor | None) -> Tensor:
 
 
 def _through_maximum(grad_BTK: Tensor, signal_BTK: Tensor, level: float, over: Over, real_BT: Tensor | None) -> None:
-    """Add to the gradient of s − t by s, in place, what comes by t: the sum over a maximum's reach, at its position.
-
-    By position, not by comparing with the maximum, which would find all that tie. Ties matter in one place only: with
-    `select` at zero every signal is 0.
-    """
-    (batch, length), reach = signal_BTK.shape[:2], {"batch": (0, 1, 2), "sequence": (1, 2), "token": (2,)}[over]
+    """Add to the gradient of s − t by s, in place, what comes by t: the sum over a maximum's reach, at its position."""
+    reach = {"batch": (0, 1, 2), "sequence": (1, 2), "token": (2,)}[over]
     grad_threshold_M = -level * grad_BTK.sum(dim=reach).flatten()
-    first_M = torch.arange(grad_threshold_M.numel(), device=grad_BTK.device)  # token: each row has its own
+    if over != "token" and real_BT is not None:
+        any_M = real_BT.any().view(1) if over == "batch" else real_BT.any(dim=1)
+        grad_threshold_M = grad_threshold_M.masked_fill(~any_M, 0.0)
+    row_M, column_M = find_maxima(signal_BTK, over, real_BT)
+    grad_BTK.view(-1).index_add_(0, row_M * grad_BTK.shape[2] + column_M, grad_threshold_M)
+
+
+def find_maxima(signal_BTK: Tensor, over: Over, real_BT: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Where each maximum is: its row of the B·T, and its column of the K. Where nothing is left, anywhere.
+
+    One position each, and not all that tie. Ties matter in one place only: with `select` at zero every signal is 0.
+    """
+    batch, length = signal_BTK.shape[:2]
     if over == "token":
-        row_M = first_M
+        row_M = torch.arange(batch * length, device=signal_BTK.device)
     else:
         peak_BT = signal_BTK.amax(dim=-1)
         if real_BT is not None:
             peak_BT = peak_BT.masked_fill(~real_BT, -torch.inf)
-            any_M = real_BT.any().view(1) if over == "batch" else real_BT.any(dim=1)
-            grad_threshold_M = grad_threshold_M.masked_fill(~any_M, 0.0)
         peak_M = peak_BT.view(1, batch * length) if over == "batch" else peak_BT
-        row_M = peak_M.argmax(dim=1) + first_M * peak_M.shape[1]
-    column_M = signal_BTK.flatten(0, 1)[row_M].argmax(dim=1)
-    grad_BTK.view(-1).index_add_(0, row_M * grad_BTK.shape[2] + column_M, grad_threshold_M)
+        first_M = torch.arange(len(peak_M), device=signal_BTK.device) * peak_M.shape[1]
+        row_M = peak_M.argmax(dim=1) + first_M
+    return row_M, signal_BTK.flatten(0, 1)[row_M].argmax(dim=1)
 
 
 @dataclass(frozen=True)

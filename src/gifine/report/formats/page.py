@@ -28,6 +28,7 @@ _LONG_NUMBER = re.compile(r"-?\d+\.\d{3,}")
 _STYLE = re.compile(r"[-\w #.,:;%']+")  # what could not end a rule, nor the stylesheet, and refers to nothing
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _BACKGROUND = "fill: #ffffff"
+_GREY = re.compile(r"#([0-9a-f]{2})\1\1\b")
 _FONT = re.compile(r"font-family: [^;]*;? ?")
 
 
@@ -176,7 +177,8 @@ def inline(svg: bytes, prefix: str, styles: Shared) -> str:
     """A figure as a part of HTML: without namespaces, which HTML has no use for, and with ids of its own.
 
     And in little: there may be hundreds. Blanks, ids that nothing refers to, fonts (the page has one for all) and the
-    third decimal of a point are left out, and the styles are the page's.
+    third decimal of a point are left out, and the styles are the page's: black, white and greys follow its colours, so
+    that a figure is dark where the page is.
     """
     root = ET.fromstring(svg)  # noqa: S314 - ours
     referred = set(_REFERENCE.findall(svg.decode()))
@@ -197,7 +199,7 @@ def inline(svg: bytes, prefix: str, styles: Shared) -> str:
                     continue
                 value = prefix + value
             elif name == "style" and _STYLE.fullmatch(value):
-                name, value = "class", f"s{styles.place(_FONT.sub('', value))}"
+                name, value = "class", f"s{styles.place(_GREY.sub(_of_page, _FONT.sub('', value)))}"
             elif name in ("d", "x", "y"):
                 value = _LONG_NUMBER.sub(lambda found: f"{float(found[0]):.2f}", value).replace("\n", " ").strip()
             elif name in _REFERENCES:
@@ -208,6 +210,13 @@ def inline(svg: bytes, prefix: str, styles: Shared) -> str:
     root.attrib.pop("height", None)
     root.attrib |= {"style": f"width: {width}", "aria-hidden": "true"}
     return ET.tostring(root, encoding="unicode")
+
+
+def _of_page(grey: re.Match[str]) -> str:
+    ink = round(100 * (1 - int(grey[1], 16) / 255))
+    if ink in (0, 100):
+        return "var(--ink)" if ink else "var(--paper)"
+    return f"color-mix(in srgb, var(--ink) {ink}%, var(--paper))"
 
 
 def _local(name: str) -> str:

@@ -21,7 +21,9 @@ from matplotlib.figure import Figure
 
 FORMATS = ("svg", "pdf", "png")
 BLUE, VERMILION, GREEN = "#0072B2", "#D55E00", "#009E73"
-_PALETTE = (BLUE, VERMILION, GREEN, "#CC79A7", "#E69F00", "#56B4E9")  # yellow is too pale for lines
+# Black and white on a coloured ground. They are no greys, which a page turns with its own colours.
+ON_DARK, ON_LIGHT = "#fffffe", "#000001"
+PALETTE = (BLUE, VERMILION, GREEN, "#CC79A7", "#E69F00", "#56B4E9")  # yellow is too pale for lines
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _LINES = ("-", "--", "-.", ":")
 _STYLE = {
@@ -104,7 +106,7 @@ def text(words: str) -> str:
 
 def look(place: int, *, with_line: bool = True) -> dict[str, Any]:
     """Colour, marker and line of the place-th of several; every 84th is alike."""
-    found = {"color": _PALETTE[place % len(_PALETTE)], "marker": _MARKERS[place % len(_MARKERS)], "markersize": 5}
+    found = {"color": PALETTE[place % len(PALETTE)], "marker": _MARKERS[place % len(_MARKERS)], "markersize": 5}
     return found | {"linestyle": _LINES[place % len(_LINES)] if with_line else "none"}
 
 

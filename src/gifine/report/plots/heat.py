@@ -78,7 +78,7 @@ def _ink(share: float) -> str:
     """Black or white, whichever has more contrast with the colour at this share of the scale (WCAG's luminance)."""
     parts = np.asarray(matplotlib.colormaps[_COLOURS](share)[:3])
     linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
-    return "white" if linear @ (0.2126, 0.7152, 0.0722) < 0.179 else "black"
+    return drawing.ON_DARK if linear @ (0.2126, 0.7152, 0.0722) < 0.179 else drawing.ON_LIGHT
 
 
 def _layers(count: Value) -> str:
