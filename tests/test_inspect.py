@@ -25,7 +25,7 @@ from gifine.choices import Attention, GateThreshold
 from gifine.config import GiConfig
 from gifine.errors import ExitCode
 from gifine.inspect import __main__ as command_line
-from gifine.inspect import ablation, looking, page, seen
+from gifine.inspect import ablation, looking, page, pictures, seen
 from gifine.inspect.findings import Attention as Weights
 from gifine.inspect.findings import Example, Findings, Track
 from gifine.inspect.loading import Loaded
@@ -35,6 +35,7 @@ from gifine.models.speedups import last_layer
 from gifine.runs import finished as reading
 from gifine.runs import identity, records
 from support import html
+from support.synthetic import given
 from support.tiny_models import BOTH, DEPTH, FAMILIES, HEADS, NONE, SCALE, VOCAB, make, model_config
 
 
@@ -270,7 +271,8 @@ def test_any_change_is_looked_at(name: str, family: str) -> None:
 def findings(depth: int, heads: int, lengths: list[int], token: str) -> Findings:
     numbers, first = np.random.default_rng(0), np.cumsum([0, *lengths])
     examples = [
-        Example([token] * size, int(start), token, token, 0) for size, start in zip(lengths, first, strict=False)
+        Example([token] * size, int(start), token, token, row)
+        for row, (size, start) in enumerate(zip(lengths, first, strict=False))
     ]
     layers = list(range(depth))
     values = numbers.normal(1, 0.1, (depth, heads, int(first[-1])))
@@ -295,6 +297,25 @@ def test_what_rows_hold_is_text_on_the_page() -> None:
     assert "<img" not in text
     assert embedded(text)["examples"][0]["tokens"] == [words] * 3
     assert "http" not in re.sub(r"http-equiv|http://www\.w3\.org/2000/svg", "", text)
+
+
+def test_pictures_of_an_example_have_its_values_layer_by_layer_and_head_by_head() -> None:
+    found = findings(2, 3, [3, 4], "a")
+    found.attention.maps[1] = np.random.default_rng(1).integers(0, 255, (2, 3, 4, 4), dtype=np.uint8)
+    drawn = {
+        plot.name: np.ma.filled(given(plot.figure.axes[0].images[0].get_array()), np.nan)
+        for plot in pictures.beside_page(found, [])
+    }
+    assert set(drawn) == {
+        f"row-{row}-{what}" for row in (0, 1) for what in ("gate-at-key", "gate-at-query", "attention")
+    }
+    for row, first in ((0, 0), (1, 3)):
+        values_LHT = found.tracks[1].values_LHN[:, :, first : first + 3 + row]
+        assert (np.reshape(drawn[f"row-{row}-gate-at-query"], values_LHT.shape) == values_LHT).all()
+    whole = drawn["row-1-attention"]
+    assert whole.shape == (2 * 5 - 1, 3 * 5 - 1)
+    assert (whole[5:9, 10:14] == found.attention.maps[1][1, 2] / 255).all(), "layer 1, head 2"
+    assert np.isnan(whole[4]).all(), "between the layers"
 
 
 def test_values_of_tokens_come_back_from_their_bytes() -> None:
@@ -372,10 +393,17 @@ def test_files_of_an_inspection(run: Path, tmp_path: Path, capsys: Any) -> None:
     out = capsys.readouterr().out
     assert "inspect.html: 0." in out
     names = {path.name for path in (tmp_path / "out" / "figures").iterdir()}
-    for name in ("heat-gate-at-key-mean", "distribution-gate-at-query", "training-key-mean", "heat-switched-off-loss"):
+    for name in (
+        "heat-gate-at-key-mean",
+        "heat-switched-off-loss",
+        "distribution-gate-at-query",
+        "training-key-mean",
+        "row-7-gate-at-key",
+        "row-7-attention",
+    ):
         assert {f"{name}.svg", f"{name}.png"} <= names
     text = (tmp_path / "out" / "inspect.html").read_text()
-    assert text.count("<figure") == sum(name.endswith(".svg") and not name.startswith("heat-") for name in names)
+    assert text.count("<figure") == sum(bool(re.match(r"(distribution|training)-.*svg", name)) for name in names)
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,10 @@ import itertools
 import re
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 import pytest
+from matplotlib import colors as mcolors
 
 from gifine.choices import GateSide
 from gifine.report import contents, plots
@@ -130,10 +132,10 @@ def test_text_can_be_read_in_the_light_in_the_dark_and_on_paper():
 
 def test_figures_follow_the_page_into_the_dark(whole):
     styles = "\n".join(re.findall(r"^\.s\d+ \{.*\}$", whole, re.MULTILINE))
-    assert {"var(--ink)", "var(--paper)", "color-mix(in srgb, var(--ink) 12%, var(--paper))"} <= {
-        found for found in re.findall(r"(?:fill|stroke): ([^;}]*\)|[^;}]*)", styles)
-    }
-    assert not re.search(r"#([0-9a-f]{2})\1\1\b", styles), "no black, white or grey of their own"
+    for colour in ("var(--ink)", "var(--paper)", "color-mix(in srgb, var(--ink) 12%, var(--paper))"):
+        assert re.search(f"(fill|stroke): {re.escape(colour)}[;}}]", styles), colour
+    greys = {found[0] for found in re.finditer(r"#([0-9a-f]{2})\1\1\b", styles)}
+    assert greys <= {mcolors.to_hex(each) for each in matplotlib.colormaps["cividis"](range(256))}, "none of their own"
     (dark,) = re.findall(r"dark\) \{\s*:root \{.*?--paper: (#\w+)", CSS)
     for colour in drawing.PALETTE:
         assert contrast(colour, dark) >= 3, colour

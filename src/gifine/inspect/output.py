@@ -29,7 +29,8 @@ def write(found: Findings, folder: Path) -> Iterator[str]:
         files.write(PAGE, page.make(found, maps, shown))
     size = (folder / PAGE).stat().st_size
     yield f"{folder / PAGE}: {size / 1e6:.1f} MB; it holds rows of the data"
-    yield f"{folder / 'figures'}: {len(shown) + len(beside)} figures, each as {' and '.join(_FORMATS)}"
+    count, forms = len(shown) + len(beside), " and ".join(_FORMATS)
+    yield f"{folder / 'figures'}: {count} figures, each as {forms}; those of single rows hold their words"
 
 
 def _write(plot: Plot, files: Output) -> Picture:

@@ -28,7 +28,7 @@ _LONG_NUMBER = re.compile(r"-?\d+\.\d{3,}")
 _STYLE = re.compile(r"[-\w #.,:;%']+")  # what could not end a rule, nor the stylesheet, and refers to nothing
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _BACKGROUND = "fill: #ffffff"
-_GREY = re.compile(r"#([0-9a-f]{2})\1\1\b")
+_GREY = re.compile(r"#(?!7[567])([0-9a-f]{2})\1\1\b")  # three others are colours of cividis, the scale of heat maps
 _FONT = re.compile(r"font-family: [^;]*;? ?")
 
 
