@@ -151,6 +151,7 @@ def test_parameters_that_are_not_used(tmp_path: Path) -> None:
     ("words", "said"),
     [
         (["nothing.py"], "nothing.py: no such file"),
+        (["mine/nothing.yaml"], "mine/nothing.yaml: neither a file that ends with .py nor the name of a change"),
         (["lroa"], "change=lroa"),
         (["none"], "change=none: changes nothing, so there is nothing to check"),
         (["lora", "change.rank=0"], "change.rank=0: must be a whole number of at least 1"),

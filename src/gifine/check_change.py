@@ -50,6 +50,8 @@ def choose(change: str, overrides: Sequence[str], config_dir: str | None = None)
         ConfigError: for what a run would refuse, too.
     """
     path = Path(change)
+    if path.suffix != ".py" and (path.suffix or len(path.parts) > 1):
+        raise ArgumentError(f"{change}: neither a file that ends with .py nor the name of a change")
     if path.suffix != ".py":
         words = [f"change={change}", *overrides]
         config = composition.config_from(_composed(words, config_dir), words, config_dir)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -9,10 +10,10 @@ import pytest
 
 from gifine import cli, train
 from gifine.choices import GateSide
-from gifine.compose import conf_dir, grid
+from gifine.compose import change_keys, conf_dir, grid, mistakes
 from gifine.config import RunConfig
 from gifine.errors import ConfigError, ExitCode
-from gifine.inputs import sources
+from gifine.inputs import own_changes, sources
 from gifine.runs import identity
 
 BASE = ["task=rte", "model=bert"]
@@ -202,9 +203,47 @@ def test_a_yaml_without_a_file_and_a_name_that_is_taken(own: Path) -> None:
     assert said.startswith("change=others: no such change; valid: added, ")
     assert said.endswith(f"wider; one's own would be others.py in {own / 'change'}")
     assert ", mine, " in said
-    (own / "change" / "lora.py").write_text(MINE)
-    with pytest.raises(ConfigError, match=r"lora.py: change=lora comes with gifine; give yours another name"):
-        composed("change=lora", config_dir=own)
+    for name in ("lora", "gi", "none"):
+        (own / "change" / f"{name}.py").write_text(MINE)
+        with pytest.raises(ConfigError, match=rf"{name}.py: change={name} comes with gifine; give yours another name"):
+            composed(f"change={name}", config_dir=own)
+
+
+def test_a_yaml_that_would_not_be_read_is_refused(own: Path) -> None:
+    grid.check_config_dir(str(own))
+    mine, known = own / "change" / "lora.yaml", conf_dir.conf_dir() / "change" / "lora.yaml"
+    mine.write_bytes(known.read_bytes())
+    grid.check_config_dir(str(own))
+    mine.write_text("name: lora\nrank: 3\n")
+    with pytest.raises(ConfigError, match=r"lora\.yaml: gifine comes with one of this name, which is read instead"):
+        grid.check_config_dir(str(own))
+
+
+def test_a_file_without_its_yaml_is_named(own: Path) -> None:
+    (own / "change" / "mine.yaml").unlink()
+    file = own / "change" / "mine.py"
+    said = f"change=mine: no such choice ({file} has no mine.yaml beside it, with a line `name: mine`)"
+    (problem,) = mistakes.explain([*BASE, "change=mine"], str(own), multirun=False)
+    assert problem.startswith(said)
+
+
+def test_who_waits_for_a_file_is_told_which(own: Path, monkeypatch, caplog) -> None:
+    monkeypatch.setattr(own_changes, "_LONG", 0.01)
+    file = own / "change" / "mine.py"
+    file.write_text(f"import time\ntime.sleep(0.2)\n{MINE}")
+    composed("change=mine", config_dir=own)
+    assert [each.getMessage().split(":")[0] for each in caplog.records] == [str(file)]
+
+
+def test_two_folders_with_a_change_of_one_name(own: Path, tmp_path_factory, monkeypatch) -> None:
+    package = tmp_path_factory.mktemp("package")
+    shutil.copytree(own / "change", package / "change")
+    monkeypatch.setattr(change_keys, "package_dirs", lambda: [package])
+    assert composed("change=mine", config_dir=own).change["file"] == str(own / "change" / "mine.py")
+    (package / "change" / "mine.py").write_text(MINE.replace("1 +", "1 -"))
+    files = f"{own / 'change' / 'mine.py'} and {package / 'change' / 'mine.py'}"
+    with pytest.raises(ConfigError, match=f"^change=mine: {files} differ; give one of them another name$"):
+        composed("change=mine", config_dir=own)
 
 
 @pytest.mark.parametrize(
@@ -223,7 +262,7 @@ def test_a_file_cannot_go_by_any_name(own: Path, name: str, said: str) -> None:
 
 def test_a_yaml_without_a_name_is_not_gi(own: Path) -> None:
     (own / "change" / "mine.yaml").write_text("layers: 1\n")
-    with pytest.raises(ConfigError, match=r"^change.name: has no value; choose change=added"):
+    with pytest.raises(ConfigError, match=r"^change.name: has no value; the YAML of a change has a line `name: NAME`$"):
         composed("change=mine", config_dir=own)
 
 

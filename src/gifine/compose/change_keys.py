@@ -31,11 +31,10 @@ def settle(config: RunConfig, config_dir: str | None = None) -> RunConfig:
         ConfigError: for a change that is none, with an error in its file, or with keys that it does not have.
     """
     entries = config.change
-    if entries == {NAME: GI}:
-        return config
     name = entries.get(NAME)
     if not isinstance(name, str) or not name:
         raise ConfigError(f"change.name={name}: the name of a change; valid: {', '.join(_known(config_dir))}")
+    file = _file(name, entries.get(FILE), config_dir)
     plain = replace(config.gi, side=GateSide.none)
     if name in (GI, NONE):
         if foreign := [key for key in entries if key != NAME]:
@@ -48,7 +47,7 @@ def settle(config: RunConfig, config_dir: str | None = None) -> RunConfig:
         return config if name == GI else replace(config, gi=plain, change={NAME: GI})
     try:
         named: dict[str, Any] = {NAME: name}
-        if (file := _file(name, entries.get(FILE), config_dir)) is not None:
+        if file is not None:
             named[FILE] = str(file)
         change = change_files.load(named)
         keys = schema.plain(asdict(change_files.settings(change, entries)))
@@ -80,21 +79,32 @@ def _file(name: str, given: object, config_dir: str | None) -> Path | None:
     """The file of a change of one's own; None for one that comes with gifine."""
     if not re.fullmatch(r"[\w-]+", name):
         raise ConfigError(f"change.name={name}: a name has letters, digits, _ and -, and no others")
-    if given is not None and name in changes.names():
+    is_ours = name in (NONE, *changes.names())
+    if given is not None and is_ours:
         raise ConfigError(f"change.file={given}: change={name} comes with gifine; give yours another name")
     if given is not None:
         return Path(str(given)).expanduser().absolute()
-    found = next((path for folder in _folders(config_dir) if (path := folder / f"{name}.py").is_file()), None)
-    if found is not None and name in changes.names():
-        raise ConfigError(f"{found}: change={name} comes with gifine; give yours another name")
-    if found is None and name not in changes.names():
+    found = [path for folder in _folders(config_dir) if (path := folder / f"{name}.py").is_file()]
+    if found and is_ours:
+        raise ConfigError(f"{found[0]}: change={name} comes with gifine; give yours another name")
+    if len({path.read_bytes() for path in found}) > 1:
+        raise ConfigError(f"change={name}: {' and '.join(map(str, found))} differ; give one of them another name")
+    if not found and not is_ours:
         places = " or ".join(map(str, _folders(config_dir))) or f"{GROUP} of a folder that --config-dir names"
         known = _known(config_dir)
         raise ConfigError(
             f"change={name}: no such change{did_you_mean(name, known)}; valid: {', '.join(known)}; one's own would be "
             f"{name}.py in {places}"
         )
-    return found
+    return found[0] if found else None
+
+
+def hint(group: str, name: str, config_dir: str | None) -> str:
+    """What to say of a file that is there without its YAML; empty of others."""
+    found = [path for folder in _folders(config_dir) if (path := folder / f"{name}.py").is_file()]
+    if group != GROUP or not found:
+        return ""
+    return f" ({found[0]} has no {name}.yaml beside it, with a line `name: {name}`)"
 
 
 def _folders(config_dir: str | None) -> list[Path]:

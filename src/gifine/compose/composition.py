@@ -157,6 +157,8 @@ def unwrap(error: BaseException) -> str:
 
 
 def _choices_or_give(key: str) -> str:
+    if key == f"{change_keys.GROUP}.{NAME}":
+        return "the YAML of a change has a line `name: NAME`"
     folder = conf_dir() / key
     group = folder if folder.is_dir() else conf_dir() / key.split(".")[0]
     if group.is_dir():

@@ -8,7 +8,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, ValidationError
 
-from gifine.compose import renamed
+from gifine.compose import change_keys, renamed
 from gifine.compose.composition import compose, config_from, spelled_out, unwrap
 from gifine.compose.conf_dir import conf_dir
 from gifine.compose.overrides import assignment
@@ -37,7 +37,7 @@ def explain(overrides: list[str], config_dir: str | None, *, multirun: bool) -> 
                     compose([*accepted, value], config_dir)
             accepted.append(each[0])
         except Exception as error:  # Hydra lets through whatever its parts raise
-            problems.append(_problem(override, error))
+            problems.append(_problem(override, error, config_dir))
     try:
         config_from(compose(accepted, config_dir), accepted, config_dir)
     except ConfigError as error:
@@ -56,7 +56,7 @@ def values(override: str, config_dir: str | None = None) -> list[str]:
     return [f"{parsed.get_key_element()}={value}" for value in parsed.sweep_string_iterator()]
 
 
-def _problem(override: str, error: Exception) -> str:
+def _problem(override: str, error: Exception, config_dir: str | None) -> str:
     key, _, value = override.lstrip("+~").partition("=")
     cause = error.__cause__
     if isinstance(error, ConfigError):
@@ -65,7 +65,8 @@ def _problem(override: str, error: Exception) -> str:
         return f"{override}: {_command(override)}not of the form KEY=VALUE or GROUP=NAME{quoting(override)}"
     if isinstance(error, MissingConfigException) and error.options is not None:
         group, name = (error.missing_cfg_file or "").rsplit("/", 1)
-        meant = renamed.hint(group, name) or did_you_mean(name, error.options)
+        meant = renamed.hint(group, name) or change_keys.hint(group, name, config_dir)
+        meant = meant or did_you_mean(name, error.options)
         return f"{group}={name}: no such choice{meant}; valid: {', '.join(error.options)}"
     if isinstance(error, MissingConfigException):
         group, _, name = (error.missing_cfg_file or "").rpartition("/")

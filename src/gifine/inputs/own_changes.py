@@ -9,7 +9,9 @@ import ast
 import hashlib
 import inspect
 import linecache
+import logging
 import sys
+import threading
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import MISSING, fields, is_dataclass
@@ -23,6 +25,9 @@ from omegaconf import OmegaConf
 from gifine.changes.contract import SITES, Change, Settings, from_module
 from gifine.errors import ModelError, UserError, did_you_mean, first_line
 
+log = logging.getLogger(__name__)
+
+_LONG = 10.0  # seconds
 NAME, FILE = "name", "file"  # entries of `change` that are no keys of its own
 _FUNCTIONS = {  # what is called, and with how much
     "find_parameters": "(settings, place)",
@@ -82,10 +87,16 @@ def _execute(module: ModuleType, file: str, source: bytes) -> None:
     # Not imported: that would leave its bytecode in a folder that is not ours.
     module.__file__ = file
     linecache.checkcache(file)
+    said = "%s: not executed yet after %g s: what a file does when it is read, each run waits for; Ctrl-C ends it"
+    notice = threading.Timer(_LONG, log.warning, [said, file, _LONG])
+    notice.daemon = True
+    notice.start()
     try:
         exec(compile(source, file, "exec"), module.__dict__)  # noqa: S102 - whoever names the file wants that
     except (Exception, SystemExit) as error:
         raise ModelError(raised(error, file)) from error
+    finally:
+        notice.cancel()
 
 
 def raised(error: BaseException, file: str) -> str:
