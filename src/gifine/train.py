@@ -179,7 +179,8 @@ def _fit(config: RunConfig, folder: Path, record: Record, track: wandb_run.Log) 
         callbacks=[Plan(planned), Curve(folder / CURVE, task.name, track), alarm, interruption, Bar()],
     )
     told_every = None if config.tracking.name is Tracker.off else config.tracking.gate_steps
-    trainer.add_callback(ChangeStatistics(model, told_every, track, folder / CHANGE))
+    statistics = ChangeStatistics(model, told_every, track, folder / CHANGE)
+    trainer.add_callback(statistics)
     trainer.remove_callback(ProgressCallback)
     trainer.remove_callback(PrinterCallback)
 
@@ -187,7 +188,8 @@ def _fit(config: RunConfig, folder: Path, record: Record, track: wandb_run.Log) 
     start = _start(config, folder / CHECKPOINTS, arguments, record)
     record.resumed_at = 0 if start is None else int(start.name.rpartition("-")[2])
     memory = out_of_memory.explain("training", out_of_memory.training(train))
-    cost = Cost(record.cost, None if train.fsdp else min(batch, len(examples)) / arguments.world_size)
+    counted = None if train.fsdp else min(batch, len(examples)) / arguments.world_size
+    cost = Cost(record.cost, counted, statistics.watches)
     trainer.add_callback(cost)
     with memory, cost, interruption.listening(), logging_redirect_tqdm():  # log lines go above the bar
         trainer.train(resume_from_checkpoint=None if start is None else str(start))
