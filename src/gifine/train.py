@@ -23,7 +23,7 @@ from gifine import models, objectives
 from gifine.choices import EmbeddingRows, Parameters, Tracker
 from gifine.config import GI, RunConfig
 from gifine.errors import DataError, ExitCode, ModelError, OutputError
-from gifine.inputs import architecture, dataset, sources, tokenizers
+from gifine.inputs import architecture, change_files, dataset, sources, tokenizers
 from gifine.inputs.run_folder import MODEL
 from gifine.machine import disk, out_of_memory
 from gifine.models import bases, trained
@@ -132,6 +132,8 @@ def _fit(config: RunConfig, folder: Path, record: Record, track: wandb_run.Log) 
     if (changed := models.describe_change(model)) is not None:
         learned, sha256 = record.parameters["gates"], record.contents.get("change.file")
         record.provenance["change"] = {**changed, "parameters": learned, "sha256": sha256}
+        if (defaults := change_files.own_defaults(config.change)) is not None:
+            record.provenance["change"]["defaults"] = defaults
         if "weights" in changed["sites"] and _is_main_process():
             log.info("change=%s is of attention's weights: they are written out, which takes longer", changed["name"])
     if places.model.init_from is not None:

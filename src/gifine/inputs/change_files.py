@@ -28,6 +28,7 @@ __all__ = [
     "defaults",
     "describe",
     "load",
+    "own_defaults",
     "parameters",
     "places",
     "problems",
@@ -104,6 +105,11 @@ def defaults(change: Change) -> dict[str, Any]:
     """The change's keys at their defaults, as JSON types."""
     with told(change):
         return schema.plain(asdict(change.Settings()))
+
+
+def own_defaults(entries: Mapping[str, Any]) -> dict[str, Any] | None:
+    """For a record, whose readers do not execute the file, a change of one's own at its defaults; None for another."""
+    return defaults(load(entries)) if entries.get(FILE) is not None else None
 
 
 def _typed(value: Any) -> Any:

@@ -15,7 +15,7 @@ from gifine import __version__
 from gifine.compose.grid import Cell
 from gifine.config import RunConfig
 from gifine.errors import ArgumentError, PlanError, did_you_mean
-from gifine.inputs import sources
+from gifine.inputs import change_files, sources
 from gifine.report import settings
 from gifine.report.analysis.statistics import ALPHA
 from gifine.report.pool import Pool
@@ -182,7 +182,8 @@ def _arms(configs: Mapping[str, RunConfig], pool: Pool) -> list[Arm]:
     for config in configs.values():
         entries = identity.to_dict(config)
         start = pool.starts.find(Path(), {"config": entries, "provenance": {"init_from": _start(config, configs)}})
-        setup, change, drawn, task = pool.take(entries, start, sources.contents(config))
+        defaults = change_files.own_defaults(config.change)
+        setup, change, drawn, task = pool.take(entries, start, sources.contents(config), defaults)
         arm = found.setdefault((setup, change), Arm(setup, change, task))
         arm.configs.append(config)
         arm.replicates.add(drawn)

@@ -45,9 +45,8 @@ def _left_out(costs: Sequence[Spent]) -> list[str]:
         return []
     names = dict.fromkeys(name for pair in pairs for name in pair.differing if name != circumstances.KERNEL)
     are, their = phrases.verb(len(pairs), "is", "are"), phrases.verb(len(pairs), "its", "their")
-    return [
-        f"{counted(len(pairs), 'pair')} {are} in no ratio of time and memory: {their} runs differ in {', '.join(names)}."
-    ]
+    why = f"{their} runs differ in {phrases.joined([*names])}"
+    return [f"{counted(len(pairs), 'pair')} {are} in no ratio of time and memory: {why}."]
 
 
 def _row(spent: Spent, with_machine: bool) -> list[Item]:
