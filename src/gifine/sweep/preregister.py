@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from gifine import __version__
+from gifine.commands import counted
 from gifine.compose.grid import Cell
 from gifine.config import RunConfig
 from gifine.errors import ArgumentError, PlanError, did_you_mean
@@ -124,7 +125,7 @@ def write(
         )
     made = plan(found, cells, command=command, margin=margin, primary=primary, finished=finished)
     sha256 = preregistration.write(made, path)
-    what = f"{len(found):,} comparison{'s' * (len(found) != 1)} on {len(cells):,} runs"
+    what = f"{counted(len(found), 'comparison')} on {counted(len(cells), 'run')}"
     log.info("%s: %s; sha256 %s", path, what, sha256)
     log.info("go on with: %s", shlex.join([*command, f"plan={path}"]))
 

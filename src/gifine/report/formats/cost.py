@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from gifine.commands import counted
 from gifine.report import circumstances, settings
 from gifine.report.analysis.cost import KINDS, Spent
 from gifine.report.contents import Contents
 from gifine.report.formats import phrases
-from gifine.report.formats.words import Item, Sheet, counted, linked, plain
+from gifine.report.formats.words import Item, Sheet, linked, plain
 
 NOT_RECORDED, NOT_ALIKE = "not recorded", "not alike"
 _KINDS = (("seconds", 1e-3, ".4g"), ("memory", 1e9, ".3f"), ("operations", 1e9, ".4g"))  # with their units
