@@ -287,7 +287,9 @@ def test_each_statistic_of_a_change_has_its_panel(of_all_tasks):
             for site in (sites := list(at_work(made))):
                 site.watched = {}
             made.eval()(**tiny_models.make_batch("bert"))
-            told |= {f"change/{site.place.layer}/{site.place.site}/{each}" for site in sites for each in site.watched}
+            told |= {
+                f"change/{site.place.layer}/{site.place.site}/{each}" for site in sites for each in site.watched or ()
+            }
     assert len(told) > 40
     for metric in told:
         assert sum(re.search(pattern, metric) is not None for pattern in patterns) == 1, metric
