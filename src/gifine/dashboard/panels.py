@@ -1,8 +1,8 @@
 """The panels that workspace and report are made of, and how our names are wandb's.
 
 A cell is what differs in nothing but the seed, as far as `CELL` tells: where the runs are grouped by it, lines and bars
-are means over seeds with their standard deviation. `arm` is the change with its keys, of GI side, level and layers, and what
-trains; runs of an older gifine have none, and are told apart by these keys alone. wandb keeps a nested key of the
+are means over seeds with their standard deviation. `arm` is the change with its keys, of GI side, level and layers, and
+what trains; runs of an older gifine have none, and are told apart by these keys alone. wandb keeps a nested key of the
 config, `gi.side`, as `gi.value.side`: its library writes that itself for panels and grouping, but not for filters and
 columns.
 """

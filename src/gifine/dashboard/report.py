@@ -55,8 +55,8 @@ def _introduction(selection: Selection) -> list[BlockTypes]:
         f"Changes: {', '.join(selection.changes) or 'all'}.",
         f"A cell is all runs with the same {cell}: lines and bars are means over its runs, bands and whiskers their "
         "standard deviation. Runs that differ in anything else than these and the seed are averaged as well.",
-        "arm is the change with its keys, of GI side, level and layers, and what trains if not all does; the baseline's "
-        "is plain. What gi says is GI's alone: of other changes and of the baseline it means nothing. gi.layers is "
+        "arm is the change with its keys, of GI side, level and layers, and what trains if not all does; plain is the "
+        "baseline. What gi says is GI's alone: of other changes and of the baseline it means nothing. gi.layers is "
         "empty where all layers are gated: such runs are not in the plots with an axis for it.",
         "Runs of an older gifine have no arm: they are told apart by the keys of gi.",
         "Metrics are the record's: of the best checkpoint where train.select_best is on, and of dev sets.",
