@@ -157,12 +157,12 @@ def unwrap(error: BaseException) -> str:
 
 
 def _choices_or_give(key: str) -> str:
-    if key == f"{change_keys.GROUP}.{NAME}":
-        return "the YAML of a change has a line `name: NAME`"
     folder = conf_dir() / key
     group = folder if folder.is_dir() else conf_dir() / key.split(".")[0]
     if group.is_dir():
-        return f"choose {group.name}={'|'.join(sorted(path.stem for path in group.glob('*.yaml')))} or give {key}=…"
+        own = ", or write name: NAME into a YAML of your own" if key == f"{group.name}.name" else ""
+        names = "|".join(sorted(path.stem for path in group.glob("*.yaml")))
+        return f"choose {group.name}={names} or give {key}=…{own}"
     return f"give {key}=…"
 
 

@@ -67,7 +67,10 @@ def _problem(override: str, error: Exception, config_dir: str | None) -> str:
         group, name = (error.missing_cfg_file or "").rsplit("/", 1)
         meant = renamed.hint(group, name) or change_keys.hint(group, name, config_dir)
         meant = meant or did_you_mean(name, error.options)
-        return f"{group}={name}: no such choice{meant}; valid: {', '.join(error.options)}"
+        valid = ", ".join(error.options)
+        place = config_dir or "a folder that --config-dir names"
+        own = "" if meant else f"; one's own would be {group}/{name}.yaml in {place}"
+        return f"{group}={name}: no such choice{meant}; valid: {valid}{own}"
     if isinstance(error, MissingConfigException):
         group, _, name = (error.missing_cfg_file or "").rpartition("/")
         if f"{group}={name}" in ("=", override):
