@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 from pathlib import Path
@@ -10,11 +11,12 @@ import pytest
 
 from gifine import cli, train
 from gifine.choices import GateSide
-from gifine.compose import change_keys, conf_dir, grid, mistakes
+from gifine.compose import conf_dir, grid, mistakes
 from gifine.config import RunConfig
 from gifine.errors import ConfigError, ExitCode
 from gifine.inputs import own_changes, sources
 from gifine.runs import identity
+from gifine.sweep import attempt
 
 BASE = ["task=rte", "model=bert"]
 MINE = """\
@@ -183,6 +185,18 @@ def test_its_contents_decide_and_its_place_does_not(own: Path, tmp_path_factory)
     assert identity.run_id(moved) == known
 
 
+def test_a_file_that_was_edited_since_its_run_was_submitted_is_refused(own: Path, capsys) -> None:
+    config = composed("change=mine", config_dir=own)
+    path = own / f"{identity.run_id(config)}.json"
+    path.write_text(json.dumps(identity.to_dict(config)))
+    (own / "change" / "mine.py").write_text(MINE.replace("1 +", "1 -"))
+    assert attempt.main([str(path)]) == ExitCode.BAD_INPUT
+    assert capsys.readouterr().err == (
+        f"error: {path} is the run {identity.run_id(config)} by this code and what its files hold now: "
+        "one of them has changed since it was submitted; submit the sweep again\n"
+    )
+
+
 def test_an_error_in_it_is_told_before_time_is_spent(own: Path, monkeypatch, capsys) -> None:
     file = own / "change" / "mine.py"
     file.write_text(MINE.replace('"key"', '"keys"'))
@@ -238,7 +252,7 @@ def test_who_waits_for_a_file_is_told_which(own: Path, monkeypatch, caplog) -> N
 def test_two_folders_with_a_change_of_one_name(own: Path, tmp_path_factory, monkeypatch) -> None:
     package = tmp_path_factory.mktemp("package")
     shutil.copytree(own / "change", package / "change")
-    monkeypatch.setattr(change_keys, "package_dirs", lambda: [package])
+    monkeypatch.setattr(conf_dir, "package_dirs", lambda: [package])
     assert composed("change=mine", config_dir=own).change["file"] == str(own / "change" / "mine.py")
     (package / "change" / "mine.py").write_text(MINE.replace("1 +", "1 -"))
     files = f"{own / 'change' / 'mine.py'} and {package / 'change' / 'mine.py'}"

@@ -301,6 +301,11 @@ def test_a_sweep_that_was_moved_has_its_runs(tmp_path, fake, is_old):
         ),
         (
             "FAILED",
+            "error: no\nsrun: error: node1: task 0: Exited with exit code 2\nsrun: launch/slurm: _step: Terminating",
+            "SLURM says FAILED; its log ends: error: no",
+        ),
+        (
+            "FAILED",
             "srun: error: node1: task 0: Exited with exit code 1",
             "SLURM says FAILED; its log ends: srun: error",
         ),

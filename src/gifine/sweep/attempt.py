@@ -29,7 +29,7 @@ def main(words: Sequence[str] | None = None) -> int:
         if identity.run_id(config) != path.stem:
             raise ConfigError(
                 f"{path} is the run {identity.run_id(config)} by this code and what its files hold now: "
-                "submit the sweep again"
+                "one of them has changed since it was submitted; submit the sweep again"
             )
         if AGAIN in options:  # what an earlier allocation did for this submission counts
             config = replace(config, resume=True, overwrite=False)

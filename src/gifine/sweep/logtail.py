@@ -8,7 +8,9 @@ from pathlib import Path
 _BYTES = 16_384  # from the end
 _LETTERS = 300
 # What srun says after the job's own last words: that there was an exit code.
-_OF_SRUN = re.compile(r"srun: (error: .*([Ee]xited with exit code|task.*: Killed|task.*: Terminated)|Terminating )")
+_OF_SRUN = re.compile(
+    r"srun: (error: .*([Ee]xited with exit code|task.*: Killed|task.*: Terminated)|(launch/slurm: \w+: )?Terminating )"
+)
 
 
 def last_line(path: Path) -> str | None:
