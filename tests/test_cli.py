@@ -153,6 +153,10 @@ def test_config_overrides_take_any_key_in_both_spellings(started, command):
         (["gi=glob(*)"], "gi=glob(*): several values need --multirun"),
         (["prefetch=/no/such"], "prefetch=/no/such: no such folder; python -m gifine.prefetch makes and fills it"),
         (["--config-dir", "/no/such"], "--config-dir /no/such: no such folder"),
+        (
+            ["--config-dir", ".", "--config-dir=docs"],
+            "--config-dir: given more than once, of which the last would count",
+        ),
         (["--multirun", "gi.level=0,30"], "gi.level=30: a fraction"),
         (["--multirun", "gi.side=key,left"], "gi.side=key,left: Invalid value 'left'"),
     ],

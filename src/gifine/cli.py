@@ -51,6 +51,8 @@ def main() -> int:
     try:
         if not (args.cfg or args.info):
             _check_processes()
+        if sum(word.partition("=")[0] in ("--config-dir", "-cd") for word in options) > 1:
+            raise ArgumentError("--config-dir: given more than once, of which the last would count; one folder has all")
         check_config_dir(args.config_dir)
         check_spelling(args.overrides)
         run()
