@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -134,6 +135,7 @@ def model(setup: Settings) -> str:
     return f"{name}-random" if setup.get("model.random_init") else name
 
 
+@lru_cache(maxsize=4096)  # a report asks for each of its runs, and there are few arms
 def gate(gate: Settings) -> str:
     """What a person calls an arm: `both 0.3 last6`, `lora rank=8`; `none` for a baseline.
 
