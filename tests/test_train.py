@@ -163,7 +163,8 @@ def test_a_change_of_ones_own_trains_and_the_record_says_what_it_was(train, tmp_
     result = train(*TINY_DEMO, *words, "train.save_model=true")
     sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
     where = {"name": "mine", "sites": ["value"], "layers": [1], "positions": None}
-    assert result.record.provenance["change"] == {**where, "parameters": 16, "sha256": sha256}
+    said = {**where, "parameters": 16, "sha256": sha256, "defaults": {"layers": None}}
+    assert result.record.provenance["change"] == said
     assert result.record.contents == {"change.file": sha256}
     assert result.record.provenance["files"] == {str(file): sha256}
     assert evaluate.main([str(result.folder)]) == ExitCode.DONE

@@ -125,10 +125,10 @@ def planned_changes(plan: Preregistration | None) -> dict[str, int]:
     if plan is None:
         return {}
     those = [each for each in plan.hypotheses if each.is_primary or not plan.primary]
-    changes = [(each.model, json.dumps(each.change, sort_keys=True)) for each in those]
-    keys = splitting(((*change, each.task), each.others) for change, each in zip(changes, those, strict=True))
-    answers = {(*change, *map(each.others.get, keys)) for change, each in zip(changes, those, strict=True)}
-    return dict(Counter(model for model, *_ in answers))
+    both = [(json.dumps(each.change, sort_keys=True), each) for each in those]
+    keys = splitting(((each.model, change, each.task), each.others) for change, each in both)
+    answers = {(each.model, (change, *(each.others.get(key) for key in keys))) for change, each in both}
+    return dict(Counter(model for model, _ in answers))
 
 
 def splitting(tried: Iterable[tuple[Hashable, Mapping[str, Value]]]) -> list[str]:
