@@ -132,7 +132,10 @@ def test_last_line_printed_names_the_record_and_a_finished_run_is_skipped(train,
     assert again.record == first.record
     assert again.code == first.code
     assert "already (overwrite=true runs it again)" in caplog.text
+    assert "its weights were not kept" not in caplog.text
     assert capsys.readouterr().out.splitlines()[-1] == f"record: {first.folder / 'record.json'}"
+    train(*TINY_DEMO, "train.save_model=true")
+    assert "its weights were not kept: train.save_model=true needs overwrite=true now" in caplog.text
 
 
 def test_overwrite_runs_again_and_gives_the_same_bit_for_bit(train):

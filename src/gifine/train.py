@@ -89,6 +89,8 @@ def _run(config: RunConfig, folder: Path) -> Record:
     else:
         verification.check_served(config, folder, record)
         log.info("this run is %s already (overwrite=true runs it again)", record.status)
+        if config.train.save_model and not (folder / MODEL).is_dir():
+            log.warning("its weights were not kept: train.save_model=true needs overwrite=true now")
     if record.status in records.FINISHED and _is_main_process() and not config.train.keep_checkpoints:
         shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)  # some may be left of a process killed while at this
     return record

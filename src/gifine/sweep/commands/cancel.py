@@ -12,7 +12,9 @@ from gifine.sweep.states import ACTIVE
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     listing.add_folder(parser)
-    parser.add_argument("runs", nargs="*", metavar="RUN", help="run_ids or run folders; none: all. Ends its whole job")
+    parser.add_argument(
+        "runs", nargs="*", default=[], metavar="RUN", help="run_ids or run folders; none: all. Ends its whole job"
+    )
 
 
 def run(args: argparse.Namespace) -> ExitCode:
