@@ -44,6 +44,19 @@ class Passes(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("count", torch.zeros((), dtype=torch.int64))
+        # The same number. To read it from a device waits for all that this is computing.
+        self._known: int | None = None
+
+    def begin(self) -> int:
+        """How many passes there were before the one that begins."""
+        before = int(self.count) if self._known is None else self._known
+        self.count += 1
+        self._known = before + 1
+        return before
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        self._known = None
+        super()._load_from_state_dict(*args, **kwargs)
 
 
 class Unchanged(nn.Module):
@@ -167,8 +180,7 @@ class ChangedBackbone(PreTrainedModel):
         real_BT = attention_mask.bool() if attention_mask is not None and attention_mask.dim() == 2 else None
         count = None
         if self.training and hasattr(self, "change_passes"):
-            count = streams.of_all_processes(int(self.change_passes.count))
-            self.change_passes.count += 1
+            count = streams.of_all_processes(self.change_passes.begin())
         with at_site.during(Pass(real_BT, count)):
             return super().forward(input_ids, attention_mask=attention_mask, **kwargs)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Generator
+from collections.abc import Collection, Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
@@ -139,9 +139,9 @@ def load(
         raise ModelError("\n".join(problems))
     # So far they are pages of the file, at odd addresses, where a product of one row is rounded differently than in
     # torch's own memory: weights saved and loaded again would not give the very numbers that they were saved with.
-    for name, parameter in model.named_parameters():
+    for parameter in model.parameters():
         parameter.data = parameter.data.clone()
-        parameter.requires_grad_(not pile.trained or name in trained)
+    freeze(model, {name for name, _ in model.named_parameters() if name not in trained} if pile.trained else ())
     if new := sorted(missing | reshaped.keys()):
         told = [name for name in new if not is_change(name)]
         if len(told) < len(new):
@@ -154,6 +154,19 @@ def load(
     return Loaded(model, new, sorted(their_head) if new_head else [])
 
 
+def freeze(model: PreTrainedModel, names: Iterable[str]) -> None:
+    """These parameters do not train, and are those of the checkpoint, whatever may be done to them to look at it."""
+    of_base: Any = frozenset(names)
+    model._of_base = of_base
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name not in of_base)
+
+
+def of_base(model: PreTrainedModel) -> frozenset[str]:
+    """What was frozen when the model was made."""
+    return getattr(model, "_of_base", frozenset())
+
+
 @torch.no_grad()
 def _put_over(
     model: PreTrainedModel,
@@ -162,7 +175,10 @@ def _put_over(
     unused: set[str],
     reshaped: dict[str, tuple[tuple[int, ...], tuple[int, ...]]],
 ) -> set[str]:
-    """Put trained tensors in the place of the base's; the names of those that have one. The rest keeps what differs."""
+    """Put trained tensors in the place of the base's; the names of all that were trained.
+
+    `missing`, `unused` and `reshaped` are brought up to what differs now.
+    """
     ours = {**dict(model.named_buffers()), **dict(model.named_parameters())}
     for name, tensor in tensors.items():
         unused.discard(name)
