@@ -132,7 +132,7 @@ def _fit(config: RunConfig, folder: Path, record: Record, track: wandb_run.Log) 
     if (changed := models.describe_change(model)) is not None:
         learned, sha256 = record.parameters["gates"], record.contents.get("change.file")
         record.provenance["change"] = {**changed, "parameters": learned, "sha256": sha256}
-        if "weights" in changed["sites"] and _is_main_process():
+        if model.config.changes_weights and _is_main_process():
             log.info("change=%s is of attention's weights: they are written out, which takes longer", changed["name"])
     if places.model.init_from is not None:
         record.provenance["init_from"] = origin.trace(places.model.init_from)

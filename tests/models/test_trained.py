@@ -19,7 +19,7 @@ from transformers import AutoModelForSequenceClassification, set_seed
 from gifine.choices import Attention, GateSide, Parameters
 from gifine.config import GiConfig
 from gifine.errors import ModelError
-from gifine.models import bases, build, family_classes, from_pretrained, frozen
+from gifine.models import bases, build, family_classes, from_pretrained, frozen, pretrained
 from gifine.models.change_config import is_change
 from support.tiny_models import (
     ARCHITECTURE,
@@ -262,6 +262,23 @@ def test_it_is_loaded_over_its_base(bases_of, tmp_path, family, parameters):
             assert torch.equal(logits_of(again, make_batch(family)), expected)
             assert frozen(again) == frozen(model)
             assert not again.training
+
+
+def test_a_config_json_is_read_once(saved, monkeypatch):
+    """Of what lies on the Hub each look is a question to it."""
+    _, folder, base = saved
+    read, whole = [], bases.read_config
+
+    def look(checkpoint: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        read.append(checkpoint)
+        return whole(checkpoint, *args, **kwargs)
+
+    for module in (bases, pretrained):
+        monkeypatch.setattr(module, "read_config", look)
+    from_pretrained(folder)
+    assert read == [str(folder), str(base)]
+    build(model_config("bert", random_init=False, checkpoint=str(folder)), BOTH, labels=LABELS)
+    assert read == [str(folder), str(base)] * 2
 
 
 def test_saved_again_it_is_the_same(saved, tmp_path):

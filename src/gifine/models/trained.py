@@ -68,7 +68,8 @@ class TrainedOver(PreTrainedModel):
         """
         checkpoint, revision = str(pretrained_model_name_or_path), kwargs.get("revision")
         hub = {key: kwargs[key] for key in _HUB if key in kwargs}
-        if bases.read_config(checkpoint, revision, **hub).get(OVER) is None:
+        entries = bases.read_config(checkpoint, revision, **hub)
+        if entries.get(OVER) is None:
             return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
         with_report = kwargs.pop("output_loading_info", False)
         config = kwargs.pop("config", None)
@@ -78,7 +79,9 @@ class TrainedOver(PreTrainedModel):
             config, kwargs = read
         options = {key: kwargs[key] for key in ("dtype", "device_map", "attn_implementation") if key in kwargs}
         place = None if base is None else str(base)
-        loaded = loading.load(cls, config, checkpoint, revision, base=place, **loading.WHOLE, **options)
+        loaded = loading.load(
+            cls, config, checkpoint, revision, base=place, entries=entries, **loading.WHOLE, **options
+        )
         empty: dict[str, Any] = {"missing_keys": {*loaded.new}, "unexpected_keys": set(), "mismatched_keys": set()}
         return (loaded.model, empty | {"error_msgs": []}) if with_report else loaded.model
 
