@@ -76,6 +76,7 @@ def test_the_table_of_a_check_has_all_lines() -> None:
         "start",
         "bfloat16",
         "gradients",
+        "learns",
         "save and load",
         "resume",
         "random numbers",
@@ -87,7 +88,7 @@ def test_the_table_of_a_check_has_all_lines() -> None:
     ]
     told = [
         name
-        for row in re.findall(r"^\| (`start`|`bfl.*|`grad.*|`save.*|`rand.*|`batch.*)", PAGE, re.MULTILINE)
+        for row in re.findall(r"^\| (`start`|`bfl.*|`grad.*|`learns.*|`save.*|`rand.*|`batch.*)", PAGE, re.MULTILINE)
         for name in re.findall(r"`([^`]+)`", row.partition(" | ")[0])
     ]
     assert sorted(told) == sorted(found[: len(proof.CHECKS)])

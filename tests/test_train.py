@@ -132,7 +132,10 @@ def test_last_line_printed_names_the_record_and_a_finished_run_is_skipped(train,
     assert again.record == first.record
     assert again.code == first.code
     assert "already (overwrite=true runs it again)" in caplog.text
+    assert "its weights were not kept" not in caplog.text
     assert capsys.readouterr().out.splitlines()[-1] == f"record: {first.folder / 'record.json'}"
+    train(*TINY_DEMO, "train.save_model=true")
+    assert "its weights were not kept: train.save_model=true needs overwrite=true now" in caplog.text
 
 
 def test_overwrite_runs_again_and_gives_the_same_bit_for_bit(train):
@@ -163,7 +166,8 @@ def test_a_change_of_ones_own_trains_and_the_record_says_what_it_was(train, tmp_
     result = train(*TINY_DEMO, *words, "train.save_model=true")
     sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
     where = {"name": "mine", "sites": ["value"], "layers": [1], "positions": None}
-    assert result.record.provenance["change"] == {**where, "parameters": 16, "sha256": sha256}
+    said = {**where, "parameters": 16, "sha256": sha256, "defaults": {"layers": None}}
+    assert result.record.provenance["change"] == said
     assert result.record.contents == {"change.file": sha256}
     assert result.record.provenance["files"] == {str(file): sha256}
     assert evaluate.main([str(result.folder)]) == ExitCode.DONE

@@ -1,8 +1,8 @@
 """Is a change to attention sound, and what does it cost? `gifine check-change FILE|NAME [change.KEY=VALUE …]`.
 
 Builds tiny models of all families with it, in half a minute, without network or GPU: how far it starts from the plain
-model, gradients by finite differences, save and load, resume, random numbers, gradient checkpointing, dependence on the
-batch and on padding; then parameters, operations and time beside the plain model.
+model, gradients by finite differences and whether there are any, save and load, resume, random numbers, gradient
+checkpointing, dependence on the batch and on padding; then parameters, operations and time beside the plain model.
 """
 
 from __future__ import annotations
@@ -32,7 +32,9 @@ def parser() -> Parser:
         formatter_class=RawDescriptionHelpFormatter,
     )
     made.add_argument("change", metavar="FILE|NAME", help="a file of your own, or a change that change=NAME chooses")
-    made.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="its keys; model=… for what it costs there")
+    made.add_argument(
+        "overrides", nargs="*", default=[], metavar="OVERRIDE", help="its keys; model=… for what it costs there"
+    )
     made.add_argument("--config-dir", metavar="FOLDER", help="a folder of configs of your own")
     made.add_argument("--json", action="store_true", help="print findings and costs as JSON")
     return made
@@ -51,6 +53,8 @@ def choose(change: str, overrides: Sequence[str], config_dir: str | None = None)
     """
     path = Path(change)
     if path.suffix != ".py":
+        if path.name != change or path.suffix:
+            raise ArgumentError(f"{change}: neither a change's name nor a file of one's own, which ends with .py")
         words = [f"change={change}", *overrides]
         config = composition.config_from(_composed(words, config_dir), words, config_dir)
         change_keys.check_one({config.change[NAME]}, overrides)

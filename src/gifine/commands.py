@@ -73,6 +73,11 @@ def selection(word: str) -> Selection:
     return tuple((key, value) for key, _, value in pairs)
 
 
+def counted(number: int, thing: str) -> str:
+    """`1 run`, `1,200 runs`."""
+    return f"{number:,} {thing}{'s' * (number != 1)}"
+
+
 def give_up_stdout() -> None:
     """Nobody reads it any more: what Python flushes at its end goes nowhere."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -204,7 +204,7 @@ class TrackingConfig:
     group: str | None = None  # what belongs together; null: the name of output_root, a sweep's folder
     tags: list[str] = field(default_factory=list)  # words to find runs by
     system_metrics: bool = False  # send the machine's load and memory, too
-    gate_steps: int | None = 50  # statistics of each gate every n steps, at least 1; null: none
+    gate_steps: int | None = 50  # statistics of the change every n steps, at least 1; null: none
 
 
 @dataclass
@@ -284,4 +284,9 @@ class RunConfig:
     @property
     def is_plain(self) -> bool:
         """Whether nothing is changed: the baseline."""
-        return self.change["name"] == GI and self.gi.side is GateSide.none
+        return self.is_gi and self.gi.side is GateSide.none
+
+    @property
+    def is_gi(self) -> bool:
+        """Whether `gi` says what is done to attention, be it nothing; else another change does."""
+        return self.change["name"] == GI

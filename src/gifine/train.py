@@ -23,7 +23,7 @@ from gifine import models, objectives
 from gifine.choices import EmbeddingRows, Parameters, Tracker
 from gifine.config import GI, RunConfig
 from gifine.errors import DataError, ExitCode, ModelError, OutputError
-from gifine.inputs import architecture, dataset, sources, tokenizers
+from gifine.inputs import architecture, change_files, dataset, sources, tokenizers
 from gifine.inputs.run_folder import MODEL
 from gifine.machine import disk, out_of_memory
 from gifine.models import bases, trained
@@ -89,6 +89,8 @@ def _run(config: RunConfig, folder: Path) -> Record:
     else:
         verification.check_served(config, folder, record)
         log.info("this run is %s already (overwrite=true runs it again)", record.status)
+        if config.train.save_model and not (folder / MODEL).is_dir():
+            log.warning("its weights were not kept: train.save_model=true needs overwrite=true now")
     if record.status in records.FINISHED and _is_main_process() and not config.train.keep_checkpoints:
         shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)  # some may be left of a process killed while at this
     return record
@@ -132,6 +134,8 @@ def _fit(config: RunConfig, folder: Path, record: Record, track: wandb_run.Log) 
     if (changed := models.describe_change(model)) is not None:
         learned, sha256 = record.parameters["gates"], record.contents.get("change.file")
         record.provenance["change"] = {**changed, "parameters": learned, "sha256": sha256}
+        if (defaults := change_files.own_defaults(config.change)) is not None:
+            record.provenance["change"]["defaults"] = defaults
         if model.config.changes_weights and _is_main_process():
             log.info("change=%s is of attention's weights: they are written out, which takes longer", changed["name"])
     if places.model.init_from is not None:
@@ -179,7 +183,8 @@ def _fit(config: RunConfig, folder: Path, record: Record, track: wandb_run.Log) 
         callbacks=[Plan(planned), Curve(folder / CURVE, task.name, track), alarm, interruption, Bar()],
     )
     told_every = None if config.tracking.name is Tracker.off else config.tracking.gate_steps
-    trainer.add_callback(ChangeStatistics(model, told_every, track, folder / CHANGE))
+    statistics = ChangeStatistics(model, told_every, track, folder / CHANGE)
+    trainer.add_callback(statistics)
     trainer.remove_callback(ProgressCallback)
     trainer.remove_callback(PrinterCallback)
 
@@ -187,7 +192,8 @@ def _fit(config: RunConfig, folder: Path, record: Record, track: wandb_run.Log) 
     start = _start(config, folder / CHECKPOINTS, arguments, record)
     record.resumed_at = 0 if start is None else int(start.name.rpartition("-")[2])
     memory = out_of_memory.explain("training", out_of_memory.training(train))
-    cost = Cost(record.cost, None if train.fsdp else min(batch, len(examples)) / arguments.world_size)
+    counted = None if train.fsdp else min(batch, len(examples)) / arguments.world_size
+    cost = Cost(record.cost, counted, statistics.watches)
     trainer.add_callback(cost)
     with memory, cost, interruption.listening(), logging_redirect_tqdm():  # log lines go above the bar
         trainer.train(resume_from_checkpoint=None if start is None else str(start))

@@ -9,7 +9,7 @@ import pytest
 
 from gifine import cli, train
 from gifine.choices import GateSide
-from gifine.compose import conf_dir, grid
+from gifine.compose import conf_dir, grid, mistakes
 from gifine.config import RunConfig
 from gifine.errors import ConfigError, ExitCode
 from gifine.inputs import sources
@@ -223,8 +223,16 @@ def test_a_file_cannot_go_by_any_name(own: Path, name: str, said: str) -> None:
 
 def test_a_yaml_without_a_name_is_not_gi(own: Path) -> None:
     (own / "change" / "mine.yaml").write_text("layers: 1\n")
-    with pytest.raises(ConfigError, match=r"^change.name: has no value; choose change=added"):
+    with pytest.raises(
+        ConfigError, match=r"^change.name: has no value; choose change=added.*or write name: NAME into a"
+    ):
         composed("change=mine", config_dir=own)
+
+
+def test_an_unknown_choice_says_where_ones_own_would_be(own: Path) -> None:
+    for folder, place in ((None, "a folder that --config-dir names"), (str(own), str(own))):
+        problems = mistakes.explain(["change=focus"], folder, multirun=False)
+        assert problems[0].endswith(f"; one's own would be change/focus.yaml in {place}")
 
 
 def test_a_yaml_of_ones_own_may_be_for_a_change_that_comes_with_gifine(own: Path) -> None:

@@ -17,16 +17,19 @@ from typing import Any
 import pytest
 
 from conftest import WANDB
-from gifine import cli
+from gifine import changes, cli
 from gifine.changes import gi
 from gifine.changes.autograd import gate
-from gifine.config import DEMO
+from gifine.changes.contract import SITES
+from gifine.config import DEMO, GI
 from gifine.dashboard import __main__ as dashboard
 from gifine.dashboard import selection
 from gifine.dashboard.selection import Selection
 from gifine.errors import ExitCode
+from gifine.models import build
+from gifine.models.changed import at_work
 from gifine.tracking import wandb_run
-from support import fake_wandb_api
+from support import fake_wandb_api, tiny_models
 
 with warnings.catch_warnings():
     warnings.filterwarnings("ignore", "Pydantic V1 style", DeprecationWarning)  # what wandb-workspaces is written in
@@ -109,11 +112,12 @@ def grids(spec: dict[str, Any]) -> list[tuple[str, list[dict[str, Any]], list[di
 
 
 def conditions(runset: dict[str, Any]) -> dict[str, list[str]]:
+    """By key, of those that must not be with ` not`."""
     assert runset["filters"]["filterFormat"] == "filterV2"
     leaves = runset["filters"]["filters"]
-    assert {leaf["op"] for leaf in leaves} == {"IN"}
     assert [leaf.get("connector") for leaf in leaves] == [None, *["AND"] * (len(leaves) - 1)]
-    return {f"{leaf['key']['section']}:{leaf['key']['name']}": leaf["value"] for leaf in leaves}
+    ops = {"IN": "", "NIN": " not"}
+    return {f"{leaf['key']['section']}:{leaf['key']['name']}{ops[leaf['op']]}": leaf["value"] for leaf in leaves}
 
 
 def shown(panels: list[dict[str, Any]], view_type: str) -> set[str]:
@@ -150,10 +154,10 @@ def test_the_interface_reads_its_own(written):
     spec = internal.Spec.model_validate(written("--group", ODD, "--tasks", "rte,mrpc")["report"]["spec"])
     project = internal.Project(name="gi", entity_name="me")
     report = wr.Report._from_model(internal.ReportViewspec(project=project, spec=spec))
-    (baseline, gated) = [block for block in report.blocks if isinstance(block, wr.PanelGrid)][1].runsets
-    assert "Config(\"gi.value.side\") in ['none']" in str(baseline.filters)
-    assert "['key', 'query', 'both']" in str(gated.filters)
-    assert gated.groupby[0] == "config.task.value.name"
+    (baseline, changed) = [block for block in report.blocks if isinstance(block, wr.PanelGrid)][1].runsets
+    assert "in ['gi-none']" in str(baseline.filters)
+    assert "not in ['gi-none']" in str(changed.filters)
+    assert changed.groupby[0] == "config.task.value.name"
 
 
 def test_every_task_has_a_section_with_its_official_metrics(of_all_tasks):
@@ -161,7 +165,7 @@ def test_every_task_has_a_section_with_its_official_metrics(of_all_tasks):
     found, heads = sections(spec), [heading for heading, _, _ in grids(spec)]
     tasks = [cli.config_from(cli.compose([f"task={name}"])).task for name in GLUE]
     titles = [task.title or task.name for task in tasks]
-    assert list(found) == ["Overview", *titles, "Gates"]
+    assert list(found) == ["Overview", *titles, "Gates", "Other changes"]
     assert [head for head in heads if head in titles] == titles
     for name, title, task in zip(GLUE, titles, tasks, strict=True):
         official = {f"{name}/{split}/{metric}" for split in task.evaluation_splits for metric in task.metrics}
@@ -180,19 +184,22 @@ def test_every_task_has_a_section_with_its_official_metrics(of_all_tasks):
 
 def test_seeds_are_averaged_and_nothing_else(written):
     spec = written("--tasks", "rte")
-    cell = ["model.value.name", "model.value.size", "gi.value.side", "gi.value.level", "gi.value.layers"]
+    gi = ["gi.value.side", "gi.value.level", "gi.value.layers"]
+    cell = ["model.value.name", "model.value.size", "arm.value", *gi]
     (runset,) = spec["workspace"]["spec"]["section"]["runSets"]
     assert [key["name"] for key in runset["grouping"]] == ["task.value.name", *cell]
     for panel in sections(spec)["RTE"]:
         if panel["viewType"] in ("Bar Chart", "Run History Line Plot"):
             assert (panel["config"]["groupAgg"], panel["config"]["groupArea"]) == ("mean", "stddev")
             assert "groupBy" not in panel["config"], "the table's grouping"
-    (baseline, gated), _ = next((runsets, panels) for heading, runsets, panels in grids(spec) if heading == "RTE")
-    assert [key["name"] for key in baseline["grouping"]] == cell[:3], "level and layers of a baseline mean nothing"
-    assert [key["name"] for key in gated["grouping"]] == cell
+    (baseline, changed), _ = next((runsets, panels) for heading, runsets, panels in grids(spec) if heading == "RTE")
+    assert [key["name"] for key in baseline["grouping"]] == cell[:4], "level and layers of a baseline mean nothing"
+    assert [key["name"] for key in changed["grouping"]] == cell
     (alone,), bars = next((runsets, panels) for heading, runsets, panels in grids(spec) if "layers" in heading)
     assert alone["grouping"] == [], "each run is a dot"
-    assert [panel["config"]["groupBy"] for panel in bars if panel["viewType"] == "Bar Chart"] == cell[2:]
+    assert [panel["config"]["groupBy"] for panel in bars if panel["viewType"] == "Bar Chart"] == gi
+    (alone,), (bars,) = next((runsets, panels) for heading, runsets, panels in grids(spec) if heading == "RTE: changes")
+    assert (alone["grouping"], bars["config"]["groupBy"]) == ([], "change.value.name")
 
 
 def test_runs_are_filtered(written):
@@ -203,34 +210,93 @@ def test_runs_are_filtered(written):
     for heading, runsets, _ in grids(spec):
         tasks = {"RTE": ["rte"], "MRPC": ["mrpc"]}.get(heading.partition(":")[0], ["rte", "mrpc"])
         for runset in runsets:
-            sides = {"Baseline": ["none"], "Gated": ["key", "query", "both"]}.get(runset["name"])
-            wanted = {"config:task.value.name": tasks, **narrowed}
-            assert conditions(runset) == (wanted | {"config:gi.value.side": sides} if sides else wanted)
+            arms: dict[str, dict[str, list[str]]] = {
+                "Baseline": {"run:tags": ["gi-none"]},
+                "Gated": {"run:tags": ["gi-key", "gi-query", "gi-both"]},
+                "Changed": {"run:tags not": ["gi-none"]},
+            }
+            assert conditions(runset) == {"config:task.value.name": tasks, **narrowed, **arms.get(runset["name"], {})}
+
+
+def test_one_change_is_shown_beside_the_baseline(written):
+    spec = written("--tasks", "rte", "--changes", "lora,ia3")
+    (runset,) = spec["workspace"]["spec"]["section"]["runSets"]
+    assert conditions(runset)["run:tags"] == ["gi-none", "change-lora", "change-ia3"]
+    assert list(sections(spec)) == ["Overview", "RTE", "Other changes"]
+    assert {panel["viewType"] for panel in sections(spec)["RTE"]} == {"Run History Line Plot", "Bar Chart"}
+    heads = [heading for heading, _, _ in grids(spec)]
+    assert heads == ["How runs ended", "Baseline against changed runs", "RTE", "RTE: changes", "Other changes"]
+    for heading, runsets, _ in grids(spec):
+        for runset in runsets:
+            of = {"Baseline": ["gi-none"], "Changed": ["change-lora", "change-ia3"]}
+            wanted = of.get(runset["name"], ["gi-none", "change-lora", "change-ia3"])
+            assert conditions(runset)["run:tags"] == wanted, heading
+    assert spec["report"]["title"] == "gifine: change lora, ia3; task rte"
+
+
+def test_gi_alone_is_shown_as_before_there_were_others(written):
+    spec = written("--tasks", "rte", "--changes", "gi")
+    assert list(sections(spec)) == ["Overview", "RTE", "Gates"]
+    assert [heading for heading, _, _ in grids(spec)][2:] == ["RTE", "RTE: level × layers", "Gates"]
+    tags = [conditions(runset)["run:tags"] for _, runsets, _ in grids(spec) for runset in runsets]
+    sides = ["gi-key", "gi-query", "gi-both"]
+    assert [list(each) for each in dict.fromkeys(map(tuple, tags))] == [["gi-none", *sides], ["gi-none"], sides]
+
+
+def test_a_change_of_ones_own(written, tmp_path):
+    (tmp_path / "change").mkdir()
+    (tmp_path / "change" / "mine.py").write_text("")
+    spec = written("--tasks", "rte", "--config-dir", str(tmp_path), "--changes", "mine")
+    *_, last = sections(spec)["Other changes"]
+    assert re.search(last["config"]["metricRegex"], "change/3/value/a name of its own")
 
 
 def test_keys_are_those_that_tracking_logs():
     from gifine.dashboard import panels
 
     config = wandb_run._settings(cli.config_from(cli.compose([])))
-    for key in (*panels.CELL, "task.name", "seed"):
+    for key in (*panels.KEYS, "task.name"):
         entry = config
         for part in key.split("."):
             entry = entry[part]
-    assert list(panels.STATISTICS) == [field.name for field in dataclasses.fields(gate.Statistics)]
+    assert list(panels.STATISTICS) == [*(field.name for field in dataclasses.fields(gate.Statistics)), "moved"]
     assert sorted(panels.GATES) == sorted(gi.SIDES["both"])
 
 
 def test_a_gate_panel_takes_all_layers_of_any_model(of_all_tasks):
     panels = sections(of_all_tasks)["Gates"]
     logged = [
-        f"gates/{layer}/{side}/{field.name}"
+        f"gates/{layer}/{side}/{name}"
         for layer in (0, 11, 47)
         for side in gi.SIDES["both"]
-        for field in dataclasses.fields(gate.Statistics)
+        for name in (*(field.name for field in dataclasses.fields(gate.Statistics)), "moved")
     ]
     taken = [name for panel in panels for name in logged if re.search(panel["config"]["metricRegex"], name)]
     assert sorted(taken) == sorted(logged)
     assert all(panel["config"]["useMetricRegex"] for panel in panels)
+
+
+def test_each_statistic_of_a_change_has_its_panel(of_all_tasks):
+    """What a tiny model of each change tells, and no panel is of nothing."""
+    found = sections(of_all_tasks)["Other changes"]
+    patterns = [panel["config"]["metricRegex"] for panel in found]
+    told = set()
+    for name in changes.names():
+        if name != GI:
+            made = build(tiny_models.model_config("bert"), tiny_models.NONE, labels=["a", "b"], change={"name": name})
+            for site in (sites := list(at_work(made))):
+                site.watched = {}
+            made.eval()(**tiny_models.make_batch("bert"))
+            told |= {
+                f"change/{site.place.layer}/{site.place.site}/{each}" for site in sites for each in site.watched or ()
+            }
+    assert len(told) > 40
+    for metric in told:
+        assert sum(re.search(pattern, metric) is not None for pattern in patterns) == 1, metric
+    sites = [pattern for pattern in patterns if pattern.endswith("/moved$")]
+    assert len(sites) == len(SITES)
+    for pattern in {*patterns} - {*sites}:
+        assert any(re.search(pattern, metric) for metric in told), pattern
 
 
 def test_panels_do_not_overlap_and_have_ids_of_their_own(of_all_tasks):
@@ -288,6 +354,11 @@ def test_titles():
             ["me/gi", "--tasks", "rte", "--models", "gpt"],
             "--models gpt: no such name; valid: bert, deberta, debertav2, debertav3, ",
         ),
+        (
+            ["gi", "--changes", "lara"],
+            "--changes lara: no such name (did you mean 'lora'?); valid: added, clipped_softmax",
+        ),
+        (["gi", "--changes", "none"], "--changes none: no such name; valid: added, clipped_softmax"),
         (["me/team/gi"], "me/team/gi: give PROJECT or ENTITY/PROJECT"),
         (["me/"], "me/: give PROJECT or ENTITY/PROJECT"),
         (["/gi"], "/gi: give PROJECT or ENTITY/PROJECT"),

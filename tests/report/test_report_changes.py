@@ -13,7 +13,7 @@ from gifine.report import settings
 from gifine.report.analysis import cells, comparison, pairing, published, table
 from gifine.report.analysis.families import Rules, judge
 from gifine.report.contents import gather
-from gifine.report.formats import answer
+from gifine.report.formats import answer, phrases
 from gifine.report.plots import panels
 from gifine.report.reading import Reader, Run
 from support.own_change import MINE
@@ -102,6 +102,44 @@ def test_two_contents_of_a_file_are_two_changes(tmp_path: Path) -> None:
     assert groups.extra == ("change.file",)
     [panel] = panels.split(found)
     assert len(panel.gated) == len(groups.runs) == 2
+
+
+OWN_KEYS = """\
+from dataclasses import dataclass, field
+
+from gifine.changes import Settings
+
+
+@dataclass
+class Settings(Settings):
+    rank: int = 4
+    sides: list[str] = field(default_factory=lambda: ["key"])
+
+"""
+
+
+def test_one_of_ones_own_is_called_by_what_is_not_its_default(tmp_path: Path) -> None:
+    """As those that come with gifine; of a run that did not come so far as of its others, and of older records all."""
+    own, made = tmp_path / "mine.py", []
+    own.write_text(OWN_KEYS + MINE)
+    for seed, words in enumerate([[], ["change.rank=8"], ["change.sides=[query]", "change.layers=6"]], 1):
+        run = config("++change.name=mine", f"++change.file={own}", "task=rte", *words, seed=seed)
+        made.append(record(run, [0.8], contents={"change.file": "a" * 64}))
+    for entries in made:
+        write(tmp_path / "older", entries)
+    told = [settings.gate(run.gate) for run in read(tmp_path / "older")]
+    assert sorted(told) == [
+        'mine last6 rank=4 sides=["query"]',
+        'mine rank=4 sides=["key"]',
+        'mine rank=8 sides=["key"]',
+    ]
+    defaults = {"layers": None, "rank": 4, "sides": ["key"]}
+    made[2].provenance["change"] = {"name": "mine", "defaults": defaults}
+    for entries in made:
+        write(tmp_path / "newer", entries)
+    found = read(tmp_path / "newer")
+    assert sorted(settings.gate(run.gate) for run in found) == ["mine", 'mine last6 sides=["query"]', "mine rank=8"]
+    assert [phrases.change(run.gate) for run in found if run.seed == 2] == ["mine with rank=8"]
 
 
 def test_another_change_can_be_the_other_side(runs: list[Run]) -> None:

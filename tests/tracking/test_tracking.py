@@ -54,8 +54,9 @@ def test_wandb_has_config_curve_and_summary(train):
     config = run["config"]["update"]
     assert config.keys() - {"_wandb"} == {
         *("model", "gi", "change", "task", "data", "train", "recipe", "search", "evaluate", "first"),
-        *("seed", "seeds", "threads", "deterministic"),
+        *("seed", "seeds", "threads", "deterministic", "arm"),
     }
+    assert config["arm"] == "both-0.3"
     assert config["train"] == result.record.config["train"], "ours, under its own names"
     lines = [json.loads(line) for line in (result.folder / "metrics.jsonl").read_text().splitlines()]
     told = json.dumps(history(entries))

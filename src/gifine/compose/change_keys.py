@@ -13,7 +13,7 @@ from typing import Any
 
 from gifine import changes, schema
 from gifine.choices import GateSide
-from gifine.compose.conf_dir import package_dirs
+from gifine.compose.conf_dir import own_folders
 from gifine.compose.overrides import parsed
 from gifine.config import GI, GiConfig, RunConfig
 from gifine.errors import ConfigError, ModelError, did_you_mean
@@ -35,7 +35,7 @@ def settle(config: RunConfig, config_dir: str | None = None) -> RunConfig:
         return config
     name = entries.get(NAME)
     if not isinstance(name, str) or not name:
-        raise ConfigError(f"change.name={name}: the name of a change; valid: {', '.join(_known(config_dir))}")
+        raise ConfigError(f"change.name={name}: the name of a change; valid: {', '.join(names(config_dir))}")
     plain = replace(config.gi, side=GateSide.none)
     if name in (GI, NONE):
         if foreign := [key for key in entries if key != NAME]:
@@ -89,7 +89,7 @@ def _file(name: str, given: object, config_dir: str | None) -> Path | None:
         raise ConfigError(f"{found}: change={name} comes with gifine; give yours another name")
     if found is None and name not in changes.names():
         places = " or ".join(map(str, _folders(config_dir))) or f"{GROUP} of a folder that --config-dir names"
-        known = _known(config_dir)
+        known = names(config_dir)
         raise ConfigError(
             f"change={name}: no such change{did_you_mean(name, known)}; valid: {', '.join(known)}; one's own would be "
             f"{name}.py in {places}"
@@ -99,10 +99,10 @@ def _file(name: str, given: object, config_dir: str | None) -> Path | None:
 
 def _folders(config_dir: str | None) -> list[Path]:
     """Where files of changes may be, beside their YAML."""
-    own = [Path(config_dir).absolute()] if config_dir else []
-    return [folder / GROUP for folder in [*own, *package_dirs()]]
+    return [folder / GROUP for folder in own_folders(config_dir)]
 
 
-def _known(config_dir: str | None) -> list[str]:
+def names(config_dir: str | None) -> list[str]:
+    """What `change=` may be: changes that come with gifine, those of one's own, and none."""
     own = [path.stem for folder in _folders(config_dir) for path in folder.glob("*.py") if path.is_file()]
     return sorted({NONE, *changes.names(), *own})

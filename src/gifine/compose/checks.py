@@ -8,7 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from gifine.choices import DataSource, Evaluate, GateSide, Parameters, Tracker
-from gifine.config import BALANCED, DEMO, GI, DataConfig, GiConfig, ModelConfig, RunConfig, TaskConfig, TrainConfig
+from gifine.config import BALANCED, DEMO, DataConfig, GiConfig, ModelConfig, RunConfig, TaskConfig, TrainConfig
 from gifine.errors import ConfigError, ModelError, PlanError, PrefetchError, did_you_mean
 from gifine.inputs import change_files, offline
 from gifine.inputs.architecture import SETTLED, architecture, longest_input
@@ -28,7 +28,7 @@ def check(config: RunConfig) -> None:
     """Raise a ConfigError with every problem of `config`."""
     problems = [
         *_model(config.model),
-        *(_gi(config.gi, config.model) if config.change["name"] == GI else _change(config)),
+        *(_gi(config.gi, config.model) if config.is_gi else _change(config)),
         *_task(config.task),
         *_data(config.data, config.task, is_prefetched=config.prefetch is not None),
         *_train(config.train, config.model),
@@ -141,9 +141,7 @@ def _gi(gi: GiConfig, model: ModelConfig) -> Iterator[str]:
 def _change(config: RunConfig) -> Iterator[str]:
     """Of another change than GI. It has been loaded before: `change_keys.settle`."""
     try:
-        change = change_files.load(config.change)
-        chosen = change_files.settings(change, config.change)
-        yield from change_files.problems(change, chosen, change_files.sizes(architecture(config.model)))
+        yield from change_files.problems_of(config.change, change_files.sizes(architecture(config.model)))
     except ModelError as error:
         yield from str(error).splitlines()
 

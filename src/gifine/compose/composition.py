@@ -160,7 +160,9 @@ def _choices_or_give(key: str) -> str:
     folder = conf_dir() / key
     group = folder if folder.is_dir() else conf_dir() / key.split(".")[0]
     if group.is_dir():
-        return f"choose {group.name}={'|'.join(sorted(path.stem for path in group.glob('*.yaml')))} or give {key}=…"
+        own = ", or write name: NAME into a YAML of your own" if key == f"{group.name}.name" else ""
+        names = "|".join(sorted(path.stem for path in group.glob("*.yaml")))
+        return f"choose {group.name}={names} or give {key}=…{own}"
     return f"give {key}=…"
 
 

@@ -17,6 +17,16 @@ def conf_dir() -> Path:
     return installed if installed.is_dir() else package.parents[1] / "conf"
 
 
+def folders(config_dir: str | Path | None = None) -> list[Path]:
+    """All folders of configs: gifine's own, and `own_folders`."""
+    return [conf_dir(), *own_folders(config_dir)]
+
+
+def own_folders(config_dir: str | Path | None = None) -> list[Path]:
+    """Those of the user: the one that --config-dir names, and those of installed packages."""
+    return [*([Path(config_dir).absolute()] if config_dir else []), *package_dirs()]
+
+
 @cache
 def package_dirs() -> list[Path]:
     """The folders of configs that installed packages name: `NAME = "package.folder"`. The package is not imported."""

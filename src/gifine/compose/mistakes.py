@@ -37,7 +37,7 @@ def explain(overrides: list[str], config_dir: str | None, *, multirun: bool) -> 
                     compose([*accepted, value], config_dir)
             accepted.append(each[0])
         except Exception as error:  # Hydra lets through whatever its parts raise
-            problems.append(_problem(override, error))
+            problems.append(_problem(override, error, config_dir))
     try:
         config_from(compose(accepted, config_dir), accepted, config_dir)
     except ConfigError as error:
@@ -56,7 +56,7 @@ def values(override: str, config_dir: str | None = None) -> list[str]:
     return [f"{parsed.get_key_element()}={value}" for value in parsed.sweep_string_iterator()]
 
 
-def _problem(override: str, error: Exception) -> str:
+def _problem(override: str, error: Exception, config_dir: str | None) -> str:
     key, _, value = override.lstrip("+~").partition("=")
     cause = error.__cause__
     if isinstance(error, ConfigError):
@@ -66,7 +66,10 @@ def _problem(override: str, error: Exception) -> str:
     if isinstance(error, MissingConfigException) and error.options is not None:
         group, name = (error.missing_cfg_file or "").rsplit("/", 1)
         meant = renamed.hint(group, name) or did_you_mean(name, error.options)
-        return f"{group}={name}: no such choice{meant}; valid: {', '.join(error.options)}"
+        valid = ", ".join(error.options)
+        place = config_dir or "a folder that --config-dir names"
+        own = "" if meant else f"; one's own would be {group}/{name}.yaml in {place}"
+        return f"{group}={name}: no such choice{meant}; valid: {valid}{own}"
     if isinstance(error, MissingConfigException):
         group, _, name = (error.missing_cfg_file or "").rpartition("/")
         if f"{group}={name}" in ("=", override):

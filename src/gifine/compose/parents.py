@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 
 from omegaconf.errors import OmegaConfBaseException
 
 from gifine.choices import DataSource
 from gifine.compose import checks
 from gifine.compose.composition import unwrap
-from gifine.compose.conf_dir import conf_dir, package_dirs
+from gifine.compose.conf_dir import folders
 from gifine.compose.overrides import parsed
 from gifine.config import FirstConfig, RunConfig, SearchConfig, TrainConfig
 from gifine.errors import ConfigError, DataError, PrefetchError, did_you_mean
@@ -67,8 +66,7 @@ class Parents:
         return found
 
     def _tasks(self) -> list[str]:
-        folders = [conf_dir(), *([Path(self.config_dir)] if self.config_dir else []), *package_dirs()]
-        return sorted({path.stem for folder in folders for path in (folder / "task").glob("*.yaml")})
+        return sorted({path.stem for folder in folders(self.config_dir) for path in (folder / "task").glob("*.yaml")})
 
 
 def _is_own(word: str) -> bool:

@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from gifine.compose.conf_dir import conf_dir, package_dirs
+from gifine.compose.conf_dir import conf_dir, folders
 from gifine.errors import did_you_mean
 
 # `gifine NAME …` is `python -m gifine.NAME …`, with _ for -: a module that is run as one, and what it does.
@@ -65,7 +65,7 @@ def text(words: Sequence[str]) -> str | None:
     if not given.help:
         return None
     names: defaultdict[str, set[str]] = defaultdict(set)
-    for folder in [conf_dir(), *([given.config_dir] if given.config_dir else []), *package_dirs()]:
+    for folder in folders(given.config_dir):
         for group, name in choices(folder):
             names[group].add(name)
     return _TEXT.format(

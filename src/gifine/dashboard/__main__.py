@@ -27,7 +27,7 @@ def parser() -> commands.Parser:
     parser = commands.Parser(
         prog="gifine dashboard",
         description=(__doc__ or "").partition("\n")[0],
-        epilog="Saving again replaces what was saved for the same groups, models and tasks.",
+        epilog="Saving again replaces what was saved for the same groups, models, changes and tasks.",
         formatter_class=RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
@@ -35,10 +35,11 @@ def parser() -> commands.Parser:
     add("--group", action="append", default=[], metavar="GROUP", help="only runs of this tracking.group; repeatable")
     add("--tasks", type=_words, metavar="NAME,…", help="only these tasks (default: all but the demo)")
     add("--models", type=_words, default=(), metavar="NAME,…", help="only runs of these models (model.name)")
+    add("--changes", type=_words, default=(), metavar="NAME,…", help="only these changes, beside the baseline")
     add("--split-dev", action="store_true", help="the runs had evaluate.split_dev=true: metrics of the reported half")
     add("--only", choices=_PARTS, help="one of the two")
     add("--dry-run", type=_path, metavar="FILE", help="write what would be saved to this file, as JSON")
-    add("--config-dir", metavar="FOLDER", help="a folder of configs of your own, with tasks and models")
+    add("--config-dir", metavar="FOLDER", help="a folder of configs of your own, with tasks, models and changes")
     return parser
 
 
@@ -56,6 +57,7 @@ def _dashboard(args: Namespace) -> ExitCode:
         tasks=selection.tasks(args.tasks, args.config_dir),
         groups=tuple(dict.fromkeys(args.group)),
         models=selection.models(args.models, args.config_dir),
+        changes=selection.changes(args.changes, args.config_dir),
         narrowed=args.tasks is not None,
         split_dev=args.split_dev,
     )

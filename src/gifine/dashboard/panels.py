@@ -1,34 +1,66 @@
 """The panels that workspace and report are made of, and how our names are wandb's.
 
 A cell is what differs in nothing but the seed, as far as `CELL` tells: where the runs are grouped by it, lines and bars
-are means over seeds with their standard deviation. wandb keeps a nested key of the config, `gi.side`, as
-`gi.value.side`: its library writes that itself for panels and grouping, but not for filters and columns.
+are means over seeds with their standard deviation. `arm` is the change with its keys, of GI side, level and layers, and
+what trains; runs of an older gifine have none, and are told apart by these keys alone. wandb keeps a nested key of the
+config, `gi.side`, as `gi.value.side`: its library writes that itself for panels and grouping, but not for filters and
+columns.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from enum import Enum
 from typing import Any
 
 import wandb_workspaces.reports.v2 as wr
 import wandb_workspaces.workspaces as ws
 from wandb_workspaces import expr
 
+from gifine import changes as shipped
+from gifine.changes.contract import SITES
 from gifine.choices import GateSide
-from gifine.config import TaskConfig
+from gifine.config import GI, TaskConfig
 from gifine.dashboard.selection import Selection
+from gifine.tracking import wandb_run
 
-CELL = ("model.name", "model.size", "gi.side", "gi.level", "gi.layers")
+OF_GI = ("gi.side", "gi.level", "gi.layers")
+CELL = ("model.name", "model.size", "arm", *OF_GI)
+KEYS = ("seed", "change.name", *CELL)  # columns of a table of runs
 COLUMNS = 3  # panels beside each other
 GATES = ("key", "query")
+_MOVED = {"moved": "how far values are moved, as a fraction of their size"}
 # What tracking logs as gates/<layer>/<side>/<name>, and what it is.
 STATISTICS = {
     "mean": "mean of the gate",
     "below_one": "fraction of gates below 1",
     "saturated": "fraction of gates within 1 % of 1",
     "threshold": "threshold",
+    **_MOVED,
 }
+# The same of other changes: change/<layer>/<site>/<name>, of which `moved` is there for each.
+OF_CHANGES = {
+    "mean": "mean of the gate, or of what is learned",
+    "below_one": "fraction of gates below 1",
+    "saturated": "fraction of gates within 1 % of their ends",
+    "least": "least of what is learned",
+    "most": "most of what is learned",
+    "factor": "factor of a layer's own values",
+    "zero": "fraction of attention weights clipped to 0",
+    "one": "fraction of attention weights clipped to 1",
+}
+
+
+class Arms(Enum):
+    """Which runs of a selection."""
+
+    all = "all"
+    baselines = "baselines"
+    all_changed = "all changed"
+    gated = "gated"  # with GI
+
+
 Panel = wr.LinePlot | wr.BarPlot | wr.ScatterPlot | wr.ParallelCoordinatesPlot | wr.MarkdownPanel
 
 _MOST = 100  # lines or bars in a panel; wandb's default is 10, fewer than a grid's cells
@@ -36,8 +68,8 @@ _MOST = 100  # lines or bars in a panel; wandb's default is 10, fewer than a gri
 _WIDTH, _HEIGHT = 24, 6  # of a report's grid, and of a panel in it, in wandb's units
 
 
-def runs(selection: Selection, task: TaskConfig | None = None, *, gated: bool | None = None) -> dict[str, Any]:
-    """The filter for runs of the selection, of one task (null: all of its tasks), gated ones or baselines (null: both).
+def runs(selection: Selection, task: TaskConfig | None = None, arms: Arms = Arms.all) -> dict[str, Any]:
+    """The filter for runs of the selection, of one task (null: all of its tasks).
 
     As wandb's app keeps it: `in` for single values as well, since `==` was seen to match nothing in reports
     (wandb-workspaces issue 34).
@@ -48,10 +80,25 @@ def runs(selection: Selection, task: TaskConfig | None = None, *, gated: bool | 
         conditions.append(expr.Metric("Group").isin(list(selection.groups)))
     if selection.models:
         conditions.append(_config("model.name").isin(list(selection.models)))
-    if gated is not None:
-        sides = [side.value for side in GateSide if (side is not GateSide.none) == gated]
-        conditions.append(_config("gi.side").isin(sides))
+    if selection.changes or arms is not Arms.all:
+        conditions.append(_of_arms(selection, arms))
     return expr.filters_tree_to_v2(expr.And(*conditions).to_model())
+
+
+def _of_arms(selection: Selection, arms: Arms) -> expr.FilterExpr:
+    """By tags: a run with another change has gi.side none in its config, as a baseline."""
+    plain, *gated = map(wandb_run.gi_tag, GateSide)
+    if arms is Arms.all_changed and not selection.changes:  # those of one's own as well, whatever they are called
+        return expr.Tags().notin([plain])
+    chosen = [wandb_run.change_tag(name) for name in selection.changes if name != GI]
+    gi = gated if selection.has_gi else []
+    tags = {
+        Arms.all: [plain, *gi, *chosen],
+        Arms.baselines: [plain],
+        Arms.gated: gated,
+        Arms.all_changed: [*gi, *chosen],
+    }
+    return expr.Tags().isin(tags[arms])
 
 
 def set_filter(owner: wr.Runset | ws.Workspace, conditions: dict[str, Any]) -> None:
@@ -131,7 +178,7 @@ def level_by_layers(selection: Selection, task: TaskConfig) -> list[Panel]:
     key = selection.headline(task)
     level, layers, found = wr.Config("gi.level"), wr.Config("gi.layers"), wr.SummaryMetric(key)
     name = _name(task, key)
-    axes = [wr.ParallelCoordinatesPlotColumn(wr.Config(each), display_name=each) for each in CELL if each[:2] == "gi"]
+    axes = [wr.ParallelCoordinatesPlotColumn(wr.Config(each), display_name=each) for each in OF_GI]
     last = [wr.ParallelCoordinatesPlotColumn(wr.SummaryMetric(each), each) for each in selection.metrics(task)]
     return [
         wr.ScatterPlot(title=f"{name}: level × layers", x=level, y=layers, z=found),
@@ -147,17 +194,36 @@ def loss() -> Panel:
 def gates() -> list[Panel]:
     """A panel for each statistic of each side, with a line for each layer, of which models have different numbers."""
     return [
-        wr.LinePlot(
-            title=f"{side}: {title}",
-            x="step",
-            metric_regex=f"^gates/[0-9]+/{side}/{name}$",
-            groupby_aggfunc="mean",
-            groupby_rangefunc="none",  # bands of a dozen layers hide each other
-            max_runs_to_show=_MOST,
-        )
+        _lines(f"{side}: {title}", f"^gates/[0-9]+/{side}/{name}$")
         for name, title in STATISTICS.items()
         for side in GATES
     ]
+
+
+def changes(selection: Selection) -> list[Panel]:
+    """As `gates`, of other changes: how far each site is moved, then what some tell, with a line for layer and site.
+
+    What one's own tells has names of its own: a panel with all lines, where one was chosen.
+    """
+    found = [
+        *(_lines(f"{site}: {_MOVED['moved']}", f"^change/[0-9]+/{site}/moved$") for site in SITES),
+        *(_lines(title, f"^change/[0-9]+/[a-z_]+/{name}$") for name, title in OF_CHANGES.items()),
+    ]
+    if not {*selection.changes} <= {*shipped.names()}:
+        found.append(_lines("all that a change tells", "^change/"))
+    return found
+
+
+def _lines(title: str, metrics: str) -> Panel:
+    """Of all metrics that a regular expression takes."""
+    return wr.LinePlot(
+        title=title,
+        x="step",
+        metric_regex=metrics,
+        groupby_aggfunc="mean",
+        groupby_rangefunc="none",  # bands of a dozen layers hide each other
+        max_runs_to_show=_MOST,
+    )
 
 
 def _line(title: str, key: str) -> Panel:

@@ -15,9 +15,10 @@ from gifine.dashboard.selection import Selection
 
 _ABOUT = """\
 Lines and bars are means over the runs of a row of the table on the left, with their standard deviation: rows differ in
-{cell}. Runs that differ in anything else than these and the seed are averaged as well. `gi.side` none is the baseline,
-whose level means nothing. `gi.layers` is empty where all layers are gated; such runs are not in the plots with an axis
-for it.
+{cell}. Runs that differ in anything else than these and the seed are averaged as well. `arm` is the change with its
+keys, of GI side, level and layers, and what trains if not all does: `plain` is the baseline. What `gi` says is GI's
+alone: of other changes and of the baseline it means nothing. `gi.layers` is empty where all layers are gated; such runs
+are not in the plots with an axis for it.
 
 Whether a difference could be chance is not shown here: `python -m gifine.report RUNS` compares runs of the same seed.
 """
@@ -32,12 +33,14 @@ def build(selection: Selection) -> ws.Workspace:
             [
                 *panels.curves(selection, task),
                 *panels.scores(selection, task),
-                *panels.level_by_layers(selection, task),
+                *(panels.level_by_layers(selection, task) if selection.has_gi else []),
             ],
         )
         for task in selection.tasks
     ]
-    sections.append(_section("Gates", panels.gates(), is_open=False))  # many lines: slow to draw
+    # Many lines: slow to draw.
+    sections += [_section("Gates", panels.gates(), is_open=False)] if selection.has_gi else []
+    sections += [_section("Other changes", panels.changes(selection), is_open=False)] if selection.has_others else []
     headlines = [selection.headline(task) for task in selection.tasks]
     workspace = ws.Workspace(
         entity=selection.entity,
@@ -50,7 +53,7 @@ def build(selection: Selection) -> ws.Workspace:
             pinned_columns=[
                 "run:displayName",
                 "summary:outcome",
-                *(panels.column(key) for key in ("seed", *panels.CELL)),
+                *(panels.column(key) for key in panels.KEYS),
                 *(f"summary:{key}" for key in headlines),
             ],
         ),

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from gifine.choices import GateSide, Parameters
-from gifine.config import GI, ModelConfig, RunConfig
+from gifine.config import ModelConfig, RunConfig
 from gifine.errors import ModelError
 from gifine.inputs import change_files
 from gifine.inputs.families import FAMILIES, normalise_type
@@ -81,11 +81,11 @@ def count(config: RunConfig) -> tuple[int, int] | None:
         ModelError: for a change that cannot be read, or does not go with the model.
     """
     known, labels = architecture(config.model), max(1, len(config.task.labels))
-    learned = 0 if config.change["name"] == GI else _learned(config, known)
+    learned = 0 if config.is_gi else change_files.parameters_of(config.change, change_files.sizes(known))
     try:
         own = FAMILIES[config.model.family].count(known, labels)
         layers = known["num_hidden_layers"]
-        changed = _gates(config, known) if config.change["name"] == GI else learned
+        changed = _gates(config, known) if config.is_gi else learned
     except (KeyError, TypeError):
         return None
     return None if changed is None else (own.embeddings + layers * own.layer + own.shared + own.head + changed, changed)
@@ -118,11 +118,6 @@ def _gates(config: RunConfig, known: Mapping[str, Any]) -> int:
     layers = known["num_hidden_layers"]
     gated = layers if config.gi.layers is None else min(config.gi.layers, layers)
     return 2 * linear(known["hidden_size"], known["hidden_size"]) * _SIDES[config.gi.side] * gated
-
-
-def _learned(config: RunConfig, known: Mapping[str, Any]) -> int | None:
-    change = change_files.load(config.change)
-    return change_files.parameters(change, change_files.settings(change, config.change), change_files.sizes(known))
 
 
 def in_layers(config: RunConfig) -> int | None:

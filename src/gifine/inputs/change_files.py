@@ -28,9 +28,12 @@ __all__ = [
     "defaults",
     "describe",
     "load",
+    "own_defaults",
     "parameters",
+    "parameters_of",
     "places",
     "problems",
+    "problems_of",
     "settings",
     "sizes",
     "told",
@@ -63,7 +66,7 @@ def settings(change: Change, entries: Mapping[str, Any]) -> Settings:
     return copy.deepcopy(_settings(change, json.dumps(given)))
 
 
-@lru_cache(maxsize=256)  # thousands of runs of a sweep have the same
+@lru_cache(maxsize=256)  # here and below: thousands of runs of a sweep have the same
 def _settings(change: Change, text: str) -> Settings:
     given = json.loads(text)
     valid, problems = [field.name for field in fields(change.Settings)], []
@@ -106,6 +109,11 @@ def defaults(change: Change) -> dict[str, Any]:
         return schema.plain(asdict(change.Settings()))
 
 
+def own_defaults(entries: Mapping[str, Any]) -> dict[str, Any] | None:
+    """For a record, whose readers do not execute the file, a change of one's own at its defaults; None for another."""
+    return defaults(load(entries)) if entries.get(FILE) is not None else None
+
+
 def _typed(value: Any) -> Any:
     """A value as it is written on a command line."""
     return {None: "null", True: "true", False: "false"}[value] if value is None or isinstance(value, bool) else value
@@ -138,6 +146,20 @@ def problems(change: Change, chosen: Settings, sizes: Sizes) -> Iterator[str]:
         except ModelError as error:
             found = [str(error)]
     yield from found
+
+
+def problems_of(entries: Mapping[str, Any], sizes: Sizes) -> tuple[str, ...]:
+    """`problems` of a config's `change`.
+
+    Raises:
+        ModelError: as `load` and `settings`.
+    """
+    return _problems_of(load(entries), json.dumps(entries), sizes)
+
+
+@lru_cache(maxsize=256)
+def _problems_of(change: Change, text: str, sizes: Sizes) -> tuple[str, ...]:
+    return tuple(problems(change, settings(change, json.loads(text)), sizes))
 
 
 def places(change: Change, chosen: Settings, sizes: Sizes) -> list[Place]:
@@ -201,6 +223,20 @@ def parameters(change: Change, chosen: Settings, sizes: Sizes) -> int | None:
                 raise ModelError(f"{where}: '{name}' is no name: NAME or GROUP.NAME")
             counted += math.prod(parameter.shape)
     return counted if found else None
+
+
+def parameters_of(entries: Mapping[str, Any], sizes: Sizes) -> int | None:
+    """`parameters` of a config's `change`.
+
+    Raises:
+        ModelError: as `load`, `settings` and `parameters`.
+    """
+    return _parameters_of(load(entries), json.dumps(entries), sizes)
+
+
+@lru_cache(maxsize=256)
+def _parameters_of(change: Change, text: str, sizes: Sizes) -> int | None:
+    return parameters(change, settings(change, json.loads(text)), sizes)
 
 
 def _is_shape(shape: object) -> bool:

@@ -203,13 +203,9 @@ def open_folder(config: RunConfig) -> Folder | None:
     return Folder(path, read(path), _words(config))
 
 
-def base_of(model: Path, config: RunConfig) -> str | None:
-    """Where the prefetched folder has what the weights in `model` were trained over; None if that is not there.
-
-    Raises:
-        PrefetchError: see `read`.
-    """
-    wanted, folder = base(model), open_folder(config)
+def base_of(model: Path, folder: Folder | None) -> str | None:
+    """Where the prefetched folder has what the weights in `model` were trained over; None if that is not there."""
+    wanted = None if folder is None else base(model)
     place = None if wanted is None or folder is None else folder.place(wanted)
     return None if place is None else str(place)
 

@@ -98,6 +98,9 @@ def raised(error: BaseException, file: str) -> str:
             line = trace.tb_lineno
         trace = trace.tb_next
     said = error.msg if isinstance(error, SyntaxError) else first_line(error)
+    if isinstance(error, AttributeError) and is_dataclass(error.obj):  # of what a change is handed: place, at, settings
+        valid = [field.name for field in fields(error.obj)]
+        said += f"{did_you_mean(str(error.name), valid)}; it has {', '.join(valid)}"
     return f"{file}{f', line {line}' if line is not None else ''}: {type(error).__name__}: {said}"
 
 

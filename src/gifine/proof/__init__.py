@@ -10,6 +10,7 @@ CHECKS = (
     start.distance,
     start.bfloat16,
     gradients.differences,
+    gradients.learned,
     copies.saved,
     copies.resumed,
     streams.paired,

@@ -1,4 +1,4 @@
-"""Gradients against finite differences, in float64."""
+"""Gradients, in float64: whether they are those of finite differences, and whether there are any."""
 
 from __future__ import annotations
 
@@ -16,17 +16,13 @@ from gifine.proof.subjects import Subject
 
 _STEPS = (1e-5, 1e-6)  # the better one counts: at a kink, such as a maximum, one may straddle it
 _TOLERANCE = 1e-6  # relative; central differences in float64 are better by two digits on smooth functions
+_NONE = 1e-12  # of the model's largest gradient: what rounding leaves of one that is 0
 
 
 def differences(subject: Subject) -> Finding:
     """The loss along random directions: of the change's parameters alone, and of all others."""
     model = _in_float64(subjects.moved(subject.changed().double().eval()))
     names = subjects.parameters(model)
-    numbers = torch.Generator().manual_seed(subjects.SEED)
-    with torch.no_grad():
-        # Biases start at zero, and DeBERTa's padding then is a row of zeros, at which LayerNorm is all but singular.
-        for weight in model.parameters():
-            weight += 0.02 * torch.randn(weight.shape, generator=numbers, dtype=weight.dtype)
     subjects.step(model, subject.family)
     _check_used(subject, {name: weight.grad for name, weight in model.named_parameters() if name in names})
     worst = 0.0
@@ -49,6 +45,40 @@ def differences(subject: Subject) -> Finding:
     if worst <= _TOLERANCE:
         return Finding("gradients", subject.family, Status.holds, f"right to {worst:.0e}")
     return Finding("gradients", subject.family, Status.fails, f"off by {worst:.1e} of the slope")
+
+
+def learned(subject: Subject) -> Finding | None:
+    """Whether the change can learn: all gradients are 0 at its start, or those of one tensor wherever it is.
+
+    At the start some may be 0, as LoRA's A while B is 0. If all are, they stay so, since nothing moves them: those of
+    a product of two tensors that both start at 0, or of what a step function takes. A tensor without any elsewhere is
+    told, no fault: BERT's softmax does not see an offset of all keys, such as the bias of `added` there. None: there
+    is nothing to learn.
+    """
+    at_start = _largest(subject, subjects.moved(subject.changed().double().eval(), change=0.0))
+    if not at_start:
+        return None
+    if not any(at_start.values()):
+        return Finding("learns", subject.family, Status.fails, "at the start all gradients are 0")
+    away = _largest(subject, subjects.moved(subject.changed().double().eval()))
+    if still := [name for name, largest in away.items() if largest == 0]:
+        return Finding("learns", subject.family, Status.told, f"all but {', '.join(still)}")
+    return Finding("learns", subject.family, Status.holds, "yes")
+
+
+def _largest(subject: Subject, model: PreTrainedModel) -> dict[str, float]:
+    """By name (`change_q.t`) the largest gradient of each tensor of the change, over all layers."""
+    subjects.step(model, subject.family)
+    sizes = {
+        name: float(weight.grad.abs().max()) for name, weight in model.named_parameters() if weight.grad is not None
+    }
+    rounding = _NONE * max(sizes.values())
+    found: dict[str, float] = {}
+    for name in subjects.parameters(model):
+        own = ".".join(name.split(".")[-2:])
+        size = sizes.get(name, 0.0)
+        found[own] = max(found.get(own, 0.0), size if size > rounding else 0.0)
+    return found
 
 
 def _in_float64(model: PreTrainedModel) -> PreTrainedModel:

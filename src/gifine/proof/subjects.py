@@ -149,12 +149,17 @@ def parameters(model: PreTrainedModel) -> dict[str, Tensor]:
     return {name: parameter for name, parameter in model.named_parameters() if is_change(name)}
 
 
-def moved(model: PreTrainedModel) -> PreTrainedModel:
-    """The model itself with the change away from its start, so that it does something in every layer."""
+def moved(model: PreTrainedModel, change: float = 0.1, others: float = 0.02) -> PreTrainedModel:
+    """The model itself away from its start, by these deviations, so that the change does something in every layer.
+
+    The others move, too: biases start at zero, and DeBERTa's padding then is a row of zeros, at which LayerNorm is all
+    but singular. A change that reads padding would have gradients of 1e11 there, and rounding would look like a fault.
+    """
     numbers = torch.Generator().manual_seed(SEED + 1)
     with torch.no_grad():
-        for parameter in parameters(model).values():
-            parameter += 0.1 * torch.randn(parameter.shape, generator=numbers).to(parameter.dtype)
+        for name, parameter in model.named_parameters():
+            noise = torch.randn(parameter.shape, generator=numbers).to(parameter.dtype)
+            parameter += (change if is_change(name) else others) * noise
     return model
 
 

@@ -12,6 +12,7 @@ Circumstances = dict[str, str]  # by name; the names are for people
 
 CODE = "code"
 COMMIT = "commit"  # says less than CODE: two commits may have the same code
+KERNEL = "attention kernel"
 _SHORT = 12  # hex digits of a hash
 _OF_CPUS = {"CPU": "cpu", "vector units": "cpu_capability"}
 _OF_ALL = {
@@ -22,7 +23,7 @@ _OF_ALL = {
     "precision": "precision",
     "float32 products": "float32_products",
     "deterministic": "deterministic",
-    "attention kernel": "attention",
+    KERNEL: "attention",
 }
 
 

@@ -24,15 +24,17 @@ class Pool:
     tasks: dict[str, Task] = field(default_factory=dict)
     texts: dict[str, dict[str, str]] = field(default_factory=dict)  # such as the files that a run has read
     names: dict[str, str] = field(default_factory=dict)  # of files and folders, by their sha256
+    usual: dict[tuple[Value, Value], dict[str, Value]] = field(default_factory=dict)  # by a change's name and file
     starts: Starts = field(default_factory=Starts)
 
     def take(
-        self, config: dict[str, Any], start: Start, contents: dict[str, str]
+        self, config: dict[str, Any], start: Start, contents: dict[str, str], defaults: dict[str, Any] | None = None
     ) -> tuple[Settings, Settings, Replicate, Task]:
         """Of a record's config: all that decides its result but change and seeds; the change; the seeds; the task.
 
         The change is the section `change`, of GI and of baselines `gi`. One that differs from that of the run that it
-        starts from is one of its own: `gi.first`, or `change.first`, says which. The `contents` are the record's.
+        starts from is one of its own: `gi.first`, or `change.first`, says which. The `contents` are the record's, and
+        `defaults` those of a change of one's own, if it has them.
 
         Raises:
             KeyError, TypeError, AttributeError: for what is no config of ours.
@@ -43,13 +45,17 @@ class Pool:
         kept = identity.deciding(config, named)
         change, seed = identity.take_change(kept), kept.pop("seed")
         if start.change is not None and start.change != change:
-            first = settings.gate(self._settings(start.change))
+            # Without defaults, which another record may bring later: the name is part of the arm.
+            first = settings.gate(Settings(self._sections(start.change)))
             own = next(section for section in ("gi", "change") if section in change)
             change |= {own: change[own] | {"first": first}}
         drawn = replicate.replicate(seed, kept.pop("seeds", {}), start.seeds)
         if not all(isinstance(getattr(drawn, name), int) for name in ("seed", *replicate.STREAMS)):
             raise TypeError("its seeds are no numbers")
-        return self._settings(kept), self._settings(change), drawn, self._task(config, start)
+        found = self._settings(change)
+        if defaults:
+            found.usual.update(flat("change", defaults))
+        return self._settings(kept), found, drawn, self._task(config, start)
 
     def shared(self, texts: dict[str, str]) -> dict[str, str]:
         """The same texts by name, as one object for all runs that have them."""
@@ -61,14 +67,22 @@ class Pool:
         return f"{self.names.setdefault(known_as, name or 'contents')} ({known_as[:SHORT]})"
 
     def _settings(self, entries: dict[str, Any]) -> Settings:
+        sections = self._sections(entries)
+        key = tuple(id(sections[name]) for name in sorted(sections))
+        if key not in self.known:
+            own = sections.get("change", {})
+            usual = self.usual.setdefault((own.get("change.name"), own.get("change.file")), {})
+            self.known[key] = Settings(sections, usual)
+        return self.known[key]
+
+    def _sections(self, entries: dict[str, Any]) -> dict[str, dict[str, Value]]:
         sections = {}
         for name, section in entries.items():
             text = json.dumps({name: section}, sort_keys=True)
             if text not in self.sections:
                 self.sections[text] = dict(flat(name, section))
             sections[name] = self.sections[text]
-        key = tuple(id(sections[name]) for name in sorted(sections))
-        return self.known.setdefault(key, Settings(sections))
+        return sections
 
     def _task(self, config: dict[str, Any], start: Start) -> Task:
         task, half = config["task"], config["evaluate"].get("split_dev", False)

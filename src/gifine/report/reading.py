@@ -163,7 +163,8 @@ def _from_entries(folder: Path, entries: dict[str, Any], pool: Pool) -> Run:
     status = Status(entries["status"])
     provenance = entries.get("provenance") or {}
     start = pool.starts.find(folder, entries)
-    setup, gate, drawn, task = pool.take(entries["config"], start, entries.get("contents") or {})
+    defaults = (provenance.get("change") or {}).get("defaults")
+    setup, gate, drawn, task = pool.take(entries["config"], start, entries.get("contents") or {}, defaults)
     settings.gate(gate), settings.model(setup)  # whether they can be told
     metrics = (entries.get("metrics") or {}) if status in FINISHED else {}
     return Run(

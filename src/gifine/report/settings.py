@@ -9,7 +9,7 @@ import json
 import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -38,6 +38,7 @@ class Settings:
     """Config keys with their values, such as `train.epochs`. Made by `pool` only, so that equal ones are one object."""
 
     sections: dict[str, dict[str, Value]]  # by the first word of the keys
+    usual: dict[str, Value] = field(default_factory=dict)  # of a change of one's own, its defaults; empty: not known
 
     def get(self, key: str) -> Value:
         """The value, or None where it is null or there is none."""
@@ -158,11 +159,14 @@ def _changed(gate: Settings) -> str:
 def unusual(gate: Settings) -> list[str]:
     """What else of a gate, or of another change, is not as published: `threshold=token`, `rank=8`.
 
-    Of a change of one's own nothing is published, so all of its keys are told.
+    Of a change of one's own nothing is published: what differs from the defaults in its file, or all of its keys where
+    the record is too old to have these.
     """
     usual: dict[str, Value] = {"gi.threshold": "batch", "gi.mask_padding": False, "gi.init": "normal"}
     named = {"gi.side", "gi.level", "gi.layers", "change.name", "change.layers", "change.file", "train.parameters"}
-    if (name := other_change(gate)) is not None and gate.get("change.file") is None and name in changes.names():
+    if (name := other_change(gate)) is not None and gate.get("change.file") is not None:
+        usual = gate.usual
+    elif name is not None and name in changes.names():
         usual = dict(flat("change", change_files.defaults(changes.load(name))))
     others = [key for key in gate.keys() if key not in named and gate.get(key) != usual.get(key)]  # noqa: SIM118 - no dict
     return [f"{key.partition('.')[2]}={shown(gate.get(key))}" for key in others]

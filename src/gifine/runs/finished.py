@@ -109,15 +109,15 @@ def _read(folder: Path, data_dir: Path | None, base: str | None, own_data: bool)
             "run it again with train.save_model=true overwrite=true"
         ) from error
     _check_change(folder, config, record)
-    if base is None and config.prefetch is not None:
-        base = offline.base_of(folder / MODEL, config)
+    has_data = own_data and data_dir is None  # in the prefetched folder, if there is one
+    prefetched = offline.open_folder(config) if has_data or base is None else None
+    if base is None:
+        base = offline.base_of(folder / MODEL, prefetched)
     config = replace(config, model=replace(config.model, base=base))
-    if config.prefetch is None or data_dir is not None or not own_data:
+    if prefetched is None or not has_data:
         return FinishedRun(folder, record, _relocated(folder, config, data_dir))
-    prefetched_folder = offline.open_folder(config)
-    assert prefetched_folder is not None
-    moved = replace(config, data=prefetched_folder.redirect_data(config.data))
-    return FinishedRun(folder, record, moved, prefetched_folder)
+    moved = replace(config, data=prefetched.redirect_data(config.data))
+    return FinishedRun(folder, record, moved, prefetched)
 
 
 def _check_change(folder: Path, config: RunConfig, record: Record) -> None:

@@ -127,11 +127,11 @@ def slug(config: RunConfig) -> str:
         name += f"-from-{Path(model.init_from).name.partition('_')[0]}"  # of a run's folder: its task
     found = replicate.of(config)
     seeds = "".join(f"-{stream}{seed}" for stream, seed in found.streams_apart.items())
-    return re.sub(r"[^\w.-]+", "-", f"{config.task.name}_{name}_{_arm(config)}_s{config.seed}{seeds}")
+    return re.sub(r"[^\w.-]+", "-", f"{config.task.name}_{name}_{arm(config)}_s{config.seed}{seeds}")
 
 
-def _arm(config: RunConfig) -> str:
-    """The change and, if not all, what trains: `lora-rank8`, `lora-rank8-change-only`, `plain-bias-only`."""
+def arm(config: RunConfig) -> str:
+    """The change with its keys, and what trains if not all: `lora-rank8`, `lora-change-only`, `plain-bias-only`."""
     parameters = config.train.parameters
     return _change(config) + ("" if parameters is Parameters.all else f"-{parameters.value}-only")
 
@@ -141,7 +141,7 @@ def _change(config: RunConfig) -> str:
     gi = config.gi
     if config.is_plain:
         return "plain"
-    if config.change["name"] == GI:
+    if config.is_gi:
         return f"{gi.side.value}-{gi.level:g}" + (f"-last{gi.layers}" if gi.layers is not None else "")
     return "-".join([config.change["name"], *change_files.unusual(config.change).values()])
 
@@ -155,7 +155,7 @@ def title(config: RunConfig) -> str:
     name = model.title or model.name
     if model.size != "large":  # what the method was published for
         name += f"-{model.size}"
-    if config.change["name"] != GI:
+    if not config.is_gi:
         name = f"{name} {_change(config)}"
     elif not config.is_plain:
         name = f"gi{name}-{100 * gi.level:g}-{gi.side.value}" + (f"-last{gi.layers}" if gi.layers else "")

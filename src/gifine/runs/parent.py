@@ -84,6 +84,6 @@ def placed(config: RunConfig, places: RunConfig) -> RunConfig:
         raise ModelError(f"{NOTHING}: {folder.name} is {record['status']}{f': {said}' if said else ''}")
     if (reason := without_weights(folder)) is not None:
         raise ModelError(reason)
-    base = offline.base_of(model_files.saved_model(str(folder)), config)
+    base = offline.base_of(model_files.saved_model(str(folder)), offline.open_folder(config))
     model = replace(places.model, init_from=str(folder), base=base, checkpoint=None, revision=None, random_init=False)
     return replace(places, model=model)

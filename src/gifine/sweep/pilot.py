@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gifine.commands import counted
 from gifine.config import RunConfig
 from gifine.errors import ArgumentError
 from gifine.report import settings
@@ -149,9 +150,7 @@ def _need(each: Compared, pilot: Comparison | None, alpha: float, margin: float)
         need.reason = "the pilot has no pair of this model and task"
         return need
     count = len(pilot.pairs)
-    need.pilot = f"{count} pair{'s' * (count != 1)}" + (
-        f" of {settings.gate(pilot.gate)}" if pilot.gate is not arm.change else ""
-    )
+    need.pilot = counted(count, "pair") + (f" of {settings.gate(pilot.gate)}" if pilot.gate is not arm.change else "")
     need.degenerate = sum(Status.DEGENERATE in (pair.baseline.status, pair.gated.status) for pair in pilot.pairs)
     if need.degenerate:
         need.pilot += f", {need.degenerate} degenerate"

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from gifine import __version__
+from gifine.commands import counted
 from gifine.compose.grid import Cell
 from gifine.config import RunConfig
 from gifine.errors import ArgumentError, PlanError, did_you_mean
-from gifine.inputs import sources
+from gifine.inputs import change_files, sources
 from gifine.report import settings
 from gifine.report.analysis.statistics import ALPHA
 from gifine.report.pool import Pool
@@ -124,7 +125,7 @@ def write(
         )
     made = plan(found, cells, command=command, margin=margin, primary=primary, finished=finished)
     sha256 = preregistration.write(made, path)
-    what = f"{len(found):,} comparison{'s' * (len(found) != 1)} on {len(cells):,} runs"
+    what = f"{counted(len(found), 'comparison')} on {counted(len(cells), 'run')}"
     log.info("%s: %s; sha256 %s", path, what, sha256)
     log.info("go on with: %s", shlex.join([*command, f"plan={path}"]))
 
@@ -182,7 +183,8 @@ def _arms(configs: Mapping[str, RunConfig], pool: Pool) -> list[Arm]:
     for config in configs.values():
         entries = identity.to_dict(config)
         start = pool.starts.find(Path(), {"config": entries, "provenance": {"init_from": _start(config, configs)}})
-        setup, change, drawn, task = pool.take(entries, start, sources.contents(config))
+        defaults = change_files.own_defaults(config.change)
+        setup, change, drawn, task = pool.take(entries, start, sources.contents(config), defaults)
         arm = found.setdefault((setup, change), Arm(setup, change, task))
         arm.configs.append(config)
         arm.replicates.add(drawn)

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from gifine.choices import Tracker, TrackingMode
-from gifine.config import GI, RunConfig
+from gifine.choices import GateSide, Tracker, TrackingMode
+from gifine.config import RunConfig
 from gifine.errors import first_line
 from gifine.runs import identity
 from gifine.runs.records import Record
@@ -165,18 +165,31 @@ def _summary(record: Record) -> dict[str, Any]:
 
 
 def _tags(config: RunConfig) -> list[str]:
-    name = config.change["name"]
-    change = f"gi-{config.gi.side.value}" if name == GI else f"change-{name}"
+    change = gi_tag(config.gi.side) if config.is_gi else change_tag(config.change["name"])
     tags = [config.task.name, config.model.name, change, f"seed-{config.seed}"]
     return [tag[: wandb_server.TAG] for tag in tags if tag]
 
 
+def gi_tag(side: GateSide) -> str:
+    """Of runs with GI and of baselines: what dashboards find them by, since an older run has no `change` there."""
+    return f"gi-{side.value}"
+
+
+def change_tag(name: str) -> str:
+    """Of runs with another change."""
+    return f"change-{name}"[: wandb_server.TAG]
+
+
 def _settings(config: RunConfig) -> dict[str, Any]:
-    """Our config under its own names; where things lie says nothing about a run."""
+    """Our config under its own names, and `arm`, the change with its keys as folders have it.
+
+    Where things lie says nothing about a run.
+    """
     entries = identity.to_dict(config)
     for key in ("tracking", "output_root", "output_dir", "plan", "prefetch", "resume", "overwrite"):
         del entries[key]
     for key in ("dir", "cache_dir"):
         del entries["data"][key]
     entries["change"].pop("file", None)
+    entries["arm"] = identity.arm(config)
     return entries

@@ -89,10 +89,15 @@ class ChangeStatistics(TrainerCallback):
     def on_step_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        step = state.global_step + 1
-        if state.is_world_process_zero and (self._is_tracked(step) or self._is_kept(step, state.max_steps)):
+        if self.watches(state):
             for site in self.sites:
                 site.watched = {}
+
+    def watches(self, state: TrainerState) -> bool:
+        """Whether statistics are taken in the step that begins."""
+        step = state.global_step + 1
+        is_asked = self._is_tracked(step) or self._is_kept(step, state.max_steps)
+        return state.is_world_process_zero and bool(self.sites) and is_asked
 
     def _is_tracked(self, step: int) -> bool:
         return self.steps is not None and step % self.steps == 0

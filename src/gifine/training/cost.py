@@ -1,6 +1,6 @@
 """What a step of training takes: time, memory, floating-point operations. For a record's `cost`.
 
-    with Cost(record.cost, examples) as cost:
+    with Cost(record.cost, examples, watches) as cost:
         trainer.add_callback(cost)
         trainer.train()
 
@@ -74,26 +74,37 @@ class Cost(TrainerCallback):
     `flops_an_example`, only where training starts at its first step; `peak_memory_bytes`, on a GPU the most that
     tensors took in a step. `examples` are those of the first step in this process; None: do not count, as with fsdp,
     whose collectives the counter has not been tried with.
+
+    Steps in which statistics of a change are taken, as `watches` says when they begin, are in neither time nor memory.
+    Where there are no others they are, and `steps_watched` is how many.
     """
 
-    def __init__(self, found: dict[str, float], examples: float | None) -> None:
-        self.found, self.examples = found, examples
+    def __init__(
+        self,
+        found: dict[str, float],
+        examples: float | None,
+        watches: Callable[[TrainerState], bool] = lambda state: False,
+    ) -> None:
+        self.found, self.examples, self.watches = found, examples, watches
         self._began: Any = None
-        self._steps: list[Callable[[], float]] = []  # seconds of each
+        self._is_watched = False  # the step that has begun
+        self._steps: list[tuple[bool, Callable[[], float]]] = []  # whether it was watched, and its seconds
+        self._peaks = {False: 0, True: 0}  # of steps that were not watched, and that were
         self._counter: Counter | None = None
-        self._peak = 0
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stop()  # a step that raised has not ended
-        if self._steps:
-            timed = self._steps[1:] or self._steps  # the first is slower: memory, kernels, counting
-            seconds = statistics.median(each() for each in timed)
-            self.found |= {"seconds_a_step": seconds, "steps_timed": len(timed)}
-        if self._peak:
-            self.found["peak_memory_bytes"] = self._peak
+        later = self._steps[1:] or self._steps  # the first is slower: memory, kernels, counting
+        if timed := [each for each in later if not each[0]] or later:
+            self.found.pop("steps_watched", None)  # of an earlier attempt
+            self.found |= {"seconds_a_step": statistics.median(each() for _, each in timed), "steps_timed": len(timed)}
+            if timed[0][0]:
+                self.found["steps_watched"] = len(timed)
+        if peak := self._peaks[False] or self._peaks[True]:
+            self.found["peak_memory_bytes"] = peak
 
     def _stop(self) -> None:
         if self._counter is not None:
@@ -108,13 +119,15 @@ class Cost(TrainerCallback):
         if state.global_step == 0 and self.examples:
             self._counter = Counter()
             self._counter.__enter__()
+        self._is_watched = self.watches(state)
         self._began = _now(args.device)
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         if len(self._steps) < _MOST_STEPS:
-            self._steps.append(_since(self._began, _now(args.device)))
+            self._steps.append((self._is_watched, _since(self._began, _now(args.device))))
         if args.device.type == "cuda":
-            self._peak = max(self._peak, torch.cuda.max_memory_allocated(args.device))
+            peak = torch.cuda.max_memory_allocated(args.device)
+            self._peaks[self._is_watched] = max(self._peaks[self._is_watched], peak)
         if self._counter is not None and self.examples:
             self.found["flops_an_example"] = self._counter.operations / self.examples
         self._stop()

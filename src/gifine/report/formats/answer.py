@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from gifine.commands import counted
 from gifine.report.analysis.answers import Answer
 from gifine.report.analysis.comparison import Basis, Comparison, Verdict
 from gifine.report.analysis.families import FEWEST_PAIRS
 from gifine.report.analysis.planned import Held, Kind
 from gifine.report.contents import Contents
 from gifine.report.formats import phrases, tuned
-from gifine.report.formats.words import LEFT_OUT, UNPAIRED, counted, ends, signed
+from gifine.report.formats.words import LEFT_OUT, UNPAIRED, ends, signed
 
 _MOST = 6  # changes that are told in words; all are in the table
 _MOST_DECLARED = 3  # tasks that are told with their numbers

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from gifine.commands import counted
 from gifine.report import settings
 from gifine.report.analysis import pairing
 from gifine.report.analysis.comparison import Comparison, Effect, Verdict
-from gifine.report.formats.words import counted, ends, minus, signed
+from gifine.report.formats.words import ends, minus, signed
 from gifine.report.settings import Settings, Value
 from gifine.runs.replicate import STREAMS
 

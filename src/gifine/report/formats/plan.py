@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from gifine.commands import counted
 from gifine.report.analysis.planned import Deviation, Held, Kind
 from gifine.report.contents import Contents
 from gifine.report.formats import phrases
-from gifine.report.formats.words import Item, Sheet, counted, linked, plain
+from gifine.report.formats.words import Item, Sheet, linked, plain
 from gifine.report.reading import Run
 
 _NAMED = 8  # runs of one kind; --format json has all

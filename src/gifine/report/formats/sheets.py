@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from gifine.commands import counted
 from gifine.report import settings
 from gifine.report.analysis.cells import Cell
 from gifine.report.contents import Contents
@@ -14,7 +15,6 @@ from gifine.report.formats.words import (
     Item,
     Piece,
     Sheet,
-    counted,
     counts,
     linked,
     number,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from gifine.commands import counted
 from gifine.report import settings
 from gifine.report.analysis import pairing
 from gifine.report.analysis.best_of import Interval
@@ -13,7 +14,7 @@ from gifine.report.analysis.tuned_scores import Halves
 from gifine.report.analysis.tuning import Trial, Tuning
 from gifine.report.contents import Contents
 from gifine.report.formats import phrases, verdicts
-from gifine.report.formats.words import Item, Sheet, counted, ends, linked, p_value, percent, plain, signed
+from gifine.report.formats.words import Item, Sheet, ends, linked, p_value, percent, plain, signed
 from gifine.report.settings import Settings
 
 _HALVES = {

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from gifine.commands import counted
 from gifine.report import settings
 from gifine.report.analysis import pairing
 from gifine.report.analysis.twins import Difference, unrecorded
 from gifine.report.contents import Contents
-from gifine.report.formats.words import Sheet, counted, linked, plain
+from gifine.report.formats.words import Sheet, linked, plain
 
 
 def sheet(contents: Contents) -> Sheet:

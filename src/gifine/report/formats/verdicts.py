@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from gifine.commands import counted
 from gifine.report import settings
 from gifine.report.analysis import pairing, statistics
 from gifine.report.analysis.attrition import around
@@ -13,7 +14,7 @@ from gifine.report.analysis.comparison import Basis, Choice, Comparison, Effect,
 from gifine.report.analysis.families import FEWEST_PAIRS, Rules
 from gifine.report.contents import Contents
 from gifine.report.formats import phrases
-from gifine.report.formats.words import Item, Piece, Sheet, counted, counts, ends, linked, minus, p_value, plain, signed
+from gifine.report.formats.words import Item, Piece, Sheet, counts, ends, linked, minus, p_value, plain, signed
 from gifine.runs.records import Status
 
 _SIDES = {"baseline": "baseline", "gated": "changed"}

@@ -84,10 +84,5 @@ def linked(item: Item, runs: Sequence[Run]) -> Item:
     return tuple(replace(piece, runs=tuple(runs)) for piece in item)
 
 
-def counted(number: int, thing: str) -> str:
-    """`1 run`, `1,200 runs`."""
-    return f"{number:,} {thing}{'s' * (number != 1)}"
-
-
 def counts(counts: dict[Status, int]) -> str:
     return ", ".join(f"{count:,} {status}" for status, count in counts.items())

@@ -82,8 +82,8 @@ def draw(part: Part) -> Plot:
     figure.legend(*fullest.get_legend_handles_labels(), loc="outside lower center", ncols=3)
     caption = (
         f"{part.title}, {part.where}: the difference of the score to the baseline's, with its 95 % interval, against "
-        "what the change costs, as a multiple of the baseline's. The intervals are of one difference each, "
-        "uncorrected; verdicts are in the tables."
+        "what the change costs, as a multiple of the baseline's in pairs that were computed alike. The intervals are "
+        "of one difference each, uncorrected; verdicts are in the tables."
     )
     return drawing.finished(figure, ["cost", part.model, part.where], f"Score against cost, {part.where}", caption)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from gifine.commands import counted
 from gifine.errors import ExitCode
 from gifine.sweep import ledger, listing, pool, slurm, states
 from gifine.sweep.states import ACTIVE
@@ -11,7 +12,9 @@ from gifine.sweep.states import ACTIVE
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     listing.add_folder(parser)
-    parser.add_argument("runs", nargs="*", metavar="RUN", help="run_ids or run folders; none: all. Ends its whole job")
+    parser.add_argument(
+        "runs", nargs="*", default=[], metavar="RUN", help="run_ids or run folders; none: all. Ends its whole job"
+    )
 
 
 def run(args: argparse.Namespace) -> ExitCode:
@@ -37,5 +40,5 @@ def run(args: argparse.Namespace) -> ExitCode:
             if place is not None and (place[0].name, place[1]) in places:
                 entry.places[-1].cancelled = ledger.now()  # SLURM forgets those that had not started
         ledger.write(sweep, book)
-    print(f"{len(places)} job{'s' * (len(places) != 1)} with {len(runs)} run{'s' * (len(runs) != 1)} cancelled")
+    print(f"{counted(len(places), 'job')} with {counted(len(runs), 'run')} cancelled")
     return ExitCode.DONE

@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from gifine.commands import counted
 from gifine.compose import grid
 from gifine.compose.grid import Cell
 from gifine.config import RunConfig
@@ -124,7 +125,7 @@ def describe(plan: Plan) -> str:
 def _describe_runs(plan: Plan) -> str:
     same = plan.cells - (plan.runs - plan.parents)
     cells = f" ({plan.cells:,} cells, {same:,} of which ask for what another one does)" if same else ""
-    runs = "1 run" if plan.runs == 1 else f"{plan.runs:,} runs"
+    runs = counted(plan.runs, "run")
     first = f", {plan.parents:,} of them for others to start from" if plan.parents else ""
     text = f"{runs}{cells}{first}: {plan.finished:,} finished, {plan.to_do:,} to do."
     if not plan.to_do:

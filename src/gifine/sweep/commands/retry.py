@@ -30,7 +30,9 @@ _CHOICES = [state.value.replace(" ", "-") for state in State if state not in _NO
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     listing.add_folder(parser)
-    parser.add_argument("runs", nargs="*", metavar="RUN", help="run_ids or run folders; none: all in the given states")
+    parser.add_argument(
+        "runs", nargs="*", default=[], metavar="RUN", help="run_ids or run folders; none: all in the given states"
+    )
     parser.add_argument(
         "--state", action="append", choices=_CHOICES, metavar="STATE", help=f"{', '.join(_CHOICES)}; default: failed"
     )

@@ -85,7 +85,7 @@ def _show(runs: list[RunState], args: argparse.Namespace) -> None:
         rows = [{key: value for key, value in each.items() if key != "first"} for each in rows]
     listing.show(rows, as_json=args.json)
     if not args.json:
-        print(f"{len(runs)} run{'s' * (len(runs) != 1)}: {waiting.describe(runs)}")
+        print(f"{commands.counted(len(runs), 'run')}: {waiting.describe(runs)}")
         names = {each.entry.run_id: f"{each.entry.slug}-{each.entry.run_id}" for each in runs}
         if changed:
             print(staleness.describe({names[run_id]: files for run_id, files in changed.items()}))
