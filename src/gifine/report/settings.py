@@ -29,7 +29,7 @@ OF_ARMS = ("gi.", "change.", "train.parameters")  # what keys of an arm begin wi
 PLAIN, HEAD = "none", "head only"  # arms in which nothing is done to attention
 _TRAINED = {  # by train.parameters: of a plain model, and behind the name of a change
     "change": (HEAD, "trained alone"),
-    "bias": ("biases only", "biases only"),
+    "bias": ("biases only", "with biases"),
 }
 _SIDES = ("none", "key", "query", "both")
 
@@ -139,7 +139,7 @@ def model(setup: Settings) -> str:
 def gate(gate: Settings) -> str:
     """What a person calls an arm: `both 0.3 last6`, `lora rank=8`; `none` for a baseline.
 
-    And what trains of it if not all does: `lora trained alone`, `head only`, `biases only`.
+    And what trains of it if not all does: `lora trained alone`, `lora with biases`, `head only`, `biases only`.
     """
     parameters = gate.get("train.parameters")
     if is_plain(gate):
