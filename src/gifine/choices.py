@@ -36,7 +36,7 @@ class EmbeddingRows(Enum):
 class Parameters(Enum):
     all = "all"  # all of them
     change = "change"  # those of the change to attention; with the head, and what the checkpoint does not have
-    bias = "bias"  # biases, as in BitFit (arXiv 2106.10199); with the head, and what the checkpoint does not have
+    bias = "bias"  # all biases (BitFit, arXiv 2106.10199); with change, head, and what the checkpoint does not have
 
 
 class DataSource(Enum):

@@ -136,7 +136,7 @@ def _fit(config: RunConfig, folder: Path, record: Record, track: wandb_run.Log) 
         record.provenance["change"] = {**changed, "parameters": learned, "sha256": sha256}
         if (defaults := change_files.own_defaults(config.change)) is not None:
             record.provenance["change"]["defaults"] = defaults
-        if "weights" in changed["sites"] and _is_main_process():
+        if model.config.changes_weights and _is_main_process():
             log.info("change=%s is of attention's weights: they are written out, which takes longer", changed["name"])
     if places.model.init_from is not None:
         record.provenance["init_from"] = origin.trace(places.model.init_from)

@@ -334,6 +334,25 @@ def test_dropout_is_another_in_each_pass_and_goes_on_where_it_was() -> None:
     assert [outcome(again, "bert")["loss"] for _ in range(2)] == losses[2:]
     assert outcome(again.eval(), "bert")["loss"] == outcome(again, "bert")["loss"]
     assert state["bert.change_passes.count"] == 2
+    model.load_state_dict(state)
+    assert [outcome(each.train(), "bert")["loss"] for each in (copy.deepcopy(model), model)] == [losses[2]] * 2
+
+
+def test_passes_are_counted_without_asking_the_device_for_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Tensor] = []
+    whole = Tensor.__int__
+
+    def look(tensor: Tensor) -> int:
+        asked.append(tensor)
+        return whole(tensor)
+
+    model = make("bert", scaling(dropout=0.5))
+    monkeypatch.setattr(Tensor, "__int__", look)
+    for _ in range(3):
+        model(**make_batch("bert"))
+    (count,) = (each for name, each in model.named_buffers() if is_change(name))
+    assert sum(each is count for each in asked) == 1
+    assert count == 3
 
 
 def test_dropout_without_its_key_is_an_error(tmp_path: Path) -> None:

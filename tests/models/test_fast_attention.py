@@ -20,7 +20,7 @@ from gifine.changes import gi
 from gifine.choices import Attention, GateSide
 from gifine.config import GiConfig
 from gifine.errors import ExitCode
-from gifine.models import build, family_classes, from_pretrained
+from gifine.models import at_site, build, family_classes, from_pretrained
 from gifine.models.attention import disentangled, disentangled_sdpa, distances, fast_dropout
 from gifine.models.attention.positions import positions
 from gifine.models.changed import become
@@ -79,7 +79,7 @@ def modules(case: Case) -> tuple[Any, Any, Tensor]:  # Any: for their submodules
         if not gated:
             return kind(config).to(case.dtype)
         module = PLAIN[case.family](config)
-        become(module, kind, config, 0, gi.SIDES[case.side])
+        become(module, kind, config, 0, gi.SIDES[case.side], *config.find_change())
         return module.to(case.dtype)
 
     theirs, ours = made(attention), made(family.fast[attention])
@@ -105,7 +105,9 @@ def results(module: nn.Module, case: Case, relative_pos: Tensor) -> dict[str, Te
     hidden = torch.randn(case.batch, case.length, size, generator=generator).to(case.dtype).requires_grad_()
     relative = torch.randn(rows, size, generator=generator).to(case.dtype).requires_grad_()
     grad = torch.randn(case.batch, case.length, size, generator=generator).to(case.dtype)
-    context, _ = module(hidden, mask_of(case), relative_pos=relative_pos, rel_embeddings=relative)
+    mask = mask_of(case)
+    with at_site.during(at_site.Pass(mask[:, 0].diagonal(dim1=-2, dim2=-1).bool())):
+        context, _ = module(hidden, mask, relative_pos=relative_pos, rel_embeddings=relative)
     context.backward(grad)
     found = {"context": context.detach(), "hidden": hidden.grad, "relative": relative.grad}
     found |= {name: parameter.grad for name, parameter in module.named_parameters()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 import shutil
@@ -18,7 +19,7 @@ from transformers import AutoModelForSequenceClassification, set_seed
 from gifine.choices import Attention, GateSide, Parameters
 from gifine.config import GiConfig
 from gifine.errors import ModelError
-from gifine.models import bases, build, family_classes, from_pretrained, frozen
+from gifine.models import bases, build, family_classes, from_pretrained, frozen, pretrained
 from gifine.models.change_config import is_change
 from support.tiny_models import (
     ARCHITECTURE,
@@ -79,13 +80,15 @@ def test_the_change_trains_with_head_and_the_poolers_that_no_checkpoint_has(base
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_biases_are_those_of_bitfit(bases_of, family):
+def test_biases_are_those_of_bitfit_beside_the_whole_change(bases_of, family):
     model = trained_over(bases_of[family], family, Parameters.bias)
+    gates = {name for name, _ in model.named_parameters() if is_change(name)}
     biases = {name for name, _ in model.named_parameters() if "bias" in name}
     assert {name.rpartition(".")[2] for name in biases} == {"bias"} | (
         {"q_bias", "v_bias"} if family == "deberta" else set()
     )
-    assert trained_names(model) == ON_TOP[family] | biases
+    assert gates - biases
+    assert trained_names(model) == ON_TOP[family] | biases | gates
 
 
 def test_the_pooler_trains_where_a_bert_has_none(bases_of, tmp_path):
@@ -246,7 +249,6 @@ def test_what_is_frozen_is_not_saved_and_its_hash_is(saved):
 @pytest.mark.parametrize("parameters", [Parameters.change, pytest.param(Parameters.bias, marks=pytest.mark.long)])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_it_is_loaded_over_its_base(bases_of, tmp_path, family, parameters):
-    """Also with frozen gates, which no base has."""
     for gi in (BOTH, NONE):
         model = trained_over(bases_of[family], family, parameters, gi).eval()
         folder = tmp_path / gi.side.value
@@ -262,11 +264,43 @@ def test_it_is_loaded_over_its_base(bases_of, tmp_path, family, parameters):
             assert not again.training
 
 
+def test_a_config_json_is_read_once(saved, monkeypatch):
+    """Of what lies on the Hub each look is a question to it."""
+    _, folder, base = saved
+    read, whole = [], bases.read_config
+
+    def look(checkpoint: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        read.append(checkpoint)
+        return whole(checkpoint, *args, **kwargs)
+
+    for module in (bases, pretrained):
+        monkeypatch.setattr(module, "read_config", look)
+    from_pretrained(folder)
+    assert read == [str(folder), str(base)]
+    build(model_config("bert", random_init=False, checkpoint=str(folder)), BOTH, labels=LABELS)
+    assert read == [str(folder), str(base)] * 2
+
+
 def test_saved_again_it_is_the_same(saved, tmp_path):
     _, folder, _ = saved
     from_pretrained(folder).save_pretrained(tmp_path)
     assert (tmp_path / "trained.safetensors").read_bytes() == (folder / "trained.safetensors").read_bytes()
     assert json.loads((tmp_path / "config.json").read_text()) == json.loads((folder / "config.json").read_text())
+
+
+def test_what_is_of_the_base_is_told_by_name_not_by_who_wants_gradients_as_it_is_saved(saved, bases_of, tmp_path):
+    """Frozen to be looked at, it is saved as it was; and what somebody trains beside it is saved, too."""
+    model, folder, _ = saved
+    built = trained_over(bases_of["bert"], "bert", Parameters.change)
+    for number, each in enumerate((built, copy.deepcopy(built), from_pretrained(folder))):
+        each.requires_grad_(False)
+        each.save_pretrained(tmp_path / f"{number}")
+        assert load_file(tmp_path / f"{number}" / "trained.safetensors").keys() == trained_names(model)
+    more = from_pretrained(folder)
+    word = "bert.embeddings.word_embeddings.weight"
+    more.get_parameter(word).requires_grad_(True)
+    more.save_pretrained(tmp_path / "more")
+    assert load_file(tmp_path / "more" / "trained.safetensors").keys() == trained_names(model) | {word}
 
 
 def test_a_base_that_was_moved_is_named(saved, tmp_path):

@@ -174,27 +174,76 @@ def test_better_of_nothing_is_nothing():
     assert sure(across_tasks.better([np.asarray([]), np.ones(5)])).share == 1
 
 
-def test_luck_that_all_tasks_share_is_told_by_run():
+def shared(tasks: str, seeds: int, part: float, spread: float, sweeps: int) -> tuple[float, float]:
+    """The share of sweeps without an effect in which `combine` finds one, and with `by_run`.
+
+    A letter a task: those of one letter start from the same runs, whose luck is this `part` of the variance. True
+    differences of tasks have this `spread`, in the deviation of a pair.
+    """
+    rng = np.random.default_rng([18, seeds])
+    groups = [tasks.index(each) for each in tasks]
+    found = np.zeros(2)
+    for _ in range(sweeps):
+        luck = rng.normal(0, np.sqrt(part), (seeds, len(tasks)))[:, groups]
+        scores = luck + rng.normal(0, np.sqrt(1 - part), luck.shape) + rng.normal(0, spread, len(tasks))
+        each = [sure(statistics.paired_t(task)) for task in scores.T]
+        rows = np.full((len({*groups}) * seeds, len(tasks)), np.nan)
+        for task, group in enumerate(groups):
+            rows[sorted({*groups}).index(group) * seeds :][:seeds, task] = scores[:, task]
+        mean = sure(across_tasks.combine(each))
+        made = across_tasks.by_run(mean, each, rows)
+        found += [mean.estimate.p() < 0.05, made.estimate.p() < 0.05]
+    return float(found[0] / sweeps), float(found[1] / sweeps)
+
+
+def test_luck_that_tasks_share_is_told_by_run():
     """Half of each deviation is that of the run before: of 400 sweeps of four tasks and five seeds with no effect."""
-    rng = np.random.default_rng(18)
-    found = [0, 0]
-    for _ in range(400):
-        scores = (rng.normal(size=(5, 1)) + rng.normal(size=(5, 4))) / 100
-        mean = sure(across_tasks.combine([sure(statistics.paired_t(task)) for task in scores.T]))
-        found[0] += mean.estimate.p() < 0.05
-        found[1] += across_tasks.by_run(mean, scores).estimate.p() < 0.05
-    assert found[0] / 400 > 0.1  # as if four tasks were four times as much
-    assert found[1] / 400 < 0.05 + 3 * 0.011
+    apart, together = shared("aaaa", 5, 0.5, 0.0, 400)
+    assert apart > 0.1  # as if four tasks were four times as much
+    assert together < 0.05 + 3 * 0.011
 
 
-def test_by_run_it_is_the_t_test_of_means_over_tasks_where_that_is_wider():
-    scores = np.asarray([[1.0, 1.2, 0.9], [-0.5, -0.4, -0.7], [0.1, 0.3, 0.2]]) / 100
-    mean = sure(across_tasks.combine([sure(statistics.paired_t(task)) for task in scores.T]))
-    made = across_tasks.by_run(mean, scores)
+@pytest.mark.long
+@pytest.mark.parametrize("part", [0.5, 0.8])
+@pytest.mark.parametrize("tasks", ["aaaa", "aaab", "aaaabcdef", "aaabbbccc"])
+def test_luck_that_some_tasks_share_makes_no_more_errors(tasks, part):
+    apart, together = (np.mean(each) for each in zip(*(shared(tasks, 5, part, each, 500) for each in (0, 0.3))))
+    assert apart > 0.05, "it would be too many"
+    assert together < 0.05 + 3.5 * np.sqrt(0.05 * 0.95 / 1000)
+
+
+def test_by_run_it_is_the_t_test_of_means_over_tasks_where_all_share_their_runs():
+    """Deviations alike, and hardly any task's own: then the weights are equal, and combine's error is next to none."""
+    scores = np.asarray([[1.0, 1.001, 0.999], [-0.5, -0.501, -0.499], [0.1, 0.102, 0.098]]) / 100
+    each = [sure(statistics.paired_t(task)) for task in scores.T]
+    mean = sure(across_tasks.combine(each))
+    made = across_tasks.by_run(mean, each, scores)
     half = stats.ttest_1samp(scores @ mean.weights, 0).confidence_interval()
     assert made.estimate.mean == mean.estimate.mean
     assert np.diff(made.estimate.interval()) == pytest.approx(half.high - half.low)
     low, high = sure(made.prediction)
     assert low <= made.estimate.interval()[0] < made.estimate.interval()[1] <= high
-    same = np.asarray([[0.01, -0.01, 0.02]] * 2 + [[0.02, -0.02, 0.01]])
-    assert across_tasks.by_run(mean, same[:2]) is mean  # nothing varies between these runs
+
+
+def test_what_tasks_have_in_common_is_the_covariance_of_their_means():
+    """Of runs that both have, by hand; a task that shares none, or has one run alone, adds nothing."""
+    nan, weights = np.nan, np.asarray([0.4, 0.3, 0.2, 0.1])
+    one, other = np.asarray([1.0, 3.0, 2.0, nan]), np.asarray([nan, 5.0, 1.0, 3.0])
+    rows = np.full((7, 4), nan)
+    rows[:4, 0], rows[:4, 1], rows[4:, 2], rows[0, 3] = one, other, [9.0, 1.0, 2.0], 7.0
+    by_hand = 2 * 0.4 * 0.3 * ((3 - 2) * (5 - 3) + (2 - 2) * (1 - 3)) / 6
+    assert across_tasks.covariance(rows[None], weights[None]) == pytest.approx([by_hand])
+    rows[1, 1], rows[2, 1], rows[3, 1] = 1.0, 5.0, 3.0
+    assert across_tasks.covariance(rows[None], weights[None]) == [0.0], "what goes against each other is left out"
+
+
+def test_what_tasks_have_in_common_is_added_to_the_mean_over_tasks():
+    scores = np.random.default_rng(1).normal(loc=[0.0, 3.0, -3.0], size=(10, 3))
+    scores[:, 1] += scores[:, 0]
+    each = [sure(statistics.paired_t(task)) for task in scores.T]
+    mean = sure(across_tasks.combine(each))
+    made = across_tasks.by_run(mean, each, scores)
+    common = float(across_tasks.covariance(scores[None], mean.weights[None])[0])
+    assert common > 0
+    assert made.estimate.error**2 == pytest.approx(mean.estimate.error**2 + common)
+    assert made.estimate.freedom == mean.estimate.freedom

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -164,8 +166,11 @@ def test_the_sheet_has_the_arms_and_the_worst_case(tmp_path):
     assert "…" in rte[9]
 
 
-def after(root: Path, lost: dict[GateSide, set[int]]) -> Contents:
-    """RTE, MRPC and CoLA after MNLI; what would start from the lost runs on MNLI fails before it begins."""
+def after(root: Path, lost: dict[GateSide, set[int]], said: str = "") -> Contents:
+    """RTE, MRPC and CoLA after MNLI; what would start from the lost runs on MNLI fails before it begins.
+
+    Its error is after what is `said`.
+    """
     for gate in (PLAIN, BOTH):
         for seed in range(8):
             before = config("task=mnli", "model=debertav3", seed=seed, **gate)
@@ -179,7 +184,7 @@ def after(root: Path, lost: dict[GateSide, set[int]]) -> Contents:
                 made = record(own, [] if is_lost else [0.7 + seed / 1000] * len(measures(own)))
                 made.provenance["init_from"] = {"run_id": first.run_id, **origin.as_parent(vars(first))}
                 if is_lost:
-                    made.status, made.error = Status.FAILED, f"{parent.NOTHING}: {first.slug} is degenerate"
+                    made.status, made.error = Status.FAILED, f"{said}{parent.NOTHING}: {first.slug} is degenerate"
                 write(root, made)
     return contents.gather(Reader([root]).read())
 
@@ -190,6 +195,38 @@ def test_what_one_run_takes_with_it_is_one_accident(tmp_path):
     assert (change.only, change.causes) == ((0, 8), (0, 2))
     assert change.p == attrition.exact(0, 2) == 0.5
     assert not change.is_beyond_chance
+
+
+def test_what_was_never_trained_is_known_by_the_run_before_it(tmp_path):
+    """Where a job says first which process failed, the error's first line is about that."""
+    said = "rank 1 on node7 ended with exit code 2; the job's log has its words\n"
+    (change,) = after(tmp_path, {GateSide.both: {2, 5}}, said).losses
+    assert (change.only, change.causes) == ((0, 8), (0, 2))
+
+
+def test_of_a_run_before_that_is_not_there_the_error_tells(tmp_path):
+    after(tmp_path, {GateSide.both: {2, 5}})
+    for folder in tmp_path.glob("mnli*"):
+        shutil.rmtree(folder)
+    (change,) = contents.gather(Reader([tmp_path]).read()).losses
+    assert (change.only, change.causes) == ((0, 6), (0, 2))
+
+
+def test_two_steps_after_a_run_that_went_wrong_it_is_still_that_one(tmp_path):
+    """MRPC after RTE after MNLI."""
+    for gate, seed in itertools.product((PLAIN, BOTH), range(2)):
+        before = None
+        for task in ("mnli", "rte", "mrpc"):
+            own, is_lost = config(f"task={task}", seed=seed, **gate), gate is BOTH
+            made = record(own, [] if is_lost else [0.7] * len(measures(own)))
+            if is_lost:
+                made.status = Status.FAILED if before is not None else Status.DIVERGED
+            if before is not None:
+                made.provenance["init_from"] = {"run_id": before.run_id, **origin.as_parent(vars(before))}
+            write(tmp_path, made)
+            before = made
+    (change,) = contents.gather(Reader([tmp_path]).read()).losses
+    assert (change.only, change.causes) == ((0, 6), (0, 2))
 
 
 def test_accidents_beyond_chance_are_told_with_what_they_took(tmp_path):

@@ -180,6 +180,7 @@ def test_what_trains_is_of_the_arm(tmp_path: Path) -> None:
     assert {settings.gate(each.baseline.gate) for each in pairs} == {"head only"}
     sweep(root, score, gates=(PLAIN,))
     sweep(root, score, gates=(PLAIN,), overrides=["train.parameters=bias"])
+    sweep(root, score, gates=(PLAIN,), overrides=["change=lora", "train.parameters=bias"])
     every = read(root)
     assert settings.find_baseline((run.gate for run in every), None) is None
     pairs, unpaired = pairing.pair(every)
@@ -189,7 +190,8 @@ def test_what_trains_is_of_the_arm(tmp_path: Path) -> None:
         "biases only",
         "both 0.3 trained alone",
         "lora trained alone",
+        "lora with biases",
     }
     assert [row.key[1] for row in table.build(every).rows].count("head only") == 1
     [panel] = panels.split(every)
-    assert len(panel.gated) == 4
+    assert len(panel.gated) == 5

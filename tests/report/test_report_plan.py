@@ -17,7 +17,7 @@ from gifine.compose.grid import Cell
 from gifine.config import RunConfig
 from gifine.errors import ArgumentError, ExitCode, PlanError
 from gifine.report import __main__ as report
-from gifine.report import contents
+from gifine.report import contents, settings
 from gifine.report.analysis import families, planned
 from gifine.report.analysis.families import Rules
 from gifine.report.analysis.planned import Kind
@@ -276,6 +276,38 @@ def test_a_plan_of_two_learning_rates_has_two_answers_in_its_family(tmp_path):
     make(tmp_path, [each for each in configs if each.train.learning_rate == 2e-5], plan)
     (given,) = gather(tmp_path, plan).answers
     assert given.family == 2
+
+
+def test_a_plan_of_a_learning_rate_of_each_tasks_own_has_one_answer(tmp_path):
+    configs = [
+        synthetic.config(f"task={task}", f"train.learning_rate={rate}", seed=seed, **gate)
+        for (task, rate), seed, gate in itertools.product((("rte", 2e-5), ("mrpc", 3e-5)), (1, 2, 3), (PLAIN, BOTH))
+    ]
+    assert families.planned_changes(preregistered(tmp_path, configs)) == {"deberta-v3-large": 1}
+
+
+def frozen(gates=(PLAIN, BOTH)) -> list[RunConfig]:
+    return [
+        synthetic.config("task=rte", "model=debertav3", "train.parameters=change", seed=seed, **gate)
+        for gate, seed in itertools.product(gates, range(1, 6))
+    ]
+
+
+def test_the_plan_says_what_is_compared_with_what(tmp_path):
+    """Frozen arms are planned against the head alone; that somebody ran the whole model as well changes nothing."""
+    plan = preregistered(tmp_path, frozen())
+    make(tmp_path, frozen(), plan)
+    make(tmp_path, runs(gates=[PLAIN]), None)
+    found = gather(tmp_path, plan)
+    assert [(settings.gate(each.gate), each.is_declared) for each in found.comparisons] == [
+        ("both 0.3 trained alone", True)
+    ]
+
+
+def test_a_planned_baseline_that_is_not_there_yet_has_no_substitute(tmp_path):
+    plan = preregistered(tmp_path, [*runs(gates=[PLAIN]), *frozen()])
+    make(tmp_path, frozen(), plan)
+    assert gather(tmp_path, plan).comparisons == []
 
 
 def test_a_key_that_no_run_has_is_refused_of_a_plan_too(tmp_path):

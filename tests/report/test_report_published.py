@@ -10,6 +10,7 @@ from gifine.objectives import metrics
 from gifine.report.analysis import published
 from gifine.report.analysis.published import Entry
 from gifine.report.settings import GLUE
+from gifine.runs import origin
 from support.synthetic import BOTH, PLAIN, config, measures, read, record, sweep, write
 
 
@@ -130,6 +131,18 @@ def test_ours_after_mnli_differs_from_theirs_unless_they_were_as_well(tmp_path, 
     differing = next(each for each in found if each.column == column).differing
     assert any("model.init_from" in each for each in differing) is differs
     assert not any("theirs" in each and "MNLI" in each for each in differing)
+
+
+@pytest.mark.parametrize(("task", "differs"), [("mnli", False), ("qnli", True), ("mnli (mine)", True)])
+def test_a_run_before_is_known_by_its_task(tmp_path, task, differs):
+    before = record(config("task=mnli", "model=deberta", **PLAIN), [])
+    before.config["task"]["name"] = task
+    made = record(config("task=rte", "model=deberta", "model.size=large", **PLAIN), [0.9])
+    made.provenance["init_from"] = {"run_id": before.run_id, **origin.as_parent(vars(before))}
+    write(tmp_path, made)
+    found = published.set_beside(read(tmp_path))
+    differing = next(each for each in found if each.column == "DeBERTa-L").differing
+    assert any("model.init_from" in each for each in differing) is differs
 
 
 def test_a_model_has_a_number_over_models_and_one_over_seeds(tmp_path):

@@ -20,6 +20,7 @@ from gifine.report import __main__ as report
 from gifine.report import contents, plots
 from gifine.report.analysis import best_of, crossed, families, tuning
 from gifine.report.analysis.comparison import Basis, Verdict
+from gifine.report.analysis.families import Rules
 from gifine.report.analysis.tuned_scores import Halves
 from gifine.report.contents import Contents
 from gifine.report.formats import answer, flat, markdown, sheets
@@ -97,6 +98,21 @@ def test_arms_are_compared_over_their_trials_and_judged_by_what_each_would_choos
     assert effect.summary.mean == pytest.approx(np.mean(gains))
     assert (effect.verdict, effect.basis) == (Verdict.HELPS, Basis.RUNS)
     assert effect.reason == "no predictions were kept"
+
+
+def test_against_another_change_a_baseline_is_of_the_same_seed_of_the_change(tmp_path):
+    """Of one seed of the head, and three of the change, each arm has three runs."""
+    for number in range(3):
+        for gate in (BOTH, KEY):
+            for change in (2, 3, 4):
+                config = trial(number, 1, gate, SPLIT, f"seeds.change={change}")
+                write(tmp_path, config, *noisy(replace(config, seed=change)))
+    (each,) = gathered(tmp_path, rules=Rules(against="both 0.3")).tunings
+    assert [len(one.baseline) for one in each.trials] == [3, 3, 3]
+    assert each.seeds == ["1 change=2", "1 change=3", "1 change=4"]
+    tried = given(each.comparison).tried
+    assert len(tried) == 3
+    assert all(pair.baseline.replicate == pair.gated.replicate for pair in tried)
 
 
 def test_the_choice_knows_nothing_of_the_half_that_is_reported(tmp_path):

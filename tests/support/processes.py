@@ -49,7 +49,7 @@ def differences(one, other):
         np.array(pyarrow.parquet.read_table(run / "predictions-validation.parquet")["logits"].to_pylist())
         for run in (one, other)
     ]
-    weights = [load_file(run / "model" / "model.safetensors") for run in (one, other)]
+    weights = [load_file(next((run / "model").glob("*.safetensors"))) for run in (one, other)]
     assert weights[0].keys() == weights[1].keys()
     moved = max(float((weights[0][name] - weights[1][name]).abs().max()) for name in weights[0])
     return np.abs(losses[0] - losses[1]).max(), np.abs(logits[0] - logits[1]).max(), moved

@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from conftest import tiny_bert
 from support.processes import ACCELERATE, RUN, TORCHRUN, differences, finish, start
 
 pytestmark = [pytest.mark.long, pytest.mark.usefixtures("float64")]
@@ -73,11 +74,11 @@ def test_accelerate_starts_the_run_that_torchrun_starts(two_processes, tmp_path)
         assert (tmp_path / "run" / name).read_bytes() == (two_processes["token"] / name).read_bytes(), name
 
 
-def test_fsdp_by_accelerate_is_stopped_goes_on_and_ends_as_ddp_does(two_processes, tmp_path):
-    words = [*RUN, "gi.threshold=sequence", "train.fsdp=true", "train.save_steps=1", f"output_dir={tmp_path / 'run'}"]
-    words.append(f"data.cache_dir={tmp_path}")
-    stopped = start(ACCELERATE, *words)
-    curve, deadline = tmp_path / "run" / "metrics.jsonl", time.monotonic() + 150
+def stopped_and_gone_on(folder, launcher, *words):
+    """A run that is stopped after its second step or later, and started again."""
+    words = (*words, "train.save_steps=1", f"output_dir={folder}", f"data.cache_dir={folder.parent}")
+    stopped = start(launcher, *words)
+    curve, deadline = folder / "metrics.jsonl", time.monotonic() + 150
     while not (curve.exists() and '"step": 2' in curve.read_text()):
         assert stopped.poll() is None, stopped.communicate()[0]
         assert time.monotonic() < deadline, "no second step in time"
@@ -86,8 +87,29 @@ def test_fsdp_by_accelerate_is_stopped_goes_on_and_ends_as_ddp_does(two_processe
     output, _ = stopped.communicate(timeout=240)
     assert "interrupted: stopped at step" in output, output
 
-    finish(start(ACCELERATE, *words))
-    record = json.loads((tmp_path / "run" / "record.json").read_text())
+    finish(start(launcher, *words))
+    record = json.loads((folder / "record.json").read_text())
     assert record["attempts"] == 2
     assert record["resumed_at"] >= 2
+
+
+def test_fsdp_by_accelerate_is_stopped_goes_on_and_ends_as_ddp_does(two_processes, tmp_path):
+    stopped_and_gone_on(tmp_path / "run", ACCELERATE, *RUN, "gi.threshold=sequence", "train.fsdp=true")
     assert max(differences(two_processes["sequence"], tmp_path / "run")) < 1e-10
+
+
+def test_so_does_fsdp_of_a_change_alone_whose_checkpoints_have_no_more_than_it(tmp_path):
+    """With dropout inside the change, whose count of passes checkpoints hold."""
+    tiny_bert(tmp_path / "base", seed=0)
+    own = ["model.random_init=false", "model.tokenizer=null", f"model.checkpoint={tmp_path / 'base'}"]
+    words = [word for word in RUN if not word.startswith("gi.")]
+    words += [*own, "change=lora", "change.dropout=0.3", "train.parameters=change", "train.learning_rate=1e-2"]
+    words.append("train.keep_checkpoints=true")
+    finish(start(TORCHRUN, *words, f"output_dir={tmp_path / 'ddp'}", f"data.cache_dir={tmp_path}"))
+    stopped_and_gone_on(tmp_path / "fsdp", TORCHRUN, *words, "train.fsdp=true")
+    assert max(differences(tmp_path / "ddp", tmp_path / "fsdp")) < 1e-10
+    for run in ("ddp", "fsdp"):
+        (last,) = (tmp_path / run / "checkpoints").glob("checkpoint-8")
+        files = {path.name for path in last.iterdir()}
+        assert "trained.safetensors" in files
+        assert not files & {"model.safetensors", "pytorch_model_fsdp.bin"}

@@ -219,5 +219,4 @@ def test_what_cannot_be_frozen_is_refused(base):
     for parameters in ("change", "bias"):
         key = f"train.parameters={parameters}"
         assert f"{key}: needs pretrained weights" in problems(*TINY_DEMO, key)
-        assert f"{key}: excludes train.fsdp=true" in problems(*over(base, key, "train.fsdp=true"))
         assert f"{key}: excludes model.resize_embeddings" in problems(*over(base, key, "model.resize_embeddings=true"))

@@ -42,7 +42,7 @@ class Settings(lora.Settings):
 
 def check(settings: Settings, sizes: Sizes) -> Iterator[str]:
     yield from check_sites(settings.sites, VALID)
-    yield from (problem for problem in lora.check(settings, sizes) if not problem.startswith("sites="))
+    yield from lora.check_product(settings, sizes)
     if not 0 <= settings.level <= 1:
         yield f"level={settings.level:g}: a fraction of the maximum, 0 … 1"
 

@@ -39,6 +39,11 @@ class Settings(contract.Settings):
 
 def check(settings: Settings, sizes: Sizes) -> Iterator[str]:
     yield from check_sites(settings.sites, VALID)
+    yield from check_product(settings, sizes)
+
+
+def check_product(settings: Settings, sizes: Sizes) -> Iterator[str]:
+    """What is wrong with the keys of B A x."""
     if settings.rank < 1:
         yield f"rank={settings.rank}: must be a whole number of at least 1"
     elif sizes.hidden is not None and settings.rank > sizes.hidden:

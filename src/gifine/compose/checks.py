@@ -269,8 +269,6 @@ def _frozen(train: TrainConfig, model: ModelConfig) -> Iterator[str]:
         yield f"{key}: needs pretrained weights; with model.random_init=true the frozen ones would stay as drawn"
     if model.resize_embeddings:
         yield f"{key}: excludes model.resize_embeddings=true; the new rows would stay as drawn"
-    if train.fsdp:
-        yield f"{key}: excludes train.fsdp=true; frozen weights have neither gradients nor moments to shard"
 
 
 def _loss(train: TrainConfig, task: TaskConfig) -> Iterator[str]:

@@ -92,7 +92,7 @@ def count(config: RunConfig) -> tuple[int, int] | None:
 
 
 def count_trained(config: RunConfig) -> tuple[int, int, int] | None:
-    """As `count`, and how many train, as train.parameters says: a pooler always counted, biases of a change never.
+    """As `count`, and how many train, as train.parameters says; a pooler is always counted.
 
     Raises:
         ModelError: as `count`.
@@ -111,7 +111,7 @@ def count_trained(config: RunConfig) -> tuple[int, int, int] | None:
             width, inner = known["hidden_size"], known["intermediate_size"]
             # Of a layer: query, key and value, what follows attention, two norms, both linear layers of the network.
             biases = known["num_hidden_layers"] * (7 * width + inner) + 2 * width
-            return total, changed, biases + head
+            return total, changed, biases + changed + head
 
 
 def _gates(config: RunConfig, known: Mapping[str, Any]) -> int:

@@ -62,7 +62,7 @@ class Pass:
         self.numbers = torch.Generator().manual_seed(0)
 
     def run(self) -> np.ndarray:
-        """Logits of all examples, as attention step by step gives them."""
+        """Logits of all examples, as the model gives them when nobody looks: what ablations are held against."""
         with (
             seeing.between(self.loaded.model, self._see, is_told=True),
             seeing.attention(self.loaded.model, self._attend) as arguments,

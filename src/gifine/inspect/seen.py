@@ -49,11 +49,9 @@ class _Between(AtSite):
         vars(self).update(vars(site))
         self.see, self.is_told = see, is_told
 
-    def apply(
-        self, module: nn.Module, value: Tensor, taken: Tensor, hidden: Tensor, real_BT: Tensor | None, positions: bool
-    ) -> Tensor:
+    def apply(self, module: nn.Module, value: Tensor, taken: Tensor, hidden: Tensor, positions: bool) -> Tensor:
         self.watched = {} if self.is_told else None
-        changed = super().apply(module, value, taken, hidden, real_BT, positions)
+        changed = super().apply(module, value, taken, hidden, positions)
         return self.see(Seen(self, module, value, changed, hidden, positions, self.watched or {}))
 
 

@@ -59,9 +59,9 @@ class AtSite:
         self, change: Change, settings: Settings, place: Place, activation: Callable[[Tensor], Tensor]
     ) -> None:
         self.change, self.settings, self.place, self.activation = change, settings, place, activation
-        self.names = {
-            name: saved_name(name, place.site) for name in change.find_parameters(settings, place)
-        }  # each one's submodule, and its name there
+        self.parameters = change.find_parameters(settings, place)
+        # Each one's submodule, and its name there.
+        self.names = {name: saved_name(name, place.site) for name in self.parameters}
         self.seed = streams.seed()
         self.watched: dict[str, Tensor] | None = None  # what was told of the last pass; None: nobody asks
 
@@ -69,12 +69,9 @@ class AtSite:
         """What the change has learned here, by its own names."""
         return {name: getattr(getattr(module, part), own) for name, (part, own) in self.names.items()}
 
-    def apply(
-        self, module: nn.Module, value: Tensor, taken: Tensor, hidden: Tensor, real_BT: Tensor | None, positions: bool
-    ) -> Tensor:
+    def apply(self, module: nn.Module, value: Tensor, taken: Tensor, hidden: Tensor, positions: bool) -> Tensor:
         current = now()
-        if real_BT is None and not positions:
-            real_BT = current.real_BT
+        real_BT = None if positions else current.real_BT
         if real_BT is not None and self.place.site != "weights":
             real_BT = real_BT[:, : value.shape[1]]  # of the last layer, the first position alone may be computed
         at = At(

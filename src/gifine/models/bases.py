@@ -7,7 +7,7 @@ over a base of its own.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Generator
+from collections.abc import Collection, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,13 +35,17 @@ class Pile:
     expected: tuple[str, dict[str, str]] | None = None  # who says it, and the sha256 of the checkpoint's weights
 
 
-def resolve(checkpoint: str, revision: str | None = None, base: str | None = None) -> Pile:
+def resolve(
+    checkpoint: str, revision: str | None = None, base: str | None = None, entries: Mapping[str, Any] | None = None
+) -> Pile:
     """What to read for `checkpoint`; `base` is where its base (of several, the lowest) lies, if not where it says.
+
+    `entries` are those of its config.json, if they were read already.
 
     Raises:
         ModelError: for a checkpoint or base that is not there, and for another base than the one that was trained over.
     """
-    over = read_config(checkpoint, revision).get(OVER)
+    over = (read_config(checkpoint, revision) if entries is None else entries).get(OVER)
     if over is None:
         return Pile(checkpoint, revision)
     try:

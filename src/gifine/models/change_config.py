@@ -78,6 +78,12 @@ class ChangedConfig(PreTrainedConfig):
         change, settings = self.find_change()
         return change.find_layers(settings, self.num_hidden_layers)
 
+    @property
+    def changes_weights(self) -> bool:
+        """Whether attention has to be written out, since the change is of its weights."""
+        change, settings = self.find_change()
+        return "weights" in change.find_sites(settings)
+
     def check_change(self) -> None:
         """ModelError if the change's entries are not valid, or the architecture cannot have it."""
         problems = list(self._gate_problems() if self.change is None else self._change_problems())

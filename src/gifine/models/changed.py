@@ -18,7 +18,7 @@ from transformers import PreTrainedModel
 from transformers import initialization as init
 from transformers.activations import ACT2FN
 
-from gifine.changes.contract import Parameter, Place, Site
+from gifine.changes.contract import Change, Parameter, Place, Settings, Site
 from gifine.models import at_site, streams
 from gifine.models.at_site import AtSite, Pass
 from gifine.models.change_config import ChangedConfig
@@ -44,6 +44,19 @@ class Passes(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("count", torch.zeros((), dtype=torch.int64))
+        # The same number. To read it from a device waits for all that this is computing.
+        self._known: int | None = None
+
+    def begin(self) -> int:
+        """How many passes there were before the one that begins."""
+        before = int(self.count) if self._known is None else self._known
+        self.count += 1
+        self._known = before + 1
+        return before
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        self._known = None
+        super()._load_from_state_dict(*args, **kwargs)
 
 
 class Unchanged(nn.Module):
@@ -59,13 +72,12 @@ class Unchanged(nn.Module):
         hidden: Tensor,
         *,
         taken: Tensor | None = None,
-        real_BT: Tensor | None = None,
         positions: bool = False,
     ) -> Tensor:
         """`value` as a change at this site leaves it. `taken`: what it is made of, if that is not `hidden`."""
         if site not in self.sites:
             return value
-        return self.sites[site].apply(self, value, hidden if taken is None else taken, hidden, real_BT, positions)
+        return self.sites[site].apply(self, value, hidden if taken is None else taken, hidden, positions)
 
 
 class ChangedModule(Unchanged):
@@ -149,15 +161,17 @@ class ChangedBackbone(PreTrainedModel):
         assert isinstance(config, ChangedConfig)
         config.check_change()
         change, settings = config.find_change()
-        changed = config.changed_layers
+        changed = change.find_layers(settings, config.num_hidden_layers)
         sites = change.find_sites(settings)
         for index in range(config.num_hidden_layers) if changed else ():
             layer = self.get_submodule(f"encoder.layer.{index}")
             own = sites if index in changed else ()
-            become(layer.get_submodule("attention.self"), self.attention_class, config, index, own)
+            attention = layer.get_submodule("attention.self")
+            become(attention, self.attention_class, config, index, own, change, settings)
             for path, kind in _MODULES.items():
                 if {*kind.SITES} & {*own}:
-                    become(layer.get_submodule(path), _mixed(kind, type(layer.get_submodule(path))), config, index, own)
+                    module = layer.get_submodule(path)
+                    become(module, _mixed(kind, type(module)), config, index, own, change, settings)
             layer.__class__ = _mixed(ChangedLayer, type(layer))
         if changed and getattr(settings, "dropout", 0):
             self.change_passes = Passes()
@@ -167,8 +181,7 @@ class ChangedBackbone(PreTrainedModel):
         real_BT = attention_mask.bool() if attention_mask is not None and attention_mask.dim() == 2 else None
         count = None
         if self.training and hasattr(self, "change_passes"):
-            count = streams.of_all_processes(int(self.change_passes.count))
-            self.change_passes.count += 1
+            count = streams.of_all_processes(self.change_passes.begin())
         with at_site.during(Pass(real_BT, count)):
             return super().forward(input_ids, attention_mask=attention_mask, **kwargs)
 
@@ -184,7 +197,13 @@ class ChangedBackbone(PreTrainedModel):
 
 
 def become(
-    module: nn.Module, kind: type[ChangedModule], config: ChangedConfig, layer: int, sites: Sequence[Site]
+    module: nn.Module,
+    kind: type[ChangedModule],
+    config: ChangedConfig,
+    layer: int,
+    sites: Sequence[Site],
+    change: Change,
+    settings: Settings,
 ) -> None:
     """Make of a module of transformers' a changed one, with these of the change's sites that it has.
 
@@ -192,13 +211,12 @@ def become(
     """
     module.__class__ = kind
     assert isinstance(module, ChangedModule)
-    change, settings = config.find_change()
     module.sites = {}
     for site in (site for site in sites if site in kind.SITES):
         place = _place(module, site, config, layer)
         activation = ACT2FN[config.hidden_act]
         module.sites[site] = at = AtSite(change, settings, place, activation)
-        for name, parameter in change.find_parameters(settings, place).items():
+        for name, parameter in at.parameters.items():
             part, own = at.names[name]
             if not hasattr(module, part):
                 module.add_module(part, Learned())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Generator
+from collections.abc import Collection, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
@@ -23,6 +23,9 @@ from gifine.models.change_config import is_change, is_gate
 log = logging.getLogger(__name__)
 
 _HEAD = "classifier."
+
+# transformers' own, not TrainedOver's, which calls `load`.
+_from_pretrained: Any = PreTrainedModel.from_pretrained.__func__  # pyrefly: ignore[missing-attribute] - a classmethod
 
 
 class Unused(Enum):
@@ -55,11 +58,13 @@ def load(
     new_change: bool = True,
     refused: Unused = Unused.changes,
     base: str | None = None,
+    entries: Mapping[str, Any] | None = None,
     **kwargs: Any,
 ) -> Loaded:
     """A model with the checkpoint's weights, in float32; the log says which parameters are new and which are unused.
 
-    Of a checkpoint of trained parameters alone, the others come from its base (`bases.py`), and are frozen.
+    Of a checkpoint of trained parameters alone, the others come from its base (`bases.py`), and are frozen. `entries`
+    are those of its config.json, if they were read already.
 
     New may be what a change learns (with `new_change`), the head (with `new_head`, though the checkpoint may have one),
     and pooler and head where the weights are not a sequence classifier's (`is_classifier`; None: their names tell).
@@ -68,7 +73,7 @@ def load(
         ModelError: the encoder is incomplete or of other shapes, or there are weights without a place in the model of
             the kind that is `refused`.
     """
-    pile = bases.resolve(checkpoint, revision, base)
+    pile = bases.resolve(checkpoint, revision, base, entries)
     folder = local_folder(pile.checkpoint)
     if folder:
         weight_files(folder)
@@ -76,7 +81,8 @@ def load(
     # What a base lacks is drawn, and then what was trained takes its place: nobody is to notice.
     apart = torch.random.fork_rng(devices=[], enabled=bool(pile.trained))
     with model_errors(pile.checkpoint), _without_load_report(), apart:
-        loaded: Any = model_class.from_pretrained(
+        loaded: Any = _from_pretrained(
+            model_class,
             str(folder or pile.checkpoint),
             config=config,
             revision=pile.revision or "main",
@@ -139,9 +145,9 @@ def load(
         raise ModelError("\n".join(problems))
     # So far they are pages of the file, at odd addresses, where a product of one row is rounded differently than in
     # torch's own memory: weights saved and loaded again would not give the very numbers that they were saved with.
-    for name, parameter in model.named_parameters():
+    for parameter in model.parameters():
         parameter.data = parameter.data.clone()
-        parameter.requires_grad_(not pile.trained or name in trained)
+    freeze(model, {name for name, _ in model.named_parameters() if name not in trained} if pile.trained else ())
     if new := sorted(missing | reshaped.keys()):
         told = [name for name in new if not is_change(name)]
         if len(told) < len(new):
@@ -154,6 +160,19 @@ def load(
     return Loaded(model, new, sorted(their_head) if new_head else [])
 
 
+def freeze(model: PreTrainedModel, names: Iterable[str]) -> None:
+    """These parameters do not train, and are those of the checkpoint, whatever may be done to them to look at it."""
+    of_base: Any = frozenset(names)
+    model._of_base = of_base
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name not in of_base)
+
+
+def of_base(model: PreTrainedModel) -> frozenset[str]:
+    """What was frozen when the model was made."""
+    return getattr(model, "_of_base", frozenset())
+
+
 @torch.no_grad()
 def _put_over(
     model: PreTrainedModel,
@@ -162,7 +181,10 @@ def _put_over(
     unused: set[str],
     reshaped: dict[str, tuple[tuple[int, ...], tuple[int, ...]]],
 ) -> set[str]:
-    """Put trained tensors in the place of the base's; the names of those that have one. The rest keeps what differs."""
+    """Put trained tensors in the place of the base's; the names of all that were trained.
+
+    `missing`, `unused` and `reshaped` are brought up to what differs now.
+    """
     ours = {**dict(model.named_buffers()), **dict(model.named_parameters())}
     for name, tensor in tensors.items():
         unused.discard(name)

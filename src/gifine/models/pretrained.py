@@ -20,7 +20,6 @@ from gifine.models import bases, change_config, configuration, families, heads, 
 from gifine.models.attention import disentangled_sdpa
 from gifine.models.attention.deberta import FastAttention
 from gifine.models.bases import read_config
-from gifine.models.changed import at_work
 from gifine.models.heads import Head
 from gifine.models.loading import WHOLE, Loaded, Unused, load
 from gifine.models.speedups import embedding_rows
@@ -101,6 +100,7 @@ def build(
         new_head=head.order is None,
         refused=refused,
         base=model.base,
+        entries=entries,
     )
     trained.choose(loaded.model, parameters, loaded.new)
     told = _settle_head(loaded, head)
@@ -156,7 +156,7 @@ def attention_path(model: PreTrainedModel, device: torch.device, dtype: torch.dt
     config, is_fast = model.config, any(isinstance(module, FastAttention) for module in model.modules())
     if not is_fast:
         return f"hf/{config._attn_implementation or 'eager'}"
-    if any(site.place.site == "weights" for site in at_work(model)):
+    if getattr(config, "changes_weights", False):
         return "fast/written-out"
     head = torch.empty(1, 1, 1, config.hidden_size // config.num_attention_heads, dtype=dtype, device=device)
     return f"fast/{'fused' if disentangled_sdpa.serves(head) else 'products'}"
@@ -207,7 +207,7 @@ def from_pretrained(
         config.trained_over = over
     options = WHOLE if whole else {}
     place = None if base is None else str(base)
-    return load(model_class, config, checkpoint, revision, base=place, **options, **kwargs).model
+    return load(model_class, config, checkpoint, revision, base=place, entries=entries, **options, **kwargs).model
 
 
 def commit(model: ModelConfig) -> str | None:

@@ -27,26 +27,26 @@ _HUB = ("cache_dir", "force_download", "local_files_only", "subfolder", "token")
 def choose(model: PreTrainedModel, parameters: Parameters, new: Iterable[str]) -> None:
     """Freeze what does not train. `new` are the parameters that the checkpoint did not have.
 
-    With `change` and `bias` the head trains, whatever is new, and a DeBERTa's pooler: a whole one with `change`; with
-    `bias`, of one that the checkpoint had, the bias, as in BitFit's code, which finds biases by "bias" in their names.
-    Of a change its own biases are such.
+    With `change` and `bias` the head trains, the change, whatever else is new, and a DeBERTa's pooler: a whole one with
+    `change`; with `bias`, of one that the checkpoint had, the bias, as in BitFit's code, which finds biases by "bias"
+    in their names.
     """
-    if parameters is Parameters.all:
-        model.requires_grad_(True)
-        return
-    always = {name for name in new if not is_change(name)}
-    for name, parameter in model.named_parameters():
-        trains = name in always or name.startswith(_HEAD)
-        if parameters is Parameters.change:
-            trains |= is_change(name) or name.startswith(_POOLER)
-        else:
-            trains |= "bias" in name
-        parameter.requires_grad_(trains)
+    always = {*new}
+
+    def trains(name: str) -> bool:
+        if parameters is Parameters.all or name in always or name.startswith(_HEAD) or is_change(name):
+            return True
+        return "bias" in name if parameters is Parameters.bias else name.startswith(_POOLER)
+
+    loading.freeze(model, [name for name, _ in model.named_parameters() if not trains(name)])
 
 
 def frozen(model: PreTrainedModel) -> set[str]:
-    """The parameters that are those of the checkpoint. A change's are not, whether or not they train."""
-    return {name for name, each in model.named_parameters() if not (each.requires_grad or is_change(name))}
+    """The parameters that are those of the checkpoint: none that was to train, nor one that anybody trains since then.
+
+    A base parameter that somebody trains by hand has to want gradients still when it is saved.
+    """
+    return {*loading.of_base(model)} - {name for name, each in model.named_parameters() if each.requires_grad}
 
 
 class TrainedOver(PreTrainedModel):
@@ -68,7 +68,8 @@ class TrainedOver(PreTrainedModel):
         """
         checkpoint, revision = str(pretrained_model_name_or_path), kwargs.get("revision")
         hub = {key: kwargs[key] for key in _HUB if key in kwargs}
-        if bases.read_config(checkpoint, revision, **hub).get(OVER) is None:
+        entries = bases.read_config(checkpoint, revision, **hub)
+        if entries.get(OVER) is None:
             return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
         with_report = kwargs.pop("output_loading_info", False)
         config = kwargs.pop("config", None)
@@ -78,7 +79,9 @@ class TrainedOver(PreTrainedModel):
             config, kwargs = read
         options = {key: kwargs[key] for key in ("dtype", "device_map", "attn_implementation") if key in kwargs}
         place = None if base is None else str(base)
-        loaded = loading.load(cls, config, checkpoint, revision, base=place, **loading.WHOLE, **options)
+        loaded = loading.load(
+            cls, config, checkpoint, revision, base=place, entries=entries, **loading.WHOLE, **options
+        )
         empty: dict[str, Any] = {"missing_keys": {*loaded.new}, "unexpected_keys": set(), "mismatched_keys": set()}
         return (loaded.model, empty | {"error_msgs": []}) if with_report else loaded.model
 

@@ -6,9 +6,9 @@ import copy
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import torch
-from torch import Tensor
 from transformers import PreTrainedModel
 
 from gifine import models
@@ -43,14 +43,15 @@ def resumed(subject: Subject) -> Finding:
     second = subject.changed()
     second.load_state_dict(kept[0])
     rest, _ = _train(second, subject.family, range(2, 4), kept[1])
-    if rest == losses[2:] and subjects.distance(whole.state_dict(), second.state_dict()) == 0:
+    moved = subjects.distance(whole.state_dict(), second.state_dict())
+    if rest == losses[2:] and moved == 0:
         return Finding("resume", subject.family, Status.holds, "equal, to the bit")
     apart = max(abs(one - other) for one, other in zip(rest, losses[2:], strict=True))
-    return Finding("resume", subject.family, Status.fails, f"losses differ by {apart:.1e}")
+    return Finding("resume", subject.family, Status.fails, f"losses differ by {apart:.1e}, weights by {moved:.1e}")
 
 
 def _train(
-    model: PreTrainedModel, family: str, steps: Sequence[int], state: dict[str, Tensor] | None = None
+    model: PreTrainedModel, family: str, steps: Sequence[int], state: dict[str, Any] | None = None
 ) -> tuple[list[float], torch.optim.Optimizer]:
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
     if state is not None:

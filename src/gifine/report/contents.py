@@ -95,7 +95,10 @@ def gather(
         changed = [(run, files) for run, files in reading.changed if id(run) not in left_out]
         reading = replace(reading, runs=held.kept, changed=changed)
     results = table.build(reading.runs, rows, columns)
-    against = settings.find_baseline((run.gate for run in reading.runs), rules.against)
+    if held is not None:
+        against = held.baseline
+    else:
+        against = settings.find_baseline((run.gate for run in reading.runs), rules.against)
     pairs, unpaired = pairing.pair(reading.runs, strict=strict, against=against)
     tunings = tuning.compare(
         reading.runs, pairs, rules.margin, with_predictions=with_predictions, strict=strict, against=against
@@ -103,7 +106,7 @@ def gather(
     chosen = tuning.comparisons(tunings)
     pairs, unpaired = tuning.without_trials(pairs, tunings), tuning.without_tested(unpaired, tunings)
     comparisons = comparison.compare(pairs, with_predictions=with_predictions)
-    losses = attrition.examine(comparisons, rules.margin)
+    losses = attrition.examine(comparisons, rules.margin, reading.runs)
     selection.examine(comparisons)
     families.judge([*comparisons, *chosen], rules)
     given = answers.give(comparisons, losses, reading.runs, rules, against)

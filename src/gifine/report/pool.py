@@ -95,8 +95,8 @@ class Pool:
             raise TypeError("its task has no name")
         if task["select_by"] not in metrics:
             raise ValueError("its task is selected by none of its metrics")
-        title = (task.get("title") or name) + (f" after {start.task}" if start.task is not None else "")
-        text = json.dumps([name, title, start.task, splits, metrics, task["select_by"], task["labels"], is_own])
+        title = (task.get("title") or name) + (f" after {start.title}" if start.title is not None else "")
+        text = json.dumps([name, title, start.title, splits, metrics, task["select_by"], task["labels"], is_own])
         if text not in self.tasks:
             measures = tuple(f"{name}/{split}/{metric}" for split in splits for metric in metrics)
             self.tasks[text] = Task(
@@ -106,7 +106,7 @@ class Pool:
                 f"{name}/{splits[0]}/{task['select_by']}",
                 len(task["labels"]),
                 name in GLUE and not is_own,
-                start.task,
+                start.title,
             )
         return self.tasks[text]
 

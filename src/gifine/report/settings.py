@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -28,7 +29,7 @@ OF_ARMS = ("gi.", "change.", "train.parameters")  # what keys of an arm begin wi
 PLAIN, HEAD = "none", "head only"  # arms in which nothing is done to attention
 _TRAINED = {  # by train.parameters: of a plain model, and behind the name of a change
     "change": (HEAD, "trained alone"),
-    "bias": ("biases only", "biases only"),
+    "bias": ("biases only", "with biases"),
 }
 _SIDES = ("none", "key", "query", "both")
 
@@ -138,7 +139,7 @@ def model(setup: Settings) -> str:
 def gate(gate: Settings) -> str:
     """What a person calls an arm: `both 0.3 last6`, `lora rank=8`; `none` for a baseline.
 
-    And what trains of it if not all does: `lora trained alone`, `head only`, `biases only`.
+    And what trains of it if not all does: `lora trained alone`, `lora with biases`, `head only`, `biases only`.
     """
     parameters = gate.get("train.parameters")
     if is_plain(gate):
@@ -167,9 +168,14 @@ def unusual(gate: Settings) -> list[str]:
     if (name := other_change(gate)) is not None and gate.get("change.file") is not None:
         usual = gate.usual
     elif name is not None and name in changes.names():
-        usual = dict(flat("change", change_files.defaults(changes.load(name))))
+        usual = _published(name)
     others = [key for key in gate.keys() if key not in named and gate.get(key) != usual.get(key)]  # noqa: SIM118 - no dict
     return [f"{key.partition('.')[2]}={shown(gate.get(key))}" for key in others]
+
+
+@cache  # a report asks for each of its runs
+def _published(name: str) -> dict[str, Value]:
+    return dict(flat("change", change_files.defaults(changes.load(name))))
 
 
 def other_change(gate: Settings) -> str | None:

@@ -19,7 +19,8 @@ from gifine.runs.replicate import Replicate
 class Start:
     run_id: str | None = None  # of the run that made the weights; None: no run did, or it is not known
     label: str | None = None  # in the place of `model.init_from`; None: not known to be another run's
-    task: str | None = None  # the title of that run's task; None: not known, here and below
+    task: str | None = None  # that run's task; None: not known, here and below
+    title: str | None = None  # of that task
     change: dict[str, Any] | None = None  # of the run that made the weights, as `identity.take_change`
     seeds: Replicate | None = None  # of that run
 
@@ -44,7 +45,7 @@ class Starts:
             return Start(run_id, run_id)
         label, title = f"{noted['task']} ({noted['role']})", noted.get("title", noted["task"])
         change = {key: noted[key] for key in ("gi", "change", "train") if key in noted}
-        return Start(run_id, label, title, change, replicate.parse(noted["seed"]))
+        return Start(run_id, label, noted["task"], title, change, replicate.parse(noted["seed"]))
 
 
 def _places(folder: Path, noted: dict[str, Any], run_id: str) -> Iterator[Path]:

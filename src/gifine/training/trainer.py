@@ -11,7 +11,9 @@ from typing import Any
 
 import torch
 import transformers
+from accelerate.utils.constants import FSDP_MODEL_NAME
 from safetensors.torch import load_file
+from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import Sampler
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
@@ -116,6 +118,8 @@ class Trainer(transformers.Trainer):
         self._running_loss(partial).write_text(json.dumps(running))
         self.accelerator.wait_for_everyone()  # each process has written its random state and its losses
         if self.args.should_save:
+            if (partial / TRAINED).is_file():
+                (partial / f"{FSDP_MODEL_NAME}.bin").unlink(missing_ok=True)  # the frozen weights, too
             self.state.save_to_json(str(partial / "trainer_state.json"))  # with the best one's path to be
             checkpointing.publish(partial, final)
             rotate_checkpoints(
@@ -159,7 +163,12 @@ class Trainer(transformers.Trainer):
         path = checkpoint / TRAINED
         if path.is_file():
             assert isinstance(self.model, transformers.PreTrainedModel)
-            self._issue_warnings_after_load(self.model.load_state_dict(load_file(path), strict=False))
+            if self.is_fsdp_enabled:  # each process has a part of each of them
+                options = StateDictOptions(full_state_dict=True, strict=False)
+                result = set_model_state_dict(self.model, load_file(path), options=options)
+            else:
+                result = self.model.load_state_dict(load_file(path), strict=False)
+            self._issue_warnings_after_load(result)
         return path.is_file()
 
     def _issue_warnings_after_load(self, load_result: Any) -> None:

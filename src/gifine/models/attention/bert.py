@@ -67,7 +67,7 @@ class BertChangedAttention(ChangedAttention):
 class BertChangedBackbone(ChangedBackbone):
     def post_init(self) -> None:
         super().post_init()
-        if any("weights" in module.sites for module in self.modules() if isinstance(module, ChangedAttention)):
+        if self.config.changes_weights:
             # No kernel gives its weights away, and with this word transformers makes the mask that scores are added to.
             self.config._attn_implementation = "eager"
 

@@ -12,37 +12,30 @@ from torch import Tensor, nn
 from transformers import DebertaForSequenceClassification, DebertaV2ForSequenceClassification
 from transformers.models.deberta_v2.modeling_deberta_v2 import scaled_size_sqrt
 
+from gifine.models import at_site
 from gifine.models.attention import disentangled, disentangled_sdpa, written_out
 from gifine.models.attention.positions import Positions
 from gifine.models.changed import ChangedAttention, Unchanged
 
 
-def real_tokens(mask_B1TT: Tensor) -> Tensor:
-    """`real_BT`, True where a token is not padding, from the encoder's mask of query-key pairs."""
-    return mask_B1TT[:, 0].diagonal(dim1=-2, dim2=-1).bool()
+def without_padding(context_BTK: Tensor) -> Tensor:
+    """Zero for padding as in the original DeBERTa, whose softmax leaves nothing to a padded query.
+
+    transformers lets it look at every position alike, which nothing else sees, but the maximum in a gate does.
+    """
+    real_BT = at_site.now().real_BT
+    return context_BTK if real_BT is None else context_BTK.masked_fill(~real_BT[:, :, None], 0.0)
 
 
 def attend(
-    attention: ChangedAttention,
-    scores_BHTT: Tensor,
-    value_BHTE: Tensor,
-    hidden_BTD: Tensor,
-    mask_B1TT: Tensor,
-    real_BT: Tensor,
+    attention: ChangedAttention, scores_BHTT: Tensor, value_BHTE: Tensor, hidden_BTD: Tensor, mask_B1TT: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """`context_BTK` and the attention weights, changed; the context of padding is zero before it is.
-
-    Zero as in the original DeBERTa, whose softmax leaves nothing to a padded query. transformers lets it look at every
-    position alike, which nothing else sees, but the maximum in a gate does.
-    """
+    """`context_BTK` and the attention weights, changed."""
     scores_BHTT = scores_BHTT.masked_fill(~mask_B1TT.bool(), torch.finfo(scores_BHTT.dtype).min)
-    weights_BHTT = attention.changed(
-        "weights", scores_BHTT.softmax(dim=-1), hidden_BTD, taken=scores_BHTT, real_BT=real_BT
-    )
+    weights_BHTT = attention.changed("weights", scores_BHTT.softmax(dim=-1), hidden_BTD, taken=scores_BHTT)
     weights_BHTT = attention.dropout(weights_BHTT)
-    context_BTK = (weights_BHTT @ value_BHTE).transpose(1, 2).flatten(2)
-    context_BTK = context_BTK.masked_fill(~real_BT[:, :, None], 0.0)
-    return attention.changed("context", context_BTK, hidden_BTD, real_BT=real_BT), weights_BHTT
+    context_BTK = without_padding((weights_BHTT @ value_BHTE).transpose(1, 2).flatten(2))
+    return attention.changed("context", context_BTK, hidden_BTD), weights_BHTT
 
 
 def fast_context(
@@ -65,8 +58,7 @@ def fast_context(
         mask_BTT = None
     attention = disentangled_sdpa.attention if disentangled_sdpa.serves(query_BTHE) else disentangled.attention
     if "weights" in module.sites:
-        real_BT = real_tokens(mask_B1TT)
-        attention = written_out.with_weights(partial(module.changed, "weights", hidden=hidden_BTD, real_BT=real_BT))
+        attention = written_out.with_weights(partial(module.changed, "weights", hidden=hidden_BTD))
     return attention(
         query_BTHE,
         key_BTHE,
@@ -92,10 +84,8 @@ class FastAttention(Unchanged):
         """Whether `compute_context` knows these positions, and all that the module does."""
         return True
 
-    def compute_context(
-        self, hidden_BTD: Tensor, mask_B1TT: Tensor, rel_embeddings_RD: Tensor | None, real_BT: Tensor | None
-    ) -> Tensor:
-        """`context_BTK`; `real_BT` for changes, of a plain module None."""
+    def compute_context(self, hidden_BTD: Tensor, mask_B1TT: Tensor, rel_embeddings_RD: Tensor | None) -> Tensor:
+        """`context_BTK`."""
         raise NotImplementedError
 
     def forward(
@@ -112,12 +102,10 @@ class FastAttention(Unchanged):
             return super().forward(
                 hidden_states, attention_mask, output_attentions, query_states, relative_pos, rel_embeddings
             )
-        if not isinstance(self, ChangedAttention):
-            return self.compute_context(hidden_states, attention_mask, rel_embeddings, None), None
-        real_BT = real_tokens(attention_mask)
-        context_BTK = self.compute_context(hidden_states, attention_mask, rel_embeddings, real_BT)
-        context_BTK = context_BTK.masked_fill(~real_BT[:, :, None], 0.0)  # zero for padding, as in `attend`
-        return self.changed("context", context_BTK, hidden_states, real_BT=real_BT), None
+        context_BTK = self.compute_context(hidden_states, attention_mask, rel_embeddings)
+        if isinstance(self, ChangedAttention):
+            context_BTK = self.changed("context", without_padding(context_BTK), hidden_states)
+        return context_BTK, None
 
 
 @lru_cache

@@ -23,7 +23,7 @@ from transformers.models.deberta.modeling_deberta import (
 
 from gifine.changes.contract import Site
 from gifine.errors import ModelError
-from gifine.models.attention.deberta import FastAttention, add_head, attend, fast_context, real_tokens
+from gifine.models.attention.deberta import FastAttention, add_head, attend, fast_context
 from gifine.models.attention.fast_dropout import FastDropout
 from gifine.models.attention.positions import positions_v1
 from gifine.models.change_config import ChangedConfig
@@ -54,13 +54,12 @@ class GiDebertaSelfAttention(ChangedAttention, DisentangledSelfAttention):
         rel_embeddings: Tensor | None = None,
     ) -> tuple[Tensor, Tensor | None]:
         assert query_states is None, "queries from elsewhere belong to DeBERTa's pretraining decoder"
-        real_BT = real_tokens(attention_mask)
         # in_proj's output lies head by head, and in each head query, key, value.
         heads_BTHE = self.in_proj(hidden_states).unflatten(-1, (self.num_attention_heads, -1))
         query_BTK, key_BTK, value_BTK = (part.flatten(2) for part in heads_BTHE.chunk(3, dim=-1))
-        query_BTK = self.changed("query", query_BTK + self.q_bias, hidden_states, real_BT=real_BT)
-        key_BTK = self.changed("key", key_BTK, hidden_states, real_BT=real_BT)
-        value_BTK = self.changed("value", value_BTK + self.v_bias, hidden_states, real_BT=real_BT)
+        query_BTK = self.changed("query", query_BTK + self.q_bias, hidden_states)
+        key_BTK = self.changed("key", key_BTK, hidden_states)
+        value_BTK = self.changed("value", value_BTK + self.v_bias, hidden_states)
         query_BHTE, key_BHTE, value_BHTE = (
             self.transpose_for_scores(projected_BTK) for projected_BTK in (query_BTK, key_BTK, value_BTK)
         )
@@ -73,7 +72,7 @@ class GiDebertaSelfAttention(ChangedAttention, DisentangledSelfAttention):
             scores_BHTT = scores_BHTT + self.disentangled_att_bias(
                 query_BHTE, key_BHTE, relative_pos, rel_embeddings_RD, terms
             )
-        context_BTK, weights_BHTT = attend(self, scores_BHTT, value_BHTE, hidden_states, attention_mask, real_BT)
+        context_BTK, weights_BHTT = attend(self, scores_BHTT, value_BHTE, hidden_states, attention_mask)
         return context_BTK, weights_BHTT if output_attentions else None
 
 
@@ -81,9 +80,7 @@ class FastDebertaSelfAttention(FastAttention, DisentangledSelfAttention):
     def serves(self, relative_pos: Tensor | None) -> bool:
         return relative_pos is not None and not self.talking_head
 
-    def compute_context(
-        self, hidden_BTD: Tensor, mask_B1TT: Tensor, rel_embeddings_RD: Tensor | None, real_BT: Tensor | None
-    ) -> Tensor:
+    def compute_context(self, hidden_BTD: Tensor, mask_B1TT: Tensor, rel_embeddings_RD: Tensor | None) -> Tensor:
         c2p, p2c = ("c2p" in self.pos_att_type, "p2c" in self.pos_att_type)
         occurring = pos_key_RK = pos_query_RK = None
         if self.relative_attention and rel_embeddings_RD is not None and (c2p or p2c):
@@ -99,9 +96,7 @@ class FastDebertaSelfAttention(FastAttention, DisentangledSelfAttention):
         projected = F.linear(hidden_BTD, self.in_proj.weight, bias_H3E.flatten())
         query_BTHE, key_BTHE, value_BTHE = (
             # What has no such site stays a view.
-            self.changed(site, part_BTHE.flatten(2), hidden_BTD, real_BT=real_BT).view_as(part_BTHE)
-            if site in self.sites
-            else part_BTHE
+            self.changed(site, part_BTHE.flatten(2), hidden_BTD).view_as(part_BTHE) if site in self.sites else part_BTHE
             for site, part_BTHE in zip(PROJECTIONS, projected.unflatten(-1, bias_H3E.shape).unbind(-2), strict=True)
         )
         return fast_context(

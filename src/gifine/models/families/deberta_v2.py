@@ -20,7 +20,7 @@ from transformers.models.deberta_v2.modeling_deberta_v2 import (
     scaled_size_sqrt,
 )
 
-from gifine.models.attention.deberta import FastAttention, add_head, attend, fast_context, real_tokens
+from gifine.models.attention.deberta import FastAttention, add_head, attend, fast_context
 from gifine.models.attention.fast_dropout import FastDropout
 from gifine.models.attention.positions import positions
 from gifine.models.change_config import ChangedConfig
@@ -45,10 +45,9 @@ class GiDebertaV2SelfAttention(ChangedAttention, DisentangledSelfAttention):
     ) -> tuple[Tensor, Tensor | None]:
         assert query_states is None, "queries from elsewhere belong to DeBERTa's pretraining decoder"
         heads = self.num_attention_heads
-        real_BT = real_tokens(attention_mask)
-        query_BTK = self.changed("query", self.query_proj(hidden_states), hidden_states, real_BT=real_BT)
-        key_BTK = self.changed("key", self.key_proj(hidden_states), hidden_states, real_BT=real_BT)
-        value_BTK = self.changed("value", self.value_proj(hidden_states), hidden_states, real_BT=real_BT)
+        query_BTK = self.changed("query", self.query_proj(hidden_states), hidden_states)
+        key_BTK = self.changed("key", self.key_proj(hidden_states), hidden_states)
+        value_BTK = self.changed("value", self.value_proj(hidden_states), hidden_states)
         query_NTE, key_NTE, value_NTE = (
             self.transpose_for_scores(projected_BTK, heads) for projected_BTK in (query_BTK, key_BTK, value_BTK)
         )
@@ -68,7 +67,6 @@ class GiDebertaV2SelfAttention(ChangedAttention, DisentangledSelfAttention):
             value_NTE.unflatten(0, (-1, heads)),
             hidden_states,
             attention_mask,
-            real_BT,
         )
         return context_BTK, weights_BHTT if output_attentions else None
 
@@ -95,9 +93,7 @@ class _AtPositions:
 
 
 class FastDebertaV2SelfAttention(FastAttention, DisentangledSelfAttention):
-    def compute_context(
-        self, hidden_BTD: Tensor, mask_B1TT: Tensor, rel_embeddings_RD: Tensor | None, real_BT: Tensor | None
-    ) -> Tensor:
+    def compute_context(self, hidden_BTD: Tensor, mask_B1TT: Tensor, rel_embeddings_RD: Tensor | None) -> Tensor:
         c2p, p2c = ("c2p" in self.pos_att_type, "p2c" in self.pos_att_type)
         shared, length = self.share_att_key, hidden_BTD.shape[1]
         occurring = rel_RD = both_MD = None
@@ -115,9 +111,9 @@ class FastDebertaV2SelfAttention(FastAttention, DisentangledSelfAttention):
         if rel_RD is not None and not shared:
             pos_key_RK = self.pos_key_proj(rel_RD) if c2p else None
             pos_query_RK = self.pos_query_proj(rel_RD) if p2c else None
-        query_BTK = self.changed("query", query_BTK, hidden_BTD, real_BT=real_BT)
-        key_BTK = self.changed("key", key_BTK, hidden_BTD, real_BT=real_BT)
-        value_BTK = self.changed("value", self.value_proj(hidden_BTD), hidden_BTD, real_BT=real_BT)
+        query_BTK = self.changed("query", query_BTK, hidden_BTD)
+        key_BTK = self.changed("key", key_BTK, hidden_BTD)
+        value_BTK = self.changed("value", self.value_proj(hidden_BTD), hidden_BTD)
         if rel_RD is not None and shared and self.changes_positions:
             pos_query_RK = None if pos_query_RK is None else self.changed("query", pos_query_RK, rel_RD, positions=True)
             pos_key_RK = None if pos_key_RK is None else self.changed("key", pos_key_RK, rel_RD, positions=True)

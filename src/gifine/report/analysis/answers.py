@@ -34,7 +34,7 @@ class Answer:
     losses: Attrition
     combined: list[Comparison]  # that the mean is of
     alone: int = 0  # baselines that have no such gated run at all, not even a lost one
-    is_by_run: bool = False  # its tasks start from the same runs, and the mean's error is over these
+    is_by_run: bool = False  # tasks of it start from the same runs, and the mean's error has what these share
     doubt: str | None = None  # why its numbers allow no verdict
     is_declared: bool = False
     family: int = 0  # how many answers it was corrected with
@@ -58,7 +58,7 @@ class Answer:
 def give(
     comparisons: Sequence[Comparison],
     losses: Sequence[Attrition],
-    runs: Iterable[Run],
+    runs: Sequence[Run],
     rules: Rules,
     against: Settings | None = None,
 ) -> list[Answer]:
@@ -68,8 +68,9 @@ def give(
         if settings.is_baseline(run.gate, against):
             baselines.setdefault(run.setup, []).append(run)
     by_change = {(each.model, each.gate): each for each in losses}
+    by_id = {run.run_id: run for run in runs}
     made = [
-        _answer(group, extra, by_change[group[0].model, group[0].gate], rules.margin)
+        _answer(group, extra, by_change[group[0].model, group[0].gate], rules.margin, by_id)
         for group, extra in _groups(comparisons)
     ]
     for each in made:
@@ -80,16 +81,9 @@ def give(
 
 
 def _groups(comparisons: Sequence[Comparison]) -> list[tuple[list[Comparison], dict[str, Value]]]:
-    """The comparisons of each change, one a task. A key that has several values on a task tells answers apart.
-
-    Others, as a learning rate of each task's own, do not.
-    """
+    """The comparisons of each change, one a task, and what `families.splitting` tells them apart by."""
     primary = [each for each in comparisons if each.is_primary]
-    seen: dict[tuple[object, ...], set[Value]] = {}
-    for each in primary:
-        for key, value in each.extra.items():
-            seen.setdefault((each.model, each.task.name, each.gate, key), set()).add(value)
-    splitting = dict.fromkeys(str(key[-1]) for key, values in seen.items() if len(values) > 1)
+    splitting = families.splitting(((each.model, each.gate, each.task.name), each.extra) for each in primary)
     groups: dict[tuple[object, ...], tuple[list[Comparison], dict[str, Value]]] = {}
     for each in primary:
         extra = {key: each.extra[key] for key in splitting}
@@ -97,13 +91,13 @@ def _groups(comparisons: Sequence[Comparison]) -> list[tuple[list[Comparison], d
     return list(groups.values())
 
 
-def _answer(group: list[Comparison], extra: dict[str, Value], losses: Attrition, margin: float) -> Answer:
+def _answer(
+    group: list[Comparison], extra: dict[str, Value], losses: Attrition, margin: float, runs: Mapping[str, Run]
+) -> Answer:
     first = group[0]
     usable = [each for each in group if each.effect.estimate is not None and each.effect.summary.n >= FEWEST_PAIRS]
-    mean = across_tasks.combine([each.effect.estimate for each in usable if each.effect.estimate is not None])
-    shared = _by_run(usable) if mean is not None else None
-    if mean is not None and shared is not None and len(shared) > 1:
-        mean = across_tasks.by_run(mean, shared)
+    shared = _by_run(usable, map(_differences, usable), runs)
+    mean = _mean([each.effect.estimate for each in usable if each.effect.estimate is not None], shared)
     made = Answer(
         model=first.model,
         extra=extra,
@@ -112,34 +106,68 @@ def _answer(group: list[Comparison], extra: dict[str, Value], losses: Attrition,
         effect=_effect(mean, usable) if mean is not None else first.effect if len(group) == 1 else _nothing(group),
         mean=mean,
         better=across_tasks.better([_differences(each) for each in group]),
-        last=_last(group),
+        last=_last(group, runs),
         losses=losses,
         combined=usable if mean is not None else [],
         is_declared=all(each.is_declared for each in group),
-        is_by_run=shared is not None,
+        is_by_run=mean is not None and bool(_sharing(shared).any()),
     )
-    if shared is not None and len(shared) < FEWEST_PAIRS:
-        made.doubt = f"tasks start from the same runs, and only {len(shared)} of these led to pairs on all of them"
-    elif mean is not None:
-        made.doubt = _doubt(made, margin)
+    if mean is not None:
+        made.doubt = _few_runs(usable, shared) or _doubt(made, margin, runs)
     return made
 
 
-def _by_run(comparisons: Sequence[Comparison]) -> np.ndarray | None:
-    """Differences (S, K) of the tasks that start from the same S runs; None if no two tasks do.
+def _mean(estimates: Sequence[Estimate], differences: np.ndarray) -> Mean | None:
+    """Over tasks, of each one's estimate and `_by_run` of the same differences."""
+    mean = across_tasks.combine(estimates)
+    return across_tasks.by_run(mean, estimates, differences) if mean and _sharing(differences).any() else mean
+
+
+def _by_run(
+    comparisons: Sequence[Comparison],
+    differences: Iterable[Sequence[float | None] | np.ndarray],
+    runs: Mapping[str, Run],
+) -> np.ndarray:
+    """The tasks' differences (R, K) by the runs that they start from, NaN where a task has none that is known.
 
     A task is among those that start from its own runs. Of several pairs after one run it is their mean.
     """
-    tasks: list[dict[tuple[str, str], list[float]]] = []
-    for each in comparisons:
-        tasks.append({})
-        for pair, difference in zip(each.pairs, _differences(each), strict=True):
-            key = (pair.baseline.first_run or pair.baseline.run_id, pair.gated.first_run or pair.gated.run_id)
-            tasks[-1].setdefault(key, []).append(float(difference))
-    if len(set().union(*tasks)) == sum(map(len, tasks)):
-        return None
-    common = sorted(set(tasks[0]).intersection(*tasks[1:]))
-    return np.asarray([[np.mean(task[key]) for task in tasks] for key in common]).reshape(len(common), len(tasks))
+    found: dict[tuple[str, str], dict[int, list[float]]] = {}
+    for place, (each, numbers) in enumerate(zip(comparisons, differences, strict=True)):
+        for pair, number in zip(each.pairs, numbers, strict=True):
+            if number is not None:
+                key = (_beginning(pair.baseline, runs), _beginning(pair.gated, runs))
+                found.setdefault(key, {}).setdefault(place, []).append(float(number))
+    table = np.full((len(found), len(comparisons)), np.nan)
+    for row, by_task in zip(table, found.values(), strict=True):
+        for place, numbers in by_task.items():
+            row[place] = np.mean(numbers)
+    return table
+
+
+def _beginning(run: Run, runs: Mapping[str, Run]) -> str:
+    """The run_id of the first of those that it comes from, as far as they are known; its own if there is none."""
+    for _ in runs:  # no more steps than there are runs, whatever records say
+        before = runs.get(run.first_run or "")
+        if before is None:
+            break
+        run = before
+    return run.first_run or run.run_id
+
+
+def _sharing(differences: np.ndarray) -> np.ndarray:
+    """Which of the tasks (K,) start from a run that another one starts from, too."""
+    has = ~np.isnan(differences)
+    return has[has.sum(axis=1) > 1].any(axis=0)
+
+
+def _few_runs(comparisons: Sequence[Comparison], differences: np.ndarray) -> str | None:
+    """Why there is no verdict where nobody can tell what tasks owe to the runs that they share."""
+    counts = np.sum(~np.isnan(differences), axis=0)
+    for each, shares, count in zip(comparisons, _sharing(differences), counts, strict=True):
+        if shares and count < FEWEST_PAIRS:
+            return f"tasks start from the same runs, and only {count} of these led to pairs on {each.task.bare_title}"
+    return None
 
 
 def _alone(answer: Answer, baselines: Mapping[Settings, list[Run]]) -> int:
@@ -171,15 +199,16 @@ def _differences(comparison: Comparison) -> np.ndarray:
     return np.asarray(gated) - np.asarray(baseline)
 
 
-def _last(group: Sequence[Comparison]) -> Estimate | None:
-    found = [each.choice.last for each in group if each.choice is not None and each.choice.last is not None]
+def _last(group: Sequence[Comparison], runs: Mapping[str, Run]) -> Estimate | None:
+    chosen = [(each, each.choice) for each in group if each.choice is not None and each.choice.last is not None]
+    found = [choice.last for _, choice in chosen if choice.last is not None]
     if len(group) == 1:
         return found[0] if found else None
-    mean = across_tasks.combine(found)
+    mean = _mean(found, _by_run([each for each, _ in chosen], [choice.differences for _, choice in chosen], runs))
     return mean.estimate if mean is not None else None
 
 
-def _doubt(answer: Answer, margin: float) -> str | None:
+def _doubt(answer: Answer, margin: float, runs: Mapping[str, Run]) -> str | None:
     """As of a comparison: where the arms lose unlike numbers of runs, or the worst case over tasks leaves all open."""
     if answer.losses.is_beyond_chance:
         return answer.losses.words
@@ -190,26 +219,25 @@ def _doubt(answer: Answer, margin: float) -> str | None:
         return found[0]
     if not any(each.worst for each in answer.comparisons):
         return None
-    worst, best = (across_tasks.combine(_ends(answer.comparisons, end)) for end in (0, 1))
-    assert worst is not None
-    assert best is not None
+    worst, best = (_end(answer.comparisons, end, runs) for end in (0, 1))
     tried = sum(len(each.tried) for each in answer.comparisons)
     lost = tried - sum(len(each.pairs) for each in answer.comparisons)
-    return attrition.doubt((worst.estimate, best.estimate), lost, tried, margin)
+    return attrition.doubt((worst, best), lost, tried, margin)
 
 
-def _ends(comparisons: Sequence[Comparison], end: int) -> list[Estimate]:
-    """Each task's estimate with its lost runs at their worst (0) or best (1).
+def _end(comparisons: Sequence[Comparison], end: int, runs: Mapping[str, Run]) -> Estimate:
+    """The mean over tasks with lost runs at their worst (0) or best (1).
 
     The error stays that of the runs that are left: with the larger one of the worst case, a task that may have
     collapsed would count for less, and hide it.
     """
-    found = []
+    kept, found = [], []
     for each in comparisons:
         own = each.effect.estimate
-        if each.worst is not None:
-            shifted = each.worst[end]
-            found.append(replace(own, mean=shifted.mean) if own is not None else shifted)
-        elif own is not None:
-            found.append(own)
-    return found
+        shifted = own if each.worst is None else each.worst[end]
+        if shifted is not None:
+            kept.append(each)
+            found.append(shifted if own is None else replace(own, mean=shifted.mean))
+    mean = _mean(found, _by_run(kept, map(_differences, kept), runs))
+    assert mean is not None
+    return mean.estimate

@@ -10,7 +10,7 @@ whether it is chance count it once.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -26,6 +26,8 @@ from gifine.runs import parent
 from gifine.runs.records import Status
 
 Bounds = tuple[float, float]
+
+_UNFIT = (Status.FAILED, Status.DIVERGED, Status.DEGENERATE)  # runs that no other one starts from
 
 
 @dataclass(slots=True)
@@ -59,8 +61,10 @@ class Attrition:
         )
 
 
-def examine(comparisons: Sequence[Comparison], margin: float) -> list[Attrition]:
+def examine(comparisons: Sequence[Comparison], margin: float, runs: Iterable[Run]) -> list[Attrition]:
     """What became of the pairs of each change; fills in `worst` and `doubt` of comparisons that have lost runs.
+
+    `runs` are all that there are: those that the compared ones start from are looked up in them.
 
     There is a doubt, which allows no verdict, in two cases. The arms differ in lost or degenerate runs beyond chance:
     the exact paired test over all pairs of the change is below 0.05, and this comparison has such a run. Or a pair is
@@ -71,7 +75,8 @@ def examine(comparisons: Sequence[Comparison], margin: float) -> list[Attrition]
     for each in primary:
         groups.setdefault((each.model, each.gate), []).append(each)
     limits = _limits(primary)
-    found = [_attrition(model, gate, group) for (model, gate), group in groups.items()]
+    by_id = {run.run_id: run for run in runs}
+    found = [_attrition(model, gate, group, by_id) for (model, gate), group in groups.items()]
     for change in found:
         for each in change.comparisons:
             worst_case(each, limits[each.model, each.measure], margin)
@@ -89,7 +94,7 @@ def few_sound(sound: int, pairs: int) -> str | None:
     return f"in {pairs - sound} of {pairs} pairs a run is lost or degenerate"
 
 
-def _attrition(model: str, gate: Settings, comparisons: list[Comparison]) -> Attrition:
+def _attrition(model: str, gate: Settings, comparisons: list[Comparison], runs: Mapping[str, Run]) -> Attrition:
     counts: dict[str, Counter[Status]] = {"baseline": Counter(), "gated": Counter()}
     only, whole = [0, 0], 0
     causes: tuple[set[str], set[str]] = (set(), set())
@@ -101,7 +106,7 @@ def _attrition(model: str, gate: Settings, comparisons: list[Comparison]) -> Att
             if both[0] != both[1]:
                 side = both.index(False)
                 only[side] += 1
-                causes[side].add(_cause((pair.baseline, pair.gated)[side]))
+                causes[side].add(_cause((pair.baseline, pair.gated)[side], runs))
     numbers = len(causes[0]), len(causes[1])
     return Attrition(
         model,
@@ -115,9 +120,14 @@ def _attrition(model: str, gate: Settings, comparisons: list[Comparison]) -> Att
     )
 
 
-def _cause(run: Run) -> str:
+def _cause(run: Run, runs: Mapping[str, Run]) -> str:
     """The run that was lost, or degenerate: perhaps the one that this one would have started from, as others would."""
-    was_trained = run.first_run is None or not (run.error or "").startswith(parent.NOTHING)
+    for _ in runs:  # no more steps than there are runs, whatever records say
+        before = runs.get(run.first_run or "")
+        if run.status is not Status.FAILED or before is None or before.status not in _UNFIT:
+            break
+        run = before
+    was_trained = run.first_run is None or parent.NOTHING not in (run.error or "")  # that run may not be here
     return run.run_id if was_trained else str(run.first_run)
 
 

@@ -71,8 +71,13 @@ class Choice:
     on_other_half: bool  # evaluate.split_dev: chosen on examples that are not reported
     last: Estimate | None  # the difference at the last evaluation, given this dev set
     last_mean: float | None
-    pairs: int  # whose last evaluation is known on both sides
+    differences: list[float | None]  # by pair, at the last evaluation; None: it is not known on both sides
     evaluations: tuple[list[int], list[int]]  # of baseline and changed runs, as far as they are known
+
+    @property
+    def pairs(self) -> int:
+        """Whose last evaluation is known on both sides."""
+        return sum(each is not None for each in self.differences)
 
 
 @dataclass(slots=True)

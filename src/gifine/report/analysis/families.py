@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,6 +17,7 @@ from gifine.errors import ArgumentError, PlanError, did_you_mean
 from gifine.report import settings
 from gifine.report.analysis import cells, power, statistics
 from gifine.report.analysis.comparison import Comparison, Effect, Verdict
+from gifine.report.settings import Value
 from gifine.runs import selections
 from gifine.runs.preregistration import Preregistration
 from gifine.runs.selections import Selection
@@ -120,24 +121,27 @@ def _planned(plan: Preregistration | None, model: str) -> int:
 
 
 def planned_changes(plan: Preregistration | None) -> dict[str, int]:
-    """By model, how many answers over tasks the plan has, of the primary ones if it has such.
-
-    As in `answers.give`: a key that has several values on one task, such as a learning rate, tells answers apart.
-    """
+    """By model, how many answers over tasks the plan has, of the primary ones if it has such; as `answers.give`."""
     if plan is None:
         return {}
     those = [each for each in plan.hypotheses if each.is_primary or not plan.primary]
-    changes = [(each.model, json.dumps(each.change, sort_keys=True)) for each in those]
-    seen: dict[tuple[object, ...], set[object]] = {}
-    for change, each in zip(changes, those, strict=True):
-        for key, value in each.others.items():
-            seen.setdefault((*change, each.task, key), set()).add(value)
-    splitting = {str(key[-1]) for key, values in seen.items() if len(values) > 1}
-    answers = {
-        (*change, *(f"{key}={each.others.get(key)}" for key in sorted(splitting)))
-        for change, each in zip(changes, those, strict=True)
-    }
-    return dict(Counter(model for model, *_ in answers))
+    both = [(json.dumps(each.change, sort_keys=True), each) for each in those]
+    keys = splitting(((each.model, change, each.task), each.others) for change, each in both)
+    answers = {(each.model, (change, *(each.others.get(key) for key in keys))) for change, each in both}
+    return dict(Counter(model for model, _ in answers))
+
+
+def splitting(tried: Iterable[tuple[Hashable, Mapping[str, Value]]]) -> list[str]:
+    """The keys that tell answers over tasks apart, of those that differ: where they have several values on one task.
+
+    `tried` has for each comparison its model, change and task, and the values. Others, as a learning rate of each
+    task's own, do not.
+    """
+    seen: dict[tuple[Hashable, str], set[Value]] = {}
+    for place, values in tried:
+        for key, value in values.items():
+            seen.setdefault((place, key), set()).add(value)
+    return list(dict.fromkeys(key for (_, key), values in seen.items() if len(values) > 1))
 
 
 def _fits(comparison: Comparison, selection: Selection) -> bool:

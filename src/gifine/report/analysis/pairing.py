@@ -67,21 +67,15 @@ def pair(
     """
     plain: dict[tuple[Settings, Twin | Replicate], Run] = {}
     gated: list[Run] = []
-
-    draws_nothing = against is None or settings.is_plain(against)  # for a change; two changes have one seed of that
-
-    def key(run: Run) -> tuple[Settings, Twin | Replicate]:
-        return run.setup, run.replicate.twin if draws_nothing else run.replicate
-
     for run in runs:
         if settings.is_baseline(run.gate, against):
-            plain[key(run)] = run
+            plain[run.setup, shared(run.replicate, against)] = run
         elif against is None or not settings.is_baseline(run.gate):
             gated.append(run)
     pairs: list[Pair] = []
     refused: dict[int, tuple[Run, str]] = {}  # by id: the run, and what else differs from its partner
     for run in gated:
-        baseline = plain.get(key(run))
+        baseline = plain.get((run.setup, shared(run.replicate, against)))
         differing = other_circumstances(baseline, run, strict=strict) if baseline is not None else None
         if baseline is not None and differing is None:
             pairs.append(Pair(baseline, run))
@@ -100,6 +94,14 @@ def pair(
         reason = differing or _reason(group[0], partners[is_baseline].get(group[0].task.name), is_baseline=is_baseline)
         unpaired.append(Unpaired(group, reason, is_baseline))
     return pairs, unpaired
+
+
+def shared(replicate: Replicate, against: Settings | None) -> Twin | Replicate:
+    """What a run's seeds have in common with those of its baseline, which is of the arm `against`, as in `pair`.
+
+    A plain model draws nothing for a change. Another change does, and two changes have one seed of that.
+    """
+    return replicate.twin if against is None or settings.is_plain(against) else replicate
 
 
 def cautions(pairs: Sequence[Pair]) -> list[str]:

@@ -12,6 +12,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from gifine.errors import PlanError
+from gifine.report import settings
 from gifine.report.reading import Run
 from gifine.report.settings import Settings
 from gifine.runs.preregistration import Preregistration
@@ -63,6 +64,16 @@ class Held:
         """The planned ones whose records do not say when they were started, nor does the plan."""
         late = set(self.plan.finished_before)
         return [run for run in self.present if run.run_id not in late and _begun(run) is None]
+
+    @property
+    def baseline(self) -> Settings | None:
+        """What its arms are compared with, as `settings.find_baseline`: whatever else is there has no say in it.
+
+        That the plain model's runs are not there yet makes none of another arm that the plan compares with them.
+        """
+        found = settings.find_baseline((run.gate for run in self.present), None)
+        is_compared = found is not None and any(each.change == found.values() for each in self.plan.hypotheses)
+        return None if is_compared else found
 
     def count(self, *kinds: Kind) -> int:
         """How many different runs deviate in one of these ways."""

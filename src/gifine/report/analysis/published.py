@@ -159,7 +159,7 @@ def _beginnings(run: Run, column: dict[str, Any]) -> list[str]:
     theirs = column.get("after_mnli") if run.task.name in _AFTER_MNLI else None
     if ours is None:
         return [_THEIRS[theirs]] if theirs is not None else []
-    is_after_mnli = run.first is None or str(ours).startswith("mnli (")
+    is_after_mnli = run.first_task in (None, "mnli")
     return [] if theirs == "said" and is_after_mnli else [f"model.init_from {settings.shown(ours)}"]
 
 

@@ -30,11 +30,11 @@ def examine(comparisons: Sequence[Comparison]) -> None:
             if id(run) not in known:
                 known[id(run)] = last_evaluation(run)
         found = [[known[id(run)] for run in side] for side in sides]
-        both = [
-            gated - baseline
+        differences = [
+            gated - baseline if baseline is not None and gated is not None else None
             for (baseline, _), (gated, _) in zip(*found, strict=True)
-            if baseline is not None and gated is not None
         ]
+        both = [each for each in differences if each is not None]
         counts = [[count for _, count in side if count is not None] for side in found]
         if len(each.pairs) == len(counts[0]) == len(counts[1]) and max([*counts[0], *counts[1]], default=0) == 1:
             continue  # they had nothing to choose from
@@ -42,7 +42,7 @@ def examine(comparisons: Sequence[Comparison]) -> None:
             on_other_half=bool(each.tried[0].gated.setup.get("evaluate.split_dev")),
             last=statistics.paired_t(np.asarray(both)) if both else None,
             last_mean=float(np.mean(both)) if both else None,
-            pairs=len(both),
+            differences=differences,
             evaluations=(counts[0], counts[1]),
         )
         if sorted(counts[0]) != sorted(counts[1]) and all(counts):

@@ -35,7 +35,7 @@ Frame = tuple[object, ...]  # what runs of one search share: all but hyper-param
 @dataclass(slots=True)
 class Trial:
     setup: Settings
-    baseline: dict[Twin, Run]  # whatever became of them
+    baseline: dict[Twin | Replicate, Run]  # by `pairing.shared`, whatever became of them
     gated: dict[Replicate, Run]  # several may share a baseline: those that draw the change anew
     number: tuple[int, int] | None  # search.seed and search.trial; None: given by hand
     seeds: set[Replicate]  # of gated runs that have finished, as their baseline has
@@ -64,6 +64,7 @@ class Tuning:
     gated: Curve
     difference: Curve
     chosen: tuple[Trial, Trial]  # of baseline and gated
+    against: Settings | None  # the arm that baselines are of; None: the plain model
     comparison: Comparison | None = None  # of these two; None: not drawn, or no seed that both have
     refused: list[str] = field(default_factory=list)  # of pairs of these two that `strict` leaves out: what differs
 
@@ -88,13 +89,14 @@ class _Search:
     """Settings of one gate and frame with the baseline's, by setup."""
 
     gate: Settings
+    against: Settings | None
     is_drawn: bool
     setups: list[Settings]
     trials: list[Trial]  # those that both arms have finished
 
 
 def compare(
-    runs: Iterable[Run],
+    runs: Sequence[Run],
     pairs: Iterable[Pair],
     margin: float,
     *,
@@ -112,7 +114,7 @@ def compare(
     found = [each for search in searches if (each := _tuning(search, with_predictions, strict)) is not None]
     _tell_apart(found)
     judged = [(each, each.comparison) for each in found if each.comparison is not None]
-    attrition.examine([made for _, made in judged], margin)
+    attrition.examine([made for _, made in judged], margin, runs)
     selection.examine([made for _, made in judged])
     for each, made in judged:
         others = (pairing.other_circumstances(pair.baseline, pair.gated, strict=False) for pair in made.tried)
@@ -166,19 +168,20 @@ def _searches(runs: Iterable[Run], twins: Container[tuple[int, int]], against: S
         for setup, members in gated.items():
             trial = next((run.trial for run in [*plain.get(setup, []), *members] if run.trial is not None), None)
             space, number = (trial[0], trial[1:]) if trial is not None else (None, None)
-            theirs = {run.replicate.twin: run for run in cells.independent(plain.get(setup, []))}
+            baselines = cells.independent(plain.get(setup, []))
+            theirs = {pairing.shared(run.replicate, against): run for run in baselines}
             ours = {run.replicate: run for run in cells.independent(members)}
-            both = {one for one, run in ours.items() if one.twin in theirs and _is_twin(theirs[one.twin], run, twins)}
+            both = {one for one, run in ours.items() if _is_twin(theirs.get(pairing.shared(one, against)), run, twins)}
             spaces.setdefault(space, []).append(Trial(setup, theirs, ours, number, both))
         searched = [each for space, each in spaces.items() if space is not None and len(each) >= FEWEST_TRIALS]
         for members in searched or [list(itertools.chain.from_iterable(spaces.values()))]:
             tried = [trial for trial in members if trial.seeds]
             if len(tried) >= FEWEST_TRIALS:
-                yield _Search(gate, bool(searched), [trial.setup for trial in members], tried)
+                yield _Search(gate, against, bool(searched), [trial.setup for trial in members], tried)
 
 
-def _is_twin(baseline: Run, gated: Run, twins: Container[tuple[int, int]]) -> bool:
-    return (id(baseline), id(gated)) in twins and {baseline.status, gated.status} <= FINISHED
+def _is_twin(baseline: Run | None, gated: Run, twins: Container[tuple[int, int]]) -> bool:
+    return baseline is not None and (id(baseline), id(gated)) in twins and {baseline.status, gated.status} <= FINISHED
 
 
 def _frame(setup: Settings) -> Frame:
@@ -200,10 +203,10 @@ def _tuning(search: _Search, with_predictions: bool, strict: bool) -> Tuning | N
     if not seeds:
         return None
     first = trials[0].gated[seeds[0]]
-    found = tuned_scores.read(_runs(trials, seeds), with_predictions)
+    found = tuned_scores.read(_runs(trials, seeds, search.against), with_predictions)
     arms = [
         np.asarray([_mean([found.scores[id(run)] for run in runs]) for runs in side]).T
-        for side in zip(*(_arms(trial, seeds) for trial in trials), strict=True)
+        for side in zip(*(_arms(trial, seeds, search.against) for trial in trials), strict=True)
     ]
     baseline, gated, difference = best_of.curves(*arms)
     chosen = [trials[best_of.best(arm[0])] for arm in arms]
@@ -224,20 +227,21 @@ def _tuning(search: _Search, with_predictions: bool, strict: bool) -> Tuning | N
         gated=gated,
         difference=difference,
         chosen=(chosen[0], chosen[1]),
+        against=search.against,
     )
     if search.is_drawn:
         made.comparison = _test(made, with_predictions, strict)
     return made
 
 
-def _runs(trials: Iterable[Trial], seeds: Sequence[Replicate]) -> list[Run]:
+def _runs(trials: Iterable[Trial], seeds: Sequence[Replicate], against: Settings | None) -> list[Run]:
     """Each once: gated runs may share a baseline."""
-    runs = (run for trial in trials for arm in _arms(trial, seeds) for run in arm)
+    runs = (run for trial in trials for arm in _arms(trial, seeds, against) for run in arm)
     return list({id(run): run for run in runs}.values())
 
 
-def _arms(trial: Trial, seeds: Sequence[Replicate]) -> tuple[list[Run], list[Run]]:
-    return [trial.baseline[each.twin] for each in seeds], [trial.gated[each] for each in seeds]
+def _arms(trial: Trial, seeds: Sequence[Replicate], against: Settings | None) -> tuple[list[Run], list[Run]]:
+    return [trial.baseline[pairing.shared(each, against)] for each in seeds], [trial.gated[each] for each in seeds]
 
 
 def _mean(scores: Sequence[Scores]) -> Scores:
@@ -252,7 +256,8 @@ def _test(tuning: Tuning, with_predictions: bool, strict: bool) -> Comparison | 
     `refused`.
     """
     theirs, ours = tuning.chosen[0].baseline, tuning.chosen[1].gated
-    every = [Pair(theirs[each.twin], ours[each]) for each in sorted(ours) if each.twin in theirs]
+    shared = {each: pairing.shared(each, tuning.against) for each in sorted(ours)}
+    every = [Pair(theirs[seeds], ours[each]) for each, seeds in shared.items() if seeds in theirs]
     differing = [pairing.other_circumstances(each.baseline, each.gated, strict=True) for each in every]
     tuning.refused = [what for what in differing if what is not None] if strict else []
     both = [pair for pair, what in zip(every, differing, strict=True) if what is None or not strict]

@@ -185,8 +185,8 @@ def _details(answer: Answer, contents: Contents) -> list[str]:
         )
     if answer.is_by_run:
         found.append(
-            "Its tasks start from the same runs, or are what these were trained on, so luck of one is luck on all: the "
-            "interval is no narrower than that of these runs' means over tasks."
+            "Tasks of it start from the same runs, or are what these were trained on, so luck of one is luck on all of "
+            "them: the interval has what they have in common in it."
         )
     if answer.better is not None:
         pairs = sum(len(comparison.pairs) for comparison in answer.comparisons)

@@ -37,11 +37,11 @@ def sheet(contents: Contents) -> Sheet:
         notes.append(
             "Over tasks: the random-effects mean of the tasks' differences (Paule and Mandel's τ²; the larger of "
             "Hartung-Knapp-Sidik-Jonkman's and the jackknife's error; t with the effective number of tasks less 1; "
-            "where tasks start from the same runs no narrower than the t interval of these runs' means over tasks). p "
-            "Holm and p margin are corrected over the changes of a model. Next task: where another such task's true "
-            "difference would be (95 %). Helps on, hurts on: tasks with that verdict, so at least as many with 95 % "
-            "confidence. P(better): pairs in which the changed run scores higher. Last epoch: the same mean of the "
-            "differences at the last evaluation."
+            "where tasks start from the same runs, their covariance is added to the squared error, and the interval is "
+            "no narrower than that of t over runs). p Holm and p margin are corrected over the changes of a model. "
+            "Next task: where another such task's true difference would be (95 %). Helps on, hurts on: tasks with that "
+            "verdict, so at least as many with 95 % confidence. P(better): pairs in which the changed run scores "
+            "higher. Last epoch: the same mean of the differences at the last evaluation."
         )
     is_told = rows or contents.problems or any(each.comparison is not None for each in contents.tunings)
     lead = [" ".join([each.quote, *each.details]) for each in said(contents)] if is_told else []

@@ -16,7 +16,7 @@ _NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight"
 _TRAINED = {  # by train.parameters, of the plain model and of a changed one
     None: ("", ""),
     "change": (" with its head trained alone", " trained alone"),
-    "bias": (" with its biases trained alone", " with biases trained alone"),
+    "bias": (" with its biases trained alone", " trained with the biases alone"),
 }
 _SIDES = {"both": "both sides", "key": "the key side", "query": "the query side"}
 
