@@ -194,6 +194,19 @@ def test_a_diverged_trial_counts_as_the_worst(tmp_path):
     assert each.gated.means[0] == pytest.approx(np.mean([*ours, worst]))
 
 
+def test_what_tests_several_arms_is_said_once_and_by_trial(tmp_path):
+    found = gathered(sweep(tmp_path, seeds=1, gates=(PLAIN, BOTH, KEY)))
+    text = markdown.text(sheets.make(found, ["tuning"]), "").replace("\\", "")
+    assert text.count("to test what was chosen") == text.count("a trial's score is the mean") == 1
+    asked: dict[int, dict[str, None]] = {}
+    for each in found.tunings:
+        for one, side in zip(each.chosen, ("none", str(each.gate.get("gi.side"))), strict=True):
+            asked.setdefault(given(one.number)[1], {})[side] = None
+    assert sum(map(len, asked.values())) == 3
+    for number, sides in asked.items():
+        assert f"once with search.trial={number} gi.side={','.join(sides)}" in text
+
+
 def test_seeds_that_chose_nothing_test_where_there_are_enough(tmp_path):
     sweep(tmp_path, seeds=1)
     (each,) = gathered(tmp_path).tunings

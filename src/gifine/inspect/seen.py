@@ -87,7 +87,7 @@ def heads(value: Tensor, place: Place) -> Tensor:
 
 def signal(seen: Seen) -> Tensor:
     """GI's inhibition signal, BTK, of which gates and their maximum are made."""
-    return gi.signal(seen.site.parameters(seen.module), seen.hidden)
+    return gi.signal(seen.site.learned(seen.module), seen.hidden)
 
 
 def gates(signal_BTK: Tensor, settings: gi.Settings, real_BT: Tensor | None) -> tuple[Tensor, Tensor]:

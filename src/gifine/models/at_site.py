@@ -65,7 +65,7 @@ class AtSite:
         self.seed = streams.seed()
         self.watched: dict[str, Tensor] | None = None  # what was told of the last pass; None: nobody asks
 
-    def parameters(self, module: nn.Module) -> dict[str, Tensor]:
+    def learned(self, module: nn.Module) -> dict[str, Tensor]:
         """What the change has learned here, by its own names."""
         return {name: getattr(getattr(module, part), own) for name, (part, own) in self.names.items()}
 
@@ -85,7 +85,7 @@ class AtSite:
             activation=self.activation,
             watch=None if self.watched is None or positions else self._watch,
         )
-        parameters = self.parameters(module)
+        parameters = self.learned(module)
         changed = self._call(parameters, value, at)
         if at.watch is not None:
             with torch.no_grad():

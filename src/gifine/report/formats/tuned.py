@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from gifine.commands import counted
@@ -163,14 +164,15 @@ def _notes(contents: Contents) -> list[str]:
         f"seeds and the examples of the half that did not choose; it needs {FEWEST_PAIRS} seeds, and is corrected "
         "together with all comparisons of the model."
     ]
-    notes += dict.fromkeys(_how(each) for each in tunings)
-    notes += [advice for each in tunings if (advice := _advice(each))]
-    return notes
+    alike: dict[tuple[str, str], dict[str, None]] = {}
+    for each in tunings:
+        alike.setdefault((each.task.title, _how(each)), {})[settings.gate(each.gate)] = None
+    notes += [f"{task}, {phrases.joined([*gates])}: {how}" for (task, how), gates in alike.items()]
+    return [*notes, *_advice(tunings)]
 
 
 def _how(tuning: Tuning) -> str:
-    gate = f"{tuning.task.title}, {settings.gate(tuning.gate)}"
-    said = f"{gate}: a trial's score is the mean over seed{'s' * (len(tuning.seeds) != 1)} "
+    said = f"a trial's score is the mean over seed{'s' * (len(tuning.seeds) != 1)} "
     said += f"{', '.join(map(str, tuning.seeds))}, {_HALVES[tuning.halves]}"
     if tuning.reason is not None:
         said += f" ({tuning.reason}; evaluate.split_dev=true makes halves)"
@@ -186,19 +188,41 @@ def _be(number: int) -> str:
     return phrases.verb(number, "was", "were")
 
 
-def _advice(tuning: Tuning) -> str:
-    """What would test the chosen recipes, where too few seeds did."""
-    if not tuning.is_drawn or tuning.comparison is None or tuning.comparison.effect.summary.n >= FEWEST_PAIRS:
-        return ""
+def _advice(tunings: Sequence[Tuning]) -> Iterator[str]:
+    """What would test the chosen recipes, where too few seeds did: of a task's arms, those that chose the same trial
+    together."""
+    by_task: dict[tuple[object, ...], list[Tuning]] = {}
+    for each in tunings:
+        if each.is_drawn and each.comparison is not None and each.comparison.effect.summary.n < FEWEST_PAIRS:
+            by_task.setdefault((each.model, *each.extra.values(), each.task.name), []).append(each)
+    for alike in by_task.values():
+        asked: dict[str, dict[str, None]] = {}
+        gates = {id(each): _gates(each) for each in alike}
+        is_gi = all(settings.other_change(gate) is None for pair in gates.values() for gate in pair)
+        for each in alike:
+            for trial, gate in zip(each.chosen, gates[id(each)], strict=True):
+                asked.setdefault(_trial(trial), {})[_asked(gate, is_gi=is_gi)] = None
+        words = phrases.joined([f"once with {trial} {arm}" for trial, arms in asked.items() for arm in _together(arms)])
+        arms = phrases.joined([settings.gate(each.gate) for each in alike])
+        yield (
+            f"{alike[0].task.title}, {arms}: to test what was chosen, give the search's command again with "
+            f"{FEWEST_PAIRS} or more seeds that chose nothing, and in the place of its trials and arms, {words}."
+        )
+
+
+def _together(arms: Iterable[str]) -> Iterator[str]:
+    """Arms that one key tells apart as a list of its values: `change=none,lora`."""
+    by_key: dict[str, list[str]] = {}
+    for arm in arms:
+        key, _, value = arm.partition("=")
+        by_key.setdefault(arm if " " in arm else key, []).append(value)
+    yield from (key if " " in key else f"{key}={','.join(values)}" for key, values in by_key.items())
+
+
+def _gates(tuning: Tuning) -> tuple[Settings, Settings]:
+    assert tuning.comparison is not None
     first = tuning.comparison.tried[0]
-    gates = [first.baseline.gate, first.gated.gate]
-    is_gi = all(settings.other_change(each) is None for each in gates)
-    arms = [_asked(each, is_gi=is_gi) for each in gates]
-    words = [_words(trial, arm) for trial, arm in zip(tuning.chosen, arms, strict=True)]
-    return (
-        f"{tuning.task.title}, {settings.gate(tuning.gate)}: to test what was chosen, give the search's command again "
-        f"with {FEWEST_PAIRS} or more seeds that chose nothing, once with {words[0]} and once with {words[1]}."
-    )
+    return first.baseline.gate, first.gated.gate
 
 
 def _asked(gate: Settings, *, is_gi: bool) -> str:
@@ -210,10 +234,10 @@ def _asked(gate: Settings, *, is_gi: bool) -> str:
     return words + (f" train.parameters={parameters}" if parameters is not None else "")
 
 
-def _words(trial: Trial, arm: str) -> str:
+def _trial(trial: Trial) -> str:
     assert trial.number is not None
     seed, number = trial.number
-    return f"search.trial={number}{f' search.seed={seed}' if seed else ''} {arm}"
+    return f"search.trial={number}{f' search.seed={seed}' if seed else ''}"
 
 
 def _within(interval: Interval) -> str:
