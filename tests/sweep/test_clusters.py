@@ -301,7 +301,7 @@ def test_a_sweep_that_was_moved_has_its_runs(tmp_path, fake, is_old):
         ),
         (
             "FAILED",
-            "error: no\nsrun: error: node1: task 0: Exited with exit code 2\nsrun: launch/slurm: _step: Terminating",
+            "error: no\nsrun: launch/slurm: _step_signal: Terminating StepId=369.0\n",
             "SLURM says FAILED; its log ends: error: no",
         ),
         (
