@@ -114,7 +114,8 @@ def test_commands_compose(words, tmp_path, monkeypatch):
 def first_cell(words: list[str]) -> list[str]:
     """A value for each key of an experiment's grid that has none: test_experiments composes them whole."""
     found = []
-    for name in [word.removeprefix("experiment=") for word in words if word.startswith("experiment=")]:
+    given = [word.removeprefix("experiment=") for word in words if word.startswith("experiment=")]
+    for name in [name for word in given for name in word.strip("[]").split(",")]:
         config = yaml.safe_load((ROOT / "conf" / "experiment" / f"{name}.yaml").read_text())
         params = config.get("hydra", {}).get("sweeper", {}).get("params", {})
         found += [
