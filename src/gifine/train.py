@@ -23,7 +23,7 @@ from gifine import models, objectives
 from gifine.choices import EmbeddingRows, Parameters, Tracker
 from gifine.config import GI, RunConfig
 from gifine.errors import DataError, ExitCode, ModelError, OutputError
-from gifine.inputs import architecture, change_files, dataset, sources, tokenizers
+from gifine.inputs import architecture, change_files, dataset, own_changes, sources, tokenizers
 from gifine.inputs.run_folder import MODEL
 from gifine.machine import disk, out_of_memory
 from gifine.models import bases, trained
@@ -58,7 +58,7 @@ def run(config: RunConfig) -> ExitCode:
         UserError: for data, checkpoints and folders that the user can mend; the record then says so, too.
     """
     folder = lifecycle.open_folder(config)
-    with lifecycle.locked(folder) if _is_main_process() else contextlib.nullcontext():
+    with own_changes.held(), lifecycle.locked(folder) if _is_main_process() else contextlib.nullcontext():
         record = _run(config, folder)
     if _is_main_process():
         _show(record, folder)

@@ -13,7 +13,7 @@ from gifine import cli, train
 from gifine.choices import GateSide
 from gifine.compose import conf_dir, grid, mistakes
 from gifine.config import RunConfig
-from gifine.errors import ConfigError, ExitCode
+from gifine.errors import ConfigError, ExitCode, ModelError
 from gifine.inputs import own_changes, sources
 from gifine.runs import identity
 from gifine.sweep import attempt
@@ -195,6 +195,16 @@ def test_a_file_that_was_edited_since_its_run_was_submitted_is_refused(own: Path
         f"error: {path} is the run {identity.run_id(config)} by this code and what its files hold now: "
         "one of them has changed since it was submitted; submit the sweep again\n"
     )
+
+
+def test_while_a_run_is_under_way_its_file_may_be_edited(own: Path) -> None:
+    file = own / "change" / "mine.py"
+    with own_changes.held():
+        before = own_changes.load("mine", str(file))
+        file.write_text("def broken(:")
+        assert own_changes.load("mine", str(file)) is before
+    with pytest.raises(ModelError, match="line 1: SyntaxError"):
+        own_changes.load("mine", str(file))
 
 
 def test_an_error_in_it_is_told_before_time_is_spent(own: Path, monkeypatch, capsys) -> None:

@@ -14,6 +14,7 @@ import sys
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import MISSING, fields, is_dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -54,20 +55,38 @@ def told(change: Change) -> Generator[None]:
         raise ModelError(raised(error, change.file)) from error
 
 
+_HELD: ContextVar[dict[tuple[str, str], Change] | None] = ContextVar("_HELD", default=None)
+
+
+@contextmanager
+def held() -> Generator[None]:
+    """Within it a file is read once: who edits it while a run is under way neither stops nor changes the run."""
+    token = _HELD.set({})
+    try:
+        yield
+    finally:
+        _HELD.reset(token)
+
+
 def load(name: str, file: str) -> Change:
-    """The change in a file.
+    """The change in a file, as it is now; in `held`, as it was first.
 
     Raises:
         ModelError: if it cannot be read, raises an error, or is no change.
     """
-    path = Path(file)
+    known, path = _HELD.get(), Path(file)
+    if known is not None and (name, file) in known:
+        return known[name, file]
     try:
         source = path.read_bytes()
     except FileNotFoundError:
         raise ModelError(f"change.file={file}: no such file") from None
     except OSError as error:
         raise ModelError(f"change.file={file}: cannot be read: {error.strerror}") from error
-    return _made(name, str(path.absolute()), source)
+    made = _made(name, str(path.absolute()), source)
+    if known is not None:
+        known[name, file] = made
+    return made
 
 
 @lru_cache(maxsize=32)
