@@ -22,7 +22,19 @@ from typing import Any
 from benchmarks import harness
 
 HERE = Path(__file__).parent
-ORDER = ("attention", "gates", "families", "step", "frozen", "epoch", "evaluation", "memory", "startup", "scale")
+ORDER = (
+    "attention",
+    "gates",
+    "families",
+    "step",
+    "questions",
+    "frozen",
+    "epoch",
+    "evaluation",
+    "memory",
+    "startup",
+    "scale",
+)
 CLAIMS = ("peak", *(claim for claim in ORDER if (HERE / f"{claim}.py").is_file()))
 SMALL = {"shapes": ((12, 2),), "layers": (1,), "repetitions": 1}  # shapes: tokens, examples
 RESULTS = HERE / "results.json"

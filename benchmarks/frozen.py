@@ -71,7 +71,7 @@ def build(who: str, name: str, layers: int, size: dict[str, int] | None = None, 
         parameters = Parameters.all if who == WHOLE else Parameters.change
         model = models.build(config.model, config.gi, config.change, labels=["no", "yes"], parameters=parameters)
         embedding_rows.keep(model, step.word_pieces().tolist())
-        last_layer.first_token(model)
+        last_layer.one_token(model)
     torch.nn.Module.to(model, device)
     return model.train()
 

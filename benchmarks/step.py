@@ -113,7 +113,7 @@ def build(
         ours = config_from(compose([*words, f"model.config_overrides={{num_hidden_layers: {depth}{changed}}}"]))
         built = models.build(ours.model, ours.gi, labels=["no", "yes"])
         embedding_rows.keep(built, word_pieces().tolist())
-        last_layer.first_token(built)
+        last_layer.one_token(built)
     torch.nn.Module.to(built, device)
     return built.train()
 

@@ -75,9 +75,11 @@ class PublishedDisentangledAttention(DisentangledSelfAttention):
                 gate.gating = True
 
 
-def build(config: PreTrainedConfig, *, gated: bool, level: float = 0.3) -> PreTrainedModel:
-    """transformers' classifier, random weights, eager attention; plain, or gated on both sides of every layer."""
-    model = AutoModelForSequenceClassification.from_config(config, attn_implementation="eager")
+def build(
+    config: PreTrainedConfig, *, gated: bool, level: float = 0.3, kind: Any = AutoModelForSequenceClassification
+) -> PreTrainedModel:
+    """transformers' model of a kind, random weights, eager attention; plain, or gated on both sides of every layer."""
+    model = kind.from_config(config, attn_implementation="eager")
     if gated:
         for name, module in list(model.named_modules()):
             if isinstance(module, BertSelfAttention | RobertaSelfAttention):

@@ -81,7 +81,7 @@ def test_the_table_of_a_check_has_all_lines() -> None:
         "resume",
         "random numbers",
         "gradient checkpointing",
-        "last layer, first token",
+        "last layer, one token",
         "fast attention",
         "batch",
         "padding",

@@ -79,7 +79,7 @@ def test_what_hands_rounding_on_through_padding_is_no_fault(tmp_path: Path) -> N
     """A mean over examples: DeBERTa's padding is all zeros at the start, where LayerNorm has gradients of 1e11."""
     source = SOUND.replace("'query'", "'value'").replace("(value * (1 +", "(value + (value.mean(0, keepdim=True) *")
     path = write(tmp_path, source)
-    for check in (ways.first_token, ways.fast):
+    for check in (ways.one_token, ways.fast):
         assert found(check, path, family="deberta_v2")[0] is Status.holds
     assert found(invariance.batch, path, family="deberta_v2")[1].startswith("couples examples: ")
 
@@ -154,7 +154,7 @@ def test_padding_without_a_gradient_of_its_embedding_is_no_fault(tmp_path: Path)
 
 def test_a_last_layer_that_reads_other_tokens_fails(tmp_path: Path) -> None:
     source = SOUND.replace("'query'", "'output'").replace("1 +", "1 + at.hidden.mean(1, keepdim=True) *")
-    assert found(ways.first_token, write(tmp_path, source))[0] is Status.fails
+    assert found(ways.one_token, write(tmp_path, source))[0] is Status.fails
 
 
 @pytest.mark.parametrize(

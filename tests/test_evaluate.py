@@ -109,6 +109,7 @@ def test_agreement_is_said_for_every_metric(command, run):
     [
         ["gi=none", "train.group_by_length=false"],
         ["model=debertav3", "gi.threshold=sequence", "train.padding=max_length"],
+        ["model=xlnet", "gi.level=0.3"],
         ["train.precision=bf16", "train.evaluate=end", "train.select_best=false"],
         ["train.gradient_checkpointing=true", "data.max_eval_rows=20", "deterministic=false"],
     ],

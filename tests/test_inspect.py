@@ -251,7 +251,7 @@ def test_any_change_is_looked_at(name: str, family: str) -> None:
         for each, parameter in model.named_parameters():
             if "change_" in each or "_change" in each or name in each:
                 parameter += 0.3
-    last_layer.first_token(model)
+    last_layer.one_token(model)
     one, logits = looked(model)
     tracks = {track.site: track for track in one.made_tracks()}
     assert set(tracks) == set(CHANGES[name])

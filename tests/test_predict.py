@@ -259,8 +259,12 @@ def sample(tmp_path) -> Path:
     folder = tmp_path / "sample"
     folder.mkdir()
     for name in glue_submission.FILES:
-        glue_submission.write(folder / name, ["sample"] * TESTS.get(Path(name).stem, 3))
+        write_sample(folder / name, TESTS.get(Path(name).stem, 3))
     return folder
+
+
+def write_sample(path: Path, rows: int) -> None:
+    write_table(path, "index prediction", [[row, "sample"] for row in range(rows)])
 
 
 def test_zip_filled_from_the_sample(command, runs, sample, tmp_path):
@@ -298,7 +302,7 @@ def test_zip_that_is_incomplete_on_request_only(command, runs, sample, tmp_path)
 
 
 def test_test_set_of_another_size_than_the_samples_is_refused(command, runs, sample, tmp_path):
-    glue_submission.write(sample / "RTE.tsv", ["sample"] * 51)
+    write_sample(sample / "RTE.tsv", 51)
     code, _, err = command(runs["rte"], "--zip", tmp_path / "submit.zip", "--fill", sample)
     assert code == ExitCode.BAD_INPUT
     assert "RTE.tsv has 50 predictions, the sample's 51: not the same test set" in err

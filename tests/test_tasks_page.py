@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from conftest import ROOT, TINY_DEMO
+from support import asked
 
 TEXT = (ROOT / "docs" / "tasks.md").read_text()
 TASKS = {yaml.safe_load(block)["name"]: block for block in re.findall(r"```yaml\n(.+?)```", TEXT, re.DOTALL)}
@@ -41,14 +42,19 @@ def gifine(folder: Path, *words: str) -> str:
 
 @pytest.mark.long
 @pytest.mark.integration
-@pytest.mark.parametrize("name", ROWS)
+@pytest.mark.parametrize("name", [*ROWS, "manuals"])
 def test_tasks_train(name, mine):
     task = yaml.safe_load(TASKS[name])
     files = task.get("files") or {split: place["tsv"] for split, place in task["splits"].items()}
     for place in files.values():
         (mine / place).parent.mkdir(exist_ok=True)
-        (mine / place).write_text(as_file(ROWS[name] * 4, Path(place).suffix))
+        rows = ROWS.get(name)
+        made = (
+            json.dumps(asked.document(8, unanswerable=True)) if rows is None else as_file(rows * 4, Path(place).suffix)
+        )
+        (mine / place).write_text(made)
     source = [] if "files" in task else ["data=glue_dir", "data.dir=."]
+    source += ["task.max_question_tokens=4", "task.stride=8"] if task.get("objective") == "questions" else []
     words = [*MODEL, f"task={name}", *source, "output_dir=run", "data.cache_dir=cache", "train.max_steps=2"]
     gifine(mine, "gifine", "--config-dir", "mine", *words)
     record = json.loads((mine / "run" / "record.json").read_text())

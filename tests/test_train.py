@@ -60,7 +60,7 @@ def test_record_says_what_was_run_and_what_came_out(finished):
     assert record.provenance["data"].keys() == {"train", "validation"}
     assert record.started <= record.finished
     assert set(record.seconds) == {"train", "evaluate", "total"}
-    assert set(record.cost) == {"seconds_a_step", "steps_timed", "flops_an_example"}  # memory: of GPUs alone
+    assert set(record.cost) == {"seconds_a_step", "steps_timed", "steps_watched", "flops_an_example"}  # memory: of GPUs
 
 
 def test_predictions_are_the_ones_that_the_metrics_come_from(finished):

@@ -163,7 +163,7 @@ def shortcuts(setting: Setting) -> list[Row]:
         batch = _batch(24, setting.device)
         for what, change in (
             ("occurring rows", lambda model: embedding_rows.keep(model, range(200))),
-            ("first token", last_layer.first_token),
+            ("first token", last_layer.one_token),
         ):
             ends = []
             for changed in (False, True):
@@ -193,7 +193,7 @@ def synchronisation(setting: Setting) -> list[Row]:
         for gates in GATES:
             model = _model(name, gates, "fast", "cpu")
             embedding_rows.keep(model, range(200))
-            last_layer.first_token(model)
+            last_layer.one_token(model)
             nn.Module.to(model, "cuda").train()
             optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
             batch = _batch(24, "cuda")

@@ -39,11 +39,22 @@ class Parameters(Enum):
     bias = "bias"  # all biases (BitFit, arXiv 2106.10199); with change, head, and what the checkpoint does not have
 
 
+class Objective(Enum):
+    classification = "classification"  # a label for one or two texts; without `labels` a number
+    questions = "questions"  # the answer to a question as a part of a context, as in SQuAD
+
+
 class DataSource(Enum):
     hub = "hub"  # the Hugging Face Hub, or its local cache
-    glue_dir = "glue_dir"  # the official files, in data.dir
+    glue_dir = "glue_dir"  # GLUE's official files, in data.dir
+    squad_dir = "squad_dir"  # SQuAD's official files, in data.dir
     demo = "demo"  # generated sentences, for task=demo
     files = "files"  # what a record says where task.files names one's own; nobody has to give it
+
+    @property
+    def is_official(self) -> bool:
+        """Files as their authors lay them out, below data.dir."""
+        return self in (DataSource.glue_dir, DataSource.squad_dir)
 
 
 class Quoting(Enum):

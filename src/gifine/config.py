@@ -12,7 +12,7 @@ The comment of each field, and of each value of an Enum, is its text in docs/con
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from omegaconf import MISSING
 
@@ -28,17 +28,12 @@ from gifine.choices import (
     Padding,
     Parameters,
     Precision,
-    Quoting,
     Schedule,
     Tracker,
     TrackingMode,
 )
 from gifine.schema import deciding_if_set, not_deciding
-
-if TYPE_CHECKING:
-    Text = str
-else:  # OmegaConf would turn YAML's `no` and `1.0` into text; compose/composition.py refuses them
-    Text = Any
+from gifine.task_config import TaskConfig
 
 DEMO = "demo"  # the task, the data and the tokenizer that gifine generates itself
 
@@ -73,7 +68,7 @@ class SizeConfig:
 class ModelConfig:
     name: str = not_deciding(MISSING)  # in records, reports and the names of folders
     title: str | None = not_deciding(None)  # as papers write it, for people; null: the name
-    family: str = MISSING  # bert, roberta, deberta or deberta_v2 (V2 and V3); a checkpoint's config.json decides
+    family: str = MISSING  # bert, roberta, deberta, deberta_v2 (V2 and V3) or xlnet; a checkpoint's config.json decides
     size: str = not_deciding(MISSING)  # which of `sizes`
     sizes: dict[str, SizeConfig] = not_deciding(factory=dict)  # what is published
     checkpoint: str | None = None  # Hub id, folder, or package:NAME/FOLDER; null: what `sizes` names
@@ -91,58 +86,11 @@ class ModelConfig:
 
 
 @dataclass
-class HubConfig:
-    path: str | None = None  # the data set's Hub id, or a folder of a data set
-    name: str | None = None  # its config, such as cola of nyu-mll/glue
-
-
-@dataclass
-class SplitConfig:
-    """Where a split is: its name on the Hub, and its file in the official directory layout."""
-
-    hub: str | None = None  # the split's name on the Hub
-    tsv: str | None = None  # the split's official file, below data.dir
-    hub_name: str | None = None  # the Hub's config where it is not task.hub.name
-    header: bool = True  # the first line of the file names the columns
-    submission: str | None = None  # the file that GLUE's server takes this test split's predictions in
-    columns: dict[str, Text] = field(default_factory=dict)  # task's column: header in the file, or position from 0
-
-
-@dataclass
-class FilesConfig:
-    """One's own csv, tsv, json or jsonl files, with the columns that `inputs` and `label` name."""
-
-    train: str | None = None  # needs validation, too
-    validation: str | None = None  # needs train, too
-    test: str | None = None  # for predictions; it needs no labels
-    quoting: Quoting = deciding_if_set(Quoting.auto)  # what quotes are in csv and tsv files
-
-
-@dataclass
-class TaskConfig:
-    name: str = MISSING  # in records, reports, metrics and the names of folders
-    title: str | None = not_deciding(None)  # as papers write it, for people; null: the name
-    inputs: list[Text] = MISSING  # one or two text columns
-    label: str = "label"  # the column of the labels
-    labels: list[Text] = field(default_factory=list)  # their names in the order of ids; empty: regression
-    metrics: list[Text] = MISSING  # accuracy, f1 (two classes), f1_macro, matthews; of a regression pearson, spearman
-    select_by: str = MISSING  # the one of `metrics` that chooses the best checkpoint
-    hub: HubConfig = field(default_factory=HubConfig)
-    splits: dict[str, SplitConfig] = field(default_factory=dict)
-    train_split: str = "train"  # the one of `splits` to train on
-    evaluation_splits: list[Text] = field(default_factory=lambda: ["validation"])  # the first chooses the checkpoint
-    test_splits: list[Text] = not_deciding(factory=lambda: ["test"])  # what `gifine predict` predicts
-    submission_labels: list[Text] = not_deciding(factory=list)  # what a submission calls `labels`; empty: their names
-    submission_range: list[float] = not_deciding(factory=list)  # of a regression: lowest and highest; empty: any
-    skip_short_rows: bool = False  # leave out rows that lack columns, which official QQP has; else they are an error
-    files: FilesConfig = field(default_factory=FilesConfig)
-
-
-@dataclass
 class DataConfig:
     source: DataSource = MISSING  # where the rows of the task come from
-    dir: str | None = not_deciding(None)  # for glue_dir: the folder that holds CoLA/, MNLI/, …
-    allow_partial: bool = False  # take train.part.tsv where the full train.tsv is not there
+    # for glue_dir: the folder that holds CoLA/, MNLI/, …; for squad_dir: train-v1.1.json, …
+    dir: str | None = not_deciding(None)
+    allow_partial: bool = False  # take train.part.tsv where the full train.tsv is not there; of SQuAD, .part.json
     cache_dir: str | None = not_deciding(None)  # where tokenised data are kept; null: $XDG_CACHE_HOME/gifine
     max_train_rows: int | None = None  # the first n rows of the training set, for a quick look
     max_eval_rows: int | None = None  # the first n rows of each evaluation split

@@ -18,7 +18,8 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, cast
 
 from gifine import commands, objectives
-from gifine.errors import DataError, ExitCode, RunError
+from gifine.choices import Objective
+from gifine.errors import ArgumentError, DataError, ExitCode, RunError
 from gifine.machine import out_of_memory
 from gifine.machine.imports import uncollected
 from gifine.objectives.contract import Outcome
@@ -56,6 +57,8 @@ def main(words: Sequence[str] | None = None) -> int:
 def _evaluate_all(args: Namespace) -> ExitCode:
     found = finished.read(args.runs, args.data_dir, args.base)
     for run in found:
+        if args.invariance and run.config.task.objective is not Objective.classification:
+            raise ArgumentError(f"--invariance is for classification; {run.folder} is of questions")
         _check_data(run)
     codes = [_evaluate(run, invariance=args.invariance) for run in found]
     return max(codes)

@@ -6,7 +6,6 @@ See https://gluebenchmark.com/faq. A task that is not GLUE's gets files of the s
 from __future__ import annotations
 
 import os
-import re
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
@@ -30,39 +29,9 @@ FILES = (
     "WNLI.tsv",
     "AX.tsv",
 )
+SUFFIX: str = ".tsv"
 _HEADER = "index\tprediction\n"
 _LONG_AGO = (1980, 1, 1, 0, 0, 0)  # zip's first day: the same predictions, the same zip
-
-
-def names(task: TaskConfig) -> dict[str, str]:
-    """The file for each test split.
-
-    Raises:
-        DataError: if the task has no test set.
-    """
-    own = own_name(task.name)
-    if task.files.train is not None:
-        if task.files.test is None:
-            raise DataError(
-                f"task={task.name}: the run had files of its own, but no task.files.test; --file FILE gives one"
-            )
-        return {"test": own}
-    unknown = [split for split in task.test_splits if split not in task.splits]
-    if unknown or not task.test_splits:
-        raise DataError(
-            f"task={task.name} has no test set: task.test_splits={task.test_splits}, "
-            f"task.splits has: {', '.join(task.splits) or 'nothing'}"
-        )
-    several = len(task.test_splits) > 1
-    return {
-        split: task.splits[split].submission or (own_name(f"{task.name}-{split}") if several else own)
-        for split in task.test_splits
-    }
-
-
-def own_name(name: str) -> str:
-    """The file of what is no test set of GLUE's, by a name that may have any characters."""
-    return re.sub(r"[^\w.-]+", "-", name) + ".tsv"
 
 
 def words(predicted: np.ndarray, task: TaskConfig) -> list[str]:
@@ -77,13 +46,15 @@ def words(predicted: np.ndarray, task: TaskConfig) -> list[str]:
     return [f"{number:.3f}" for number in np.clip(predicted, lowest, highest)]
 
 
-def write(path: Path, predictions: Sequence[str]) -> None:
-    """One test set's file: predictions in the order of its rows.
+def write(path: Path, predicted: np.ndarray, task: TaskConfig, thresholds: Mapping[str, float]) -> dict[Path, str]:
+    """One test set's file: class ids or numbers in the order of its rows, in `words`. What is in it, by its path.
 
     Raises:
         OutputError: if it cannot be written.
     """
-    disk.write_text(path, _HEADER + "".join(f"{index}\t{word}\n" for index, word in enumerate(predictions)))
+    lines = [f"{index}\t{word}\n" for index, word in enumerate(words(predicted, task))]
+    disk.write_text(path, _HEADER + "".join(lines))
+    return {path: f"{len(lines)} predictions"}
 
 
 def read_sample(path: Path, wanted: Sequence[str]) -> dict[str, bytes]:

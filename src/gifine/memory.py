@@ -36,7 +36,12 @@ def count(config: RunConfig) -> Footprint:
     model = replace(config.model, random_init=True)
     with torch.device("meta"), no_init_weights():
         built = models.build(
-            model, config.gi, config.change, labels=config.task.labels, parameters=config.train.parameters
+            model,
+            config.gi,
+            config.change,
+            labels=config.task.labels,
+            objective=config.task.objective,
+            parameters=config.train.parameters,
         )
     counted = models.count_parameters(built)
     return Footprint(counted["total"], counted["gates"], counted["trainable"])

@@ -1,4 +1,4 @@
-"""Predict the test sets of finished runs, as the files that GLUE's server takes.
+"""Predict the test sets of finished runs, as the files that GLUE's server or SQuAD's script takes.
 
     gifine predict RUN [RUN …] [--out DIR] [--zip FILE [--fill SAMPLE | --incomplete]] [--data-dir DIR]
     gifine predict RUN [RUN …] --file FILE [--out DIR]
@@ -18,16 +18,16 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from gifine import commands, glue_submission, objectives
+from gifine import commands, glue_submission, objectives, submissions
 from gifine.choices import DataSource, Quoting
-from gifine.config import FilesConfig
 from gifine.errors import ArgumentError, DataError, ExitCode, ModelError, OutputError, RunError
-from gifine.inputs import needs, own_files
+from gifine.inputs import needs
 from gifine.machine import out_of_memory
 from gifine.machine.imports import uncollected
 from gifine.runs import finished, lifecycle
 from gifine.runs.finished import FinishedRun
 from gifine.runs.tree import SUBMISSION
+from gifine.task_config import FilesConfig
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ def parser() -> commands.Parser:
     parser = commands.Parser(
         prog="gifine predict",
         description="Predict the test sets of finished runs, in the batches of the run's own evaluation, as the files "
-        f"that GLUE's server takes: {', '.join(glue_submission.FILES)}.",
+        f"that GLUE's server takes: {', '.join(glue_submission.FILES)}; of questions, as those of SQuAD's script.",
     )
     finished.add_arguments(parser)
     parser.add_argument("--out", type=Path, metavar="DIR", help=f"where the files go (default: RUN/{SUBMISSION}/)")
@@ -44,7 +44,8 @@ def parser() -> commands.Parser:
         "--file",
         type=Path,
         metavar="FILE",
-        help="predict this csv, tsv, json or jsonl file instead of the test sets; its columns are named as task.inputs",
+        help="predict this csv, tsv, json or jsonl file instead of the test sets; its columns are named as task.inputs "
+        "(of questions: in SQuAD's JSON)",
     )
     parser.add_argument(
         "--quoting",
@@ -96,7 +97,7 @@ def _predict_all(args: Namespace) -> ExitCode:
 
 def _with_tests(run: FinishedRun) -> tuple[FinishedRun, dict[str, str]]:
     """A run and the file for each of its test splits; of several, those whose data are there."""
-    names = glue_submission.names(run.config.task)
+    names = submissions.names(run.config.task)
     absent = {} if len(names) == 1 else {split: why for split in names if (why := _absent(run, split)) is not None}
     if len(absent) == len(names):
         return run, names  # and reading them says what is wrong
@@ -110,8 +111,8 @@ def _absent(run: FinishedRun, split: str) -> str | None:
     task, data = run.config.task, run.config.data
     if run.prefetched is not None:
         return None if run.prefetched.has_split(run.config, split) else f"{run.prefetched.path} lacks {split}"
-    if data.source is DataSource.glue_dir and data.dir is not None:
-        places = [Path(data.dir).expanduser() / name for name in needs.tsv_names(task, split, allow_partial=True)]
+    if data.source.is_official and data.dir is not None:
+        places = [Path(data.dir).expanduser() / name for name in needs.official_names(task, split, allow_partial=True)]
         return None if not places or any(place.is_file() for place in places) else f"no file {places[0]}"
     where = needs.hub_split(task, split) if data.source is DataSource.hub else None
     if where is None:
@@ -127,14 +128,16 @@ def _absent(run: FinishedRun, split: str) -> str | None:
 
 def _with_file(args: Namespace) -> list[tuple[FinishedRun, dict[str, str]]]:
     """The runs with --file for their test set, which they can read."""
+    from gifine.inputs import origins  # datasets: seconds
+
     path, found = args.file.expanduser(), []
     for run in finished.read(args.runs, base=args.base, own_data=False):
         task = run.config.task
         quoting = task.files.quoting if args.quoting is None else Quoting(args.quoting)
-        own_files.read(path, task.inputs, labels=task.labels, labelled=False, quoting=quoting)
         place = FilesConfig(train=str(path), validation=str(path), test=str(path), quoting=quoting)
         config = replace(run.config, task=replace(task, files=place))
-        found.append((replace(run, config=config), {"test": glue_submission.own_name(f"{task.name}-{path.stem}")}))
+        origins.find(config.task, config.data, "test", None, labelled=False).read_rows()
+        found.append((replace(run, config=config), {"test": submissions.own_name(f"{task.name}-{path.stem}", task)}))
     return found
 
 
@@ -202,8 +205,8 @@ def _predict(run: FinishedRun, names: dict[str, str], out: Path) -> dict[str, Pa
             if predicted is None:
                 raise ModelError(f"{run.folder}: {split}: logits are NaN or infinite")
             path = out / names[split]
-            glue_submission.write(path, glue_submission.words(predicted, task))
-            print(f"{path}: {len(predicted)} predictions")
+            for file, words in submissions.choose(task).write(path, predicted, task, run.record.thresholds).items():
+                print(f"{file}: {words}")
             written[names[split]] = path
     return written
 

@@ -26,7 +26,7 @@ from gifine.errors import DataError, ExitCode, ModelError, OutputError
 from gifine.inputs import architecture, change_files, dataset, own_changes, sources, tokenizers
 from gifine.inputs.run_folder import MODEL
 from gifine.machine import disk, out_of_memory
-from gifine.models import bases, trained
+from gifine.models import bases, layouts, trained
 from gifine.models.speedups import embedding_rows as rows
 from gifine.objectives.contract import Outcome
 from gifine.runs import identity, lifecycle, origin, parent, preregistration, records, replicate, verification
@@ -114,10 +114,12 @@ def _fit(config: RunConfig, folder: Path, record: Record, track: wandb_run.Log) 
         record.provenance["warnings"] = [doubt]
     splits = reader.load(tokenizer, objective)
     record.rows = {name: len(split.examples) for name, split in splits.items()}
+    described = {name: objective.describe(split.examples, name) for name, split in splits.items()}
+    record.examples = {name: told for name, told in described.items() if told}
     record.provenance["data"] = {name: split.fingerprint for name, split in splits.items()}
 
     evaluated = objective.arrange(splits, config)
-    examples = splits[task.train_split].examples
+    examples = objective.learnable(splits[task.train_split].examples)
     loss = objective.choose_loss(config, examples)
     record.class_weights = {} if loss is None else loss.class_weights
 
@@ -157,7 +159,7 @@ def _fit(config: RunConfig, folder: Path, record: Record, track: wandb_run.Log) 
 
     if train.embedding_rows is EmbeddingRows.occurring and not train.fsdp:
         rows.keep(model, dataset.tokens(splits))
-    layer = type(model.get_submodule(f"{model.base_model_prefix}.encoder.layer.0")).__name__
+    layer = type(layouts.layers(model)[0]).__name__
     arguments = training_arguments(train, task, next(iter(evaluated)), seeds.dropout, folder / CHECKPOINTS, layer)
     record.provenance |= circumstances.describe(arguments, model)
     batch = arguments.train_batch_size * arguments.world_size * train.gradient_accumulation  # all that make a step
@@ -179,7 +181,7 @@ def _fit(config: RunConfig, folder: Path, record: Record, track: wandb_run.Log) 
         eval_dataset=cast("Any", evaluated),  # its type leaves datasets' own out, here and in predict
         data_collator=objective.make_collator(tokenizer, config),
         processing_class=tokenizer,
-        compute_metrics=objective.make_metrics(config),
+        compute_metrics=objective.make_metrics(config, evaluated),
         callbacks=[Plan(planned), Curve(folder / CURVE, task.name, track), alarm, interruption, Bar()],
     )
     told_every = None if config.tracking.name is Tracker.off else config.tracking.gate_steps
@@ -219,7 +221,7 @@ def _fit(config: RunConfig, folder: Path, record: Record, track: wandb_run.Log) 
     clock = time.monotonic()
     with out_of_memory.explain("evaluating", out_of_memory.evaluation(train.eval_batch_size)):
         outcome = objective.score(trainer, evaluated, config, folder)
-    record.metrics, record.invariance = outcome.metrics, outcome.invariance
+    record.metrics, record.invariance, record.thresholds = outcome.metrics, outcome.invariance, outcome.thresholds
     record.provenance["predictions"] = outcome.predictions
     record.status, record.error = _judge(outcome)
     if record.best and record.metrics:

@@ -37,7 +37,7 @@ with warnings.catch_warnings():
 
 pytestmark = WANDB
 KEY = "0123456789abcdef0123456789abcdef01234567"
-GLUE = ["cola", "mnli", "mrpc", "qnli", "qqp", "rte", "sst2", "stsb", "wnli"]
+TASKS = ["cola", "mnli", "mrpc", "qnli", "qqp", "rte", "squad", "squad_v2", "sst2", "stsb", "wnli"]
 ODD = "lr=0.1, it's <3"  # a group as people may call it
 
 
@@ -163,11 +163,11 @@ def test_the_interface_reads_its_own(written):
 def test_every_task_has_a_section_with_its_official_metrics(of_all_tasks):
     spec = of_all_tasks
     found, heads = sections(spec), [heading for heading, _, _ in grids(spec)]
-    tasks = [cli.config_from(cli.compose([f"task={name}"])).task for name in GLUE]
+    tasks = [cli.config_from(cli.compose([f"task={name}"])).task for name in TASKS]
     titles = [task.title or task.name for task in tasks]
     assert list(found) == ["Overview", *titles, "Gates", "Other changes"]
     assert [head for head in heads if head in titles] == titles
-    for name, title, task in zip(GLUE, titles, tasks, strict=True):
+    for name, title, task in zip(TASKS, titles, tasks, strict=True):
         official = {f"{name}/{split}/{metric}" for split in task.evaluation_splits for metric in task.metrics}
         (of_report,) = (panels for heading, _, panels in grids(spec) if heading == title)
         for panels in (found[title], of_report):

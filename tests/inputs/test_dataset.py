@@ -12,11 +12,12 @@ import pytest
 
 from gifine import cli
 from gifine.choices import DataSource, Quoting
-from gifine.config import DataConfig, FilesConfig, TaskConfig
+from gifine.config import DataConfig, TaskConfig
 from gifine.errors import DataError, OutputError
 from gifine.inputs import demo, own_files
 from gifine.inputs.dataset import Reader, Split
 from gifine.objectives import classification
+from gifine.task_config import FilesConfig
 
 
 def reader(task: TaskConfig, data: DataConfig, max_length: int = 32) -> Reader:
@@ -171,6 +172,18 @@ def test_hub(tokenizer, tmp_path, monkeypatch):
     assert examples["labels"][:] == [1, 0]
     assert examples["idx"][:] == [0, 1]
     assert examples["input_ids"][0] == tokenizer("a dog sleeps", "a dog")["input_ids"]
+
+
+def test_other_labels_of_the_hub_are_read_anew(tokenizer, tmp_path, monkeypatch):
+    rows = {"sentence1": ["a dog", "a cat"], "sentence2": ["a cat", "a dog"], "label": ["x", "y"], "other": ["y", "y"]}
+    monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: datasets.Dataset.from_dict(rows))
+    source = DataConfig(source=DataSource.hub, cache_dir=str(tmp_path))
+    found = []
+    for labels, label in (("[x,y]", "label"), ("[y,x]", "label"), ("[x,y]", "other")):
+        words = ["task=rte", f"task.labels={labels}", f"task.label={label}"]
+        task = cli.config_from(cli.compose(words)).task
+        found.append(load(task, source, tokenizer)["validation"].examples["labels"][:])
+    assert found == [[0, 1], [1, 0], [1, 1]]
 
 
 @pytest.mark.parametrize(

@@ -128,7 +128,7 @@ def test_find_prefers_the_full_file(tmp_path: Path) -> None:
     assert glue_tsv.find(tmp_path, "CoLA/train.tsv", allow_partial=True) == folder / "train.tsv"
 
 
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("name", [name for name in TASKS if not name.startswith("squad")])
 def test_task_configs_fit_the_schema(name: str) -> None:
     task = load_task(name)
     assert task.name == name

@@ -15,7 +15,7 @@ from transformers import AutoModelForSequenceClassification, set_seed
 from gifine.changes.contract import SITES
 from gifine.choices import Attention
 from gifine.errors import ModelError
-from gifine.models import attention_path, build, count_parameters, family_classes, from_pretrained, streams
+from gifine.models import attention_path, build, count_parameters, family_classes, from_pretrained, layouts, streams
 from gifine.models.change_config import is_change
 from gifine.models.changed import at_work
 from gifine.models.speedups import last_layer
@@ -89,6 +89,7 @@ HOMES = {
     "ffn": "intermediate",
     "ffn_output": "output",
 }
+XLNETS = {site: "ff" if site.startswith("ffn") else "rel_attn" for site in HOMES}
 SUFFIX = {"query": "q", "key": "k", "value": "v"}
 SIZES = {"weights": HEADS, "ffn": ARCHITECTURE["bert"]["intermediate_size"]}
 
@@ -97,8 +98,9 @@ SIZES = {"weights": HEADS, "ffn": ARCHITECTURE["bert"]["intermediate_size"]}
 @pytest.mark.parametrize("family", FAMILIES)
 def test_parameters_are_beside_what_they_change(family: str, site: str) -> None:
     model = make(family, scaling(site=site, layers=2))
-    prefix = f"{model.base_model_prefix}.encoder.layer"
-    name = f"{HOMES[site]}.change_{SUFFIX.get(site, site)}.factor"
+    layout = layouts.of_family(family)
+    prefix = f"{model.base_model_prefix}.{layout.layers}"
+    name = f"{XLNETS[site] if family == 'xlnet' else HOMES[site]}.change_{SUFFIX.get(site, site)}.factor"
     expected = {f"{prefix}.{layer}.{name}": (SIZES.get(site, D),) for layer in (1, 2)}
     assert {name: tuple(value.shape) for name, value in factors(model).items()} == expected
     plain = make(family, None).state_dict()
@@ -138,8 +140,13 @@ def test_weights_take_attention_that_is_written_out() -> None:
 
 def fold(model: Any, family: str, site: str) -> None:
     """Scale the plain model's weights so that it computes what the change does with `FACTOR`."""
-    for layer in model.base_model.encoder.layer:
-        attention, scale = layer.attention.self, 1 + 3 * FACTOR
+    layers: Any = layouts.layers(model)
+    for layer in layers:
+        scale = 1 + 3 * FACTOR
+        if family == "xlnet":
+            fold_xlnet(layer, site, scale)
+            continue
+        attention = layer.attention.self
         if site in ("query", "key", "value"):
             if family == "deberta":
                 rows = attention.in_proj.weight.data.view(HEADS, 3, D // HEADS, D)
@@ -158,6 +165,20 @@ def fold(model: Any, family: str, site: str) -> None:
             continue
         linear.weight.data *= scale[:, None]
         linear.bias.data *= scale
+
+
+def fold_xlnet(layer: Any, site: str, scale: Tensor) -> None:
+    if site in ("query", "key", "value"):
+        getattr(layer.rel_attn, site[0]).data *= scale.view(HEADS, -1)
+    elif site == "context":
+        layer.rel_attn.o.data *= scale.view(HEADS, -1)
+    elif site == "output":
+        layer.rel_attn.o.data *= scale[:, None, None]
+    elif site == "ffn":
+        layer.ff.layer_2.weight.data *= 1.3
+    else:
+        layer.ff.layer_2.weight.data *= scale[:, None]
+        layer.ff.layer_2.bias.data *= scale
 
 
 @pytest.mark.parametrize("site", [site for site in SITES if site != "weights"])
@@ -308,7 +329,7 @@ def test_bfloat16_where_the_change_learns_in_float32(family: str, attention: Att
 def test_the_last_layer_for_the_first_token(family: str, site: str) -> None:
     model = move(make(family, scaling(site=site)).eval())
     expected = outcome(copy.deepcopy(model), family)
-    last_layer.first_token(model)
+    last_layer.one_token(model)
     assert_same(outcome(model, family), expected, 1e-9)
 
 

@@ -1,4 +1,4 @@
-"""The last layer for the first token alone: the same logits and gradients, in less arithmetic."""
+"""The last layer for one token alone: the same logits and gradients, in less arithmetic."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel, set_seed
-from transformers.modeling_outputs import SequenceClassifierOutput
 
 from gifine.choices import GateSide
 from gifine.config import GiConfig, ModelConfig, SizeConfig
-from gifine.models import build
+from gifine.inputs.families import own_names
+from gifine.models import build, layouts
 from gifine.models.speedups import last_layer as last_layer
 
 TINY: dict[str, Any] = {
@@ -32,29 +32,30 @@ ARCHITECTURE = {
     "roberta": TINY,
     "deberta": TINY | DISENTANGLED,
     "deberta_v2": TINY | DISENTANGLED | {"share_att_key": True, "position_buckets": 8, "conv_kernel_size": 3},
+    "xlnet": own_names({key: value for key, value in TINY.items() if key != "max_position_embeddings"}, "xlnet"),
 }
 
 
 def make(family: str, side: GateSide, depth: int = 2) -> PreTrainedModel:
-    sizes = {"tiny": SizeConfig(checkpoint="no-one/tiny", config=ARCHITECTURE[family] | {"num_hidden_layers": depth})}
+    sizes = {"tiny": SizeConfig(checkpoint="no-one/tiny", config=ARCHITECTURE[family])}
     config = ModelConfig(name="tiny", family=family, size="tiny", sizes=sizes, random_init=True)
+    config.config_overrides = {"num_hidden_layers": depth}
     set_seed(1)
     return build(config, GiConfig(side=side, level=0.3), labels=["no", "yes"]).double()
 
 
-def batch() -> dict[str, Tensor]:
+def batch(model: PreTrainedModel) -> dict[str, Tensor]:
     torch.manual_seed(2)
     mask = torch.ones(3, 9, dtype=torch.long)
     mask[1, 5:] = mask[2, 7:] = 0
     ids = torch.randint(1, 60, (3, 9)) * mask
+    if layouts.cls_last(model):
+        ids, mask = ids.flip(1), mask.flip(1)
     return {"input_ids": ids, "attention_mask": mask, "labels": torch.tensor([0, 1, 1])}
 
 
 def outcome(model: PreTrainedModel) -> tuple[Tensor, dict[str, Tensor]]:
-    output = model(**batch())
-    assert isinstance(output, SequenceClassifierOutput)
-    assert output.loss is not None
-    assert output.logits is not None
+    output: Any = model(**batch(model))
     model.zero_grad()
     output.loss.backward()
     gradients = {name: value.grad for name, value in model.named_parameters() if value.grad is not None}
@@ -67,7 +68,7 @@ def test_logits_and_gradients_are_the_same(family: str, side: GateSide) -> None:
     model = make(family, side).eval()  # no dropout
     logits, gradients = outcome(copy.deepcopy(model))
     assert len(gradients) > 20
-    last_layer.first_token(model)
+    last_layer.one_token(model)
     ours, ours_by_name = outcome(model)
     torch.testing.assert_close(ours, logits, rtol=0, atol=1e-10)
     assert ours_by_name.keys() == gradients.keys()
@@ -78,17 +79,17 @@ def test_logits_and_gradients_are_the_same(family: str, side: GateSide) -> None:
 @pytest.mark.parametrize("family", ARCHITECTURE)
 def test_the_last_feed_forward_network_sees_one_token(family: str) -> None:
     model = make(family, GateSide.both)
-    last_layer.first_token(model)
+    last_layer.one_token(model)
     seen: list[int] = []
-    for layer in model.base_model.get_submodule("encoder.layer").children():
-        dense = layer.get_submodule("intermediate.dense")
-        dense.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].shape[1]))
+    for layer in layouts.layers(model):
+        dense = layer.get_submodule("ff.layer_1" if family == "xlnet" else "intermediate.dense")
+        dense.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].shape[:2].numel()))
     outcome(model)
-    assert seen == [9, 1]
+    assert seen == [3 * 9, 3]
 
 
 def test_a_convolution_after_the_only_layer_reads_all_tokens() -> None:
     model = make("deberta_v2", GateSide.both, depth=1).eval()
     logits, _ = outcome(copy.deepcopy(model))
-    last_layer.first_token(model)
+    last_layer.one_token(model)
     assert torch.equal(outcome(model)[0], logits)

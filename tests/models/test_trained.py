@@ -19,7 +19,7 @@ from transformers import AutoModelForSequenceClassification, set_seed
 from gifine.choices import Attention, GateSide, Parameters
 from gifine.config import GiConfig
 from gifine.errors import ModelError
-from gifine.models import bases, build, family_classes, from_pretrained, frozen, pretrained
+from gifine.models import bases, build, family_classes, from_pretrained, frozen, layouts, pretrained
 from gifine.models.change_config import is_change
 from support.tiny_models import (
     ARCHITECTURE,
@@ -41,6 +41,9 @@ ON_TOP = {
     "deberta": {f"{part}.{name}" for part in ("pooler.dense", "classifier") for name in ("weight", "bias")},
 }
 ON_TOP["deberta_v2"] = ON_TOP["deberta"]
+ON_TOP["xlnet"] = {
+    f"{part}.{name}" for part in ("sequence_summary.summary", "logits_proj") for name in ("weight", "bias")
+}
 
 
 @pytest.fixture(scope="module")
@@ -84,9 +87,8 @@ def test_biases_are_those_of_bitfit_beside_the_whole_change(bases_of, family):
     model = trained_over(bases_of[family], family, Parameters.bias)
     gates = {name for name, _ in model.named_parameters() if is_change(name)}
     biases = {name for name, _ in model.named_parameters() if "bias" in name}
-    assert {name.rpartition(".")[2] for name in biases} == {"bias"} | (
-        {"q_bias", "v_bias"} if family == "deberta" else set()
-    )
+    own = {"deberta": {"q_bias", "v_bias"}, "xlnet": {"r_w_bias", "r_r_bias", "r_s_bias"}}
+    assert {name.rpartition(".")[2] for name in biases} == {"bias"} | own.get(family, set())
     assert gates - biases
     assert trained_names(model) == ON_TOP[family] | biases | gates
 
@@ -198,8 +200,9 @@ def kept(model: Any, family: str, *inner: str) -> dict[str, int]:
 def test_below_what_trains_nothing_is_kept(bases_of, family):
     gi = GiConfig(side=GateSide.both, level=0.3, layers=1)
     model = trained_over(bases_of[family], family, Parameters.change, gi, Attention.fast).train()
-    layers = [f"{model.base_model_prefix}.encoder.layer.{index}" for index in range(3)]
-    found = kept(model, family, f"{model.base_model_prefix}.embeddings", *layers)
+    layout = layouts.of_family(family)
+    layers = [f"{model.base_model_prefix}.{layout.layers}.{index}" for index in range(3)]
+    found = kept(model, family, f"{model.base_model_prefix}.{layout.embeddings}", *layers)
     assert [found[name] for name in found if name not in ("", layers[-1])] == [0, 0, 0]
     assert found[layers[-1]] > 0
 

@@ -20,6 +20,8 @@ from gifine.objectives.contract import Outcome
 FUNCTIONS = (
     "prepare",
     "arrange",
+    "learnable",
+    "describe",
     "choose_loss",
     "build",
     "reload",

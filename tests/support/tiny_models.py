@@ -11,6 +11,8 @@ from transformers import PreTrainedModel, set_seed
 
 from gifine.choices import GateSide
 from gifine.config import GiConfig, ModelConfig, SizeConfig
+from gifine.inputs.families import FAMILIES as TRAITS
+from gifine.inputs.xlnet_tokenizer import PAD_SEGMENT
 from gifine.models import build, family_classes
 
 VOCAB, DEPTH, D, HEADS = 97, 3, 32, 4
@@ -29,6 +31,14 @@ ARCHITECTURE: dict[str, dict[str, Any]] = {
     "roberta": TINY,
     "deberta": TINY | DISENTANGLED,
     "deberta_v2": TINY | DISENTANGLED | {"share_att_key": True, "position_buckets": 8, "norm_rel_ebd": "layer_norm"},
+    "xlnet": {
+        "vocab_size": VOCAB,
+        "d_model": D,
+        "n_layer": DEPTH,
+        "n_head": HEADS,
+        "d_inner": TINY["intermediate_size"],
+        "initializer_range": TINY["initializer_range"],
+    },
 }
 FAMILIES = list(ARCHITECTURE)
 KERNELS = [
@@ -38,6 +48,7 @@ KERNELS = [
     ("roberta", "sdpa"),
     ("deberta", "eager"),
     ("deberta_v2", "eager"),
+    ("xlnet", "eager"),
 ]
 LABELS = ["no", "maybe", "yes"]
 NONE = GiConfig(side=GateSide.none, level=0.0)
@@ -58,12 +69,17 @@ def make(family: str, gi: GiConfig = BOTH, seed: int = 0, **overrides: Any) -> A
 
 
 def make_batch(family: str, lengths: tuple[int, ...] = (9, 4, 6), width: int = 9, seed: int = 0) -> dict[str, Tensor]:
+    """Ids and mask, padded where the family is; of XLNet segments, too."""
     pad = family_classes(family).plain_config().pad_token_id
     tokens = torch.randint(5, VOCAB, (len(lengths), max(lengths)), generator=torch.Generator().manual_seed(seed))
     ids = torch.full((len(lengths), width), pad)
     mask = torch.arange(width) < torch.tensor(lengths)[:, None]
     ids[:, : max(lengths)] = tokens
-    return {"input_ids": ids.masked_fill(~mask, pad), "attention_mask": mask.long()}
+    batch = {"input_ids": ids.masked_fill(~mask, pad), "attention_mask": mask.long()}
+    if not TRAITS[family].cls_last:
+        return batch
+    segments = (batch["input_ids"] % 2).masked_fill(~mask, PAD_SEGMENT)
+    return {name: each.flip(1) for name, each in (batch | {"token_type_ids": segments}).items()}
 
 
 def trained_names(model: PreTrainedModel) -> set[str]:

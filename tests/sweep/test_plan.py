@@ -90,6 +90,12 @@ def test_hours_scale_with_rows_and_epochs(finish, tmp_path):
     assert planned(*place, "task=rte", "model.size=base").runs_by_basis == {Basis.DEFAULT: 1}
 
 
+def test_a_run_trains_on_windows_and_the_tables_count_questions(finish, tmp_path):
+    words = ["task=squad", "model=bert"]
+    finish(*words, rows=2 * 87_599, seconds=3600, examples={"train": {"questions": 87_599}})
+    assert planned(f"output_root={tmp_path}", *words, "seed=1").device_hours == pytest.approx(1)
+
+
 def test_what_no_estimate_can_be_made_of_is_left_out(finish, tmp_path):
     finish("task=rte", "model=bert", rows=2490, seconds=60, attempts=2)  # of which only the last is timed
     finish("task=rte", "model=bert", "seed=1", rows=2490, seconds=60, status=Status.DIVERGED)

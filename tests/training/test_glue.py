@@ -26,6 +26,7 @@ TOKENIZERS = {
     "roberta": "roberta-base",
     "deberta": "deberta-base",
     "debertav3": "deberta-v3-base",
+    "xlnet": "xlnet-base-cased",
 }
 
 

@@ -7,15 +7,14 @@ from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 
-from gifine.choices import DataSource, Evaluate, GateSide, Parameters, Tracker
+from gifine.choices import DataSource, Evaluate, GateSide, Objective, Parameters, Tracker
+from gifine.compose import task_checks
 from gifine.config import BALANCED, DEMO, DataConfig, GiConfig, ModelConfig, RunConfig, TaskConfig, TrainConfig
 from gifine.errors import ConfigError, ModelError, PlanError, PrefetchError, did_you_mean
 from gifine.inputs import change_files, offline
 from gifine.inputs.architecture import SETTLED, architecture, longest_input
 from gifine.inputs.families import FAMILIES
 from gifine.inputs.model_files import locate, saved_model, weight_files
-from gifine.inputs.rows import as_number
-from gifine.objectives.metrics import METRICS, REGRESSION_METRICS
 from gifine.runs import preregistration
 from gifine.runs.replicate import STREAMS
 from gifine.tracking import wandb_server
@@ -29,7 +28,7 @@ def check(config: RunConfig) -> None:
     problems = [
         *_model(config.model),
         *(_gi(config.gi, config.model) if config.is_gi else _change(config)),
-        *_task(config.task),
+        *task_checks.of(config),
         *_data(config.data, config.task, is_prefetched=config.prefetch is not None),
         *_train(config.train, config.model),
         *_frozen(config.train, config.model),
@@ -146,63 +145,8 @@ def _change(config: RunConfig) -> Iterator[str]:
         yield from str(error).splitlines()
 
 
-def _task(task: TaskConfig) -> Iterator[str]:
-    name = f"task={task.name}"
-    if len(task.inputs) not in (1, 2):
-        yield f"{name}: task.inputs={task.inputs}: one or two text columns"
-    if len(task.labels) == 1 or len(set(task.labels)) < len(task.labels):
-        yield f"{name}: task.labels={task.labels}: two or more different names, or none for regression"
-    columns = [*task.inputs, task.label]
-    if twice := [column for column in dict.fromkeys(columns) if columns.count(column) > 1]:
-        yield f"{name}: task.inputs={task.inputs}, task.label={task.label}: '{twice[0]}' is there twice"
-    yield from _label_names(task.labels)
-    for metric in task.metrics:
-        if metric not in METRICS:
-            yield f"{name}: metric {metric}: no such metric{did_you_mean(metric, METRICS)}; valid: {', '.join(METRICS)}"
-        elif not task.labels and metric not in REGRESSION_METRICS:
-            yield f"{name}: metric {metric} needs classes; for regression: {', '.join(REGRESSION_METRICS)}"
-        elif task.labels and metric in REGRESSION_METRICS:
-            yield f"{name}: metric {metric} is for regression (task.labels=[])"
-        elif metric == "f1" and len(task.labels) != 2:
-            yield f"{name}: metric f1 is for two classes; f1_macro is for any number"
-    if task.select_by not in task.metrics:
-        yield f"{name}: task.select_by={task.select_by}: must be one of task.metrics={task.metrics}"
-    own_files = task.files.train or task.files.validation or task.files.test
-    if own_files:
-        for split in ("train", "validation"):
-            if getattr(task.files, split) is None:
-                yield f"task.files.{split}: missing; one's own files need train and validation"
-        return
-    if task.submission_labels and len(task.submission_labels) != len(task.labels):
-        yield f"{name}: task.submission_labels={task.submission_labels}: one for each of task.labels={task.labels}"
-    if task.submission_range and (len(task.submission_range) != 2 or task.labels):
-        yield f"{name}: task.submission_range={task.submission_range}: a regression's lowest and highest number"
-    if task.name == DEMO:
-        return  # generated: no splits to name
-    for key, splits in (
-        ("train_split", [task.train_split]),
-        ("evaluation_splits", task.evaluation_splits),
-    ):
-        if not splits:
-            yield f"{name}: task.{key} is empty"
-        for split in splits:
-            if split not in task.splits:
-                yield f"{name}: task.{key}={split}: no such split; task.splits has: {', '.join(task.splits)}"
-
-
-def _label_names(labels: list[str]) -> Iterator[str]:
-    """Names that the data's labels cannot be told apart by."""
-    seen: dict[float, str] = {}
-    for label in labels:
-        if label != label.strip() or not label:
-            yield f"task.labels: '{label}': a name is not empty and has no blanks at its ends"
-        number = as_number(label)
-        if number is not None and seen.setdefault(number, label) != label:
-            yield f"task.labels: '{seen[number]}' and '{label}' are the same number"
-
-
 def _data(data: DataConfig, task: TaskConfig, *, is_prefetched: bool) -> Iterator[str]:
-    own_files = task.files.train is not None
+    own_files, asks = task.files.train is not None, task.objective is Objective.questions
     if own_files:
         for split in ("train", "validation", "test"):
             path = getattr(task.files, split)
@@ -216,15 +160,29 @@ def _data(data: DataConfig, task: TaskConfig, *, is_prefetched: bool) -> Iterato
         yield f"task=demo: goes with data=demo, not with data={data.source.value}"
     elif data.source is DataSource.hub and task.hub.path is None:
         yield f"data=hub: task={task.name} names no Hub dataset (task.hub.path); give task.files.train or data=glue_dir"
-    elif data.source is DataSource.glue_dir and not is_prefetched:  # else its copies are read
+    elif (wanted := _official(task)) is not None and data.source.is_official and data.source is not wanted:
+        yield f"data={data.source.value}: task={task.name} has no such files; data={wanted.value} has its official ones"
+    elif data.source is not DataSource.hub and (data.source is DataSource.squad_dir) != asks:
+        holds = "no questions" if asks else "questions alone"
+        yield f"data={data.source.value}: holds {holds}; task={task.name} has task.objective={task.objective.value}"
+    elif data.source.is_official and not is_prefetched:  # else its copies are read
         if data.dir is None:
-            yield "data=glue_dir: needs data.dir=FOLDER, the one that holds CoLA/, MNLI/, …"
+            example = "train-v1.1.json, …" if data.source is DataSource.squad_dir else "CoLA/, MNLI/, …"
+            yield f"data={data.source.value}: needs data.dir=FOLDER, the one that holds {example}"
         elif not Path(data.dir).expanduser().is_dir():
             yield f"data.dir={data.dir}: no such folder"
     for key in ("max_train_rows", "max_eval_rows", "demo_train_rows", "demo_eval_rows"):
         rows = getattr(data, key)
         if rows is not None and rows < 1:
             yield f"data.{key}={rows}: at least 1"
+
+
+def _official(task: TaskConfig) -> DataSource | None:
+    """The source of a task's official files; None if it names none."""
+    place = task.splits.get(task.train_split)
+    if place is None or place.official is None:
+        return None
+    return DataSource.glue_dir if place.json is None else DataSource.squad_dir
 
 
 def _train(train: TrainConfig, model: ModelConfig) -> Iterator[str]:
@@ -277,7 +235,8 @@ def _loss(train: TrainConfig, task: TaskConfig) -> Iterator[str]:
         yield f"train.label_smoothing={smoothing:g}: must be in 0 … 1, below 1"
     for key, value in (("class_weights", weights), ("label_smoothing", smoothing or None)):
         if value is not None and not task.labels:
-            yield f"train.{key}={value}: is for classes; task={task.name} is a regression"
+            what = "is of questions" if task.objective is Objective.questions else "is a regression"
+            yield f"train.{key}={value}: is for classes; task={task.name} {what}"
     if weights is None or weights == BALANCED or not task.labels:
         return
     if not isinstance(weights, list) or not all(_is_weight(each) for each in weights):

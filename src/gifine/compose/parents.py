@@ -95,7 +95,7 @@ def _missing(config: RunConfig) -> Iterator[str]:
         for split in needs.splits_read(config.task):
             if folder is not None and config.data.source is not DataSource.demo and not folder.has_split(config, split):
                 yield str(folder.lacks(f"the data of task={config.task.name}, {split}"))
-            elif folder is None and config.data.source is DataSource.glue_dir and config.task.files.train is None:
+            elif folder is None and config.data.source.is_official and config.task.files.train is None:
                 sources.official(config.task, config.data, split)
     except (DataError, PrefetchError) as error:
         yield str(error)

@@ -15,13 +15,15 @@ from omegaconf import DictConfig, OmegaConf
 from gifine.errors import ConfigError
 
 READS = ("model.name", "model.size", "task.name")  # the keys that decide what ${published:KEY} is
+STEPS = "max_steps"  # which few have
 
 
 def register(conf_dir: Path) -> None:
     """Let OmegaConf resolve `${published:KEY}` from the files below `conf_dir`."""
 
     def published(key: str, *, _root_: DictConfig) -> Any:
-        return settings(conf_dir, _root_.model.name, _root_.task.name, _root_.model.size)[key]
+        found = settings(conf_dir, _root_.model.name, _root_.task.name, _root_.model.size)
+        return found.get(key) if key == STEPS else found[key]
 
     OmegaConf.register_new_resolver("published", published, replace=True)
 

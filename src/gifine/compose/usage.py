@@ -17,7 +17,7 @@ from gifine.errors import did_you_mean
 COMMANDS = {
     "report": "what runs say together: tables, figures, a page, and whether a change helps",
     "evaluate": "evaluate finished runs again and compare with their records",
-    "predict": "predict test sets: the files that GLUE's server takes",
+    "predict": "predict test sets: the files that GLUE's server or SQuAD's script takes",
     "inspect": "see what a change does in a trained model, head by head: a page",
     "export": "write a run's weights as a whole model, its change as it is or merged into them",
     "sweep": "plan, status, retry, cancel, logs and table of many runs",
@@ -29,7 +29,7 @@ COMMANDS = {
     "dashboard": "build the workspace and report of a wandb project",
 }
 _TEXT = """\
-gifine: does a change to attention, such as Gate with Inhibition, help BERT, RoBERTa or DeBERTa on GLUE?
+gifine: does a change to attention, such as Gate with Inhibition, help BERT, RoBERTa, DeBERTa or XLNet on GLUE?
 
   gifine model=debertav3 gi.level=0.3 task=cola
   gifine experiment=demo                       offline, minutes, nothing to fetch

@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from gifine.choices import GateSide, Parameters
+from gifine.choices import GateSide, Objective, Parameters
 from gifine.config import ModelConfig, RunConfig
 from gifine.errors import ModelError
-from gifine.inputs import change_files
-from gifine.inputs.families import FAMILIES, normalise_type
+from gifine.inputs import change_files, parameters
+from gifine.inputs.families import FAMILIES, common_names, normalise_type, own_names
 from gifine.inputs.model_files import CONFIG, locate
 from gifine.inputs.parameters import linear
 
@@ -22,6 +22,7 @@ _SIDES = {GateSide.none: 0, GateSide.key: 1, GateSide.query: 1, GateSide.both: 2
 
 _LABELS = "task.labels decides it ([] for regression)"
 _NOT_READ = "nothing here reads it"
+_WHOLE = "texts are read whole, without a memory of earlier ones"
 _ENCODER = "only encoders are fine-tuned here"
 # Entries of config.json that transformers would take, and that would change nothing: what to use instead.
 SETTLED = {
@@ -38,11 +39,20 @@ SETTLED = {
     ),
     **dict.fromkeys(("bos_token_id", "eos_token_id", "tie_word_embeddings", "legacy"), _NOT_READ),
     **dict.fromkeys(("_name_or_path", "transformers_version"), _NOT_READ),
+    # XLNet's
+    **dict.fromkeys(("mem_len", "reuse_len", "same_length", "use_mems_eval", "use_mems_train"), _WHOLE),
+    **dict.fromkeys(("attn_type", "bi_data"), _ENCODER),
+    "d_head": "it is d_model / n_head",
+    "summary_type": "the last token is read, which is <cls>",
+    **dict.fromkeys(("start_n_top", "end_n_top"), _NOT_READ),
 }
 
 
 def architecture(model: ModelConfig) -> dict[str, Any]:
-    """What is known of the model's config.json without a network: empty for a Hub id that conf/model does not name."""
+    """What is known of the model's config.json without a network: empty for a Hub id that conf/model does not name.
+
+    Whatever a family calls them, sizes have BERT's names, too.
+    """
     if model.init_from is not None:
         known = _read_json(f"{model.init_from}/model") or _read_json(model.init_from)
     elif model.checkpoint is not None:
@@ -50,7 +60,8 @@ def architecture(model: ModelConfig) -> dict[str, Any]:
     else:
         size = model.sizes.get(model.size)
         known = dict(size.config) if size else {}
-    return known | model.config_overrides
+    family = normalise_type(known["model_type"]) if "model_type" in known else model.family
+    return common_names(known | own_names(model.config_overrides, family), family)
 
 
 def _read_json(checkpoint: str) -> dict[str, Any]:
@@ -80,10 +91,10 @@ def count(config: RunConfig) -> tuple[int, int] | None:
     Raises:
         ModelError: for a change that cannot be read, or does not go with the model.
     """
-    known, labels = architecture(config.model), max(1, len(config.task.labels))
+    known = architecture(config.model)
     learned = 0 if config.is_gi else change_files.parameters_of(config.change, change_files.sizes(known))
     try:
-        own = FAMILIES[config.model.family].count(known, labels)
+        own = _parts(config, known)
         layers = known["num_hidden_layers"]
         changed = _gates(config, known) if config.is_gi else learned
     except (KeyError, TypeError):
@@ -101,7 +112,7 @@ def count_trained(config: RunConfig) -> tuple[int, int, int] | None:
     if counted is None:
         return None
     total, changed = counted
-    head = FAMILIES[config.model.family].count(known, max(1, len(config.task.labels))).head
+    head = _parts(config, known).head
     match config.train.parameters:
         case Parameters.all:
             return total, changed, total
@@ -109,9 +120,16 @@ def count_trained(config: RunConfig) -> tuple[int, int, int] | None:
             return total, changed, changed + head
         case Parameters.bias:
             width, inner = known["hidden_size"], known["intermediate_size"]
-            # Of a layer: query, key and value, what follows attention, two norms, both linear layers of the network.
-            biases = known["num_hidden_layers"] * (7 * width + inner) + 2 * width
+            in_layer, elsewhere = FAMILIES[config.model.family].biases
+            biases = known["num_hidden_layers"] * (in_layer * width + inner) + elsewhere * width
             return total, changed, biases + changed + head
+
+
+def _parts(config: RunConfig, known: Mapping[str, Any]) -> parameters.Parameters:
+    own = FAMILIES[config.model.family].count(known, max(1, len(config.task.labels)))
+    if config.task.objective is Objective.questions:  # scores of two ends, and no pooler
+        return own._replace(head=linear(known["hidden_size"], 2))
+    return own
 
 
 def _gates(config: RunConfig, known: Mapping[str, Any]) -> int:
@@ -122,9 +140,8 @@ def _gates(config: RunConfig, known: Mapping[str, Any]) -> int:
 
 def in_layers(config: RunConfig) -> int | None:
     """Those that every token meets: all but embeddings and the head."""
-    known, labels = architecture(config.model), max(1, len(config.task.labels))
     counted = count(config)
     if counted is None:
         return None
-    own = FAMILIES[config.model.family].count(known, labels)
+    own = _parts(config, architecture(config.model))
     return counted[0] - own.embeddings - own.head

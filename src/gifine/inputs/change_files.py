@@ -19,7 +19,7 @@ from gifine import changes, schema
 from gifine.changes.contract import SITES, Change, Constant, Normal, Parameter, Place, Settings, Sizes, Uniform
 from gifine.errors import ModelError, did_you_mean, first_line
 from gifine.inputs import own_changes
-from gifine.inputs.families import normalise_type
+from gifine.inputs.families import common_names, normalise_type
 from gifine.inputs.own_changes import FILE, NAME, told
 
 __all__ = [
@@ -273,4 +273,5 @@ def describe(change: Change, chosen: Settings, known: Mapping[str, Any]) -> dict
 def sizes(known: Mapping[str, Any]) -> Sizes:
     """What a change is told of a config.json's model."""
     keys = ("num_hidden_layers", "hidden_size", "num_attention_heads", "intermediate_size")
+    known = common_names(known)
     return Sizes(*(value if isinstance(value := known.get(key), int) else None for key in keys))

@@ -7,12 +7,12 @@ conf/model, together.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
 from gifine.inputs.model_files import CONFIG
-from gifine.inputs.parameters import Parameters, count_bert, count_deberta, count_deberta_v2
+from gifine.inputs.parameters import Parameters, count_bert, count_deberta, count_deberta_v2, count_xlnet
 
 TOKENIZER_JSON = "tokenizer.json"
 SENTENCEPIECE = "spm.model"
@@ -23,6 +23,7 @@ class Mend(Enum):
 
     pairs = "pairs"
     sentencepiece = "sentencepiece"
+    xlnet = "xlnet"
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,11 @@ class Traits:
     positions_after_padding: bool = False  # they are counted from pad_token_id + 1
     # With position_biased_input=false there are none: only distances count, of which the farthest are alike.
     positions_optional: bool = False
+    # A <sep> B <sep> <cls> with segments 0 0 1 1 2, padding on the left with segment 4; else [CLS] A [SEP] B [SEP] …
+    cls_last: bool = False
+    names: Mapping[str, str] = field(default_factory=dict)  # what config.json calls otherwise than BERT's does
+    # Vectors of the hidden size that have "bias" in their names: in a layer, and elsewhere below the head.
+    biases: tuple[int, int] = (7, 2)
 
 
 _BYTE_PAIRS = ("vocab.json", "merges.txt")
@@ -54,6 +60,19 @@ FAMILIES = {
         TokenizerClass("DebertaV2Tokenizer", (SENTENCEPIECE,), Mend.sentencepiece),
         count_deberta_v2,
         positions_optional=True,
+    ),
+    "xlnet": Traits(
+        TokenizerClass("XLNetTokenizer", ("spiece.model",), Mend.xlnet),
+        count_xlnet,
+        cls_last=True,
+        names={
+            "hidden_size": "d_model",
+            "num_hidden_layers": "n_layer",
+            "num_attention_heads": "n_head",
+            "intermediate_size": "d_inner",
+            "hidden_act": "ff_activation",
+        },
+        biases=(6, 0),
     ),
 }
 # All that a tokenizer may be read from; config.json tells the class where tokenizer_config.json does not.
@@ -70,3 +89,16 @@ TOKENIZER_FILES = (
 def normalise_type(model_type: object) -> str:
     """The family that the `model_type` of a config.json means, plain or gated; it need not be one of ours."""
     return str(model_type).removeprefix("gi_").replace("-", "_")
+
+
+def own_names(entries: Mapping[str, Any], family: str) -> dict[str, Any]:
+    """Entries of a config.json under the names that a family has for them: `num_hidden_layers` is XLNet's `n_layer`."""
+    names = FAMILIES[family].names if family in FAMILIES else {}
+    return {names.get(key, key): value for key, value in entries.items()}
+
+
+def common_names(entries: Mapping[str, Any], family: str | None = None) -> dict[str, Any]:
+    """The same, and under BERT's names beside them, which is how they are asked for; without `family` of model_type."""
+    family = normalise_type(entries.get("model_type")) if family is None else family
+    names = FAMILIES[family].names if family in FAMILIES else {}
+    return {**entries, **{common: entries[own] for common, own in names.items() if own in entries}}

@@ -16,15 +16,15 @@ from gifine.inputs.rows import Columns, Row, missing_file, read_text
 log = logging.getLogger(__name__)
 
 
-def partial_name(tsv: str) -> str:
+def partial_name(name: str) -> str:
     """The file that holds the beginning of another one: train.part.tsv."""
-    return str(Path(tsv).with_suffix(".part.tsv"))
+    return str(Path(name).with_suffix(f".part{Path(name).suffix}"))
 
 
-def find(data_dir: Path, tsv: str, *, allow_partial: bool = False) -> Path:
-    """`data_dir`/`tsv`, or its beginning if only that is there and `allow_partial` permits it."""
-    path = data_dir / tsv
-    partial = data_dir / partial_name(tsv)
+def find(data_dir: Path, name: str, *, allow_partial: bool = False) -> Path:
+    """`data_dir`/`name`, or its beginning if only that is there and `allow_partial` permits it."""
+    path = data_dir / name
+    partial = data_dir / partial_name(name)
     if path.is_file():
         return path
     if not partial.is_file():

@@ -53,12 +53,17 @@ def load_split(split: HubSplit, cache: Path | None = None) -> datasets.Dataset:
     return examples
 
 
-def check_classes(examples: datasets.Dataset, columns: Columns, where: HubSplit) -> None:
-    """Raise a DataError if the dataset names classes, and they are not `columns.labels` in this order."""
+def check_classes(examples: datasets.Dataset, columns: Columns, where: HubSplit) -> bool:
+    """Whether the dataset names classes.
+
+    Raises:
+        DataError: if they are not `columns.labels` in this order.
+    """
     names = None if columns.label is None else getattr(examples.features[columns.label], "names", None)
     if names is not None and names != list(columns.labels):
         ours = list(columns.labels) or "numbers (task.labels=[])"
         raise DataError(f"{where}: its labels are {names}, those of the task are {ours}")
+    return names is not None
 
 
 def rows(examples: datasets.Dataset, columns: Columns, where: HubSplit) -> list[Row]:

@@ -129,12 +129,13 @@ def splits_read(task: TaskConfig) -> list[str]:
     return list(dict.fromkeys([task.train_split, *task.evaluation_splits]))
 
 
-def tsv_names(task: TaskConfig, split: str, *, allow_partial: bool) -> list[str]:
+def official_names(task: TaskConfig, split: str, *, allow_partial: bool) -> list[str]:
     """The official files that hold a split, best first, below data.dir."""
     layout = task.splits.get(split)
-    if layout is None or layout.tsv is None:
+    name = None if layout is None else layout.official
+    if name is None:
         return []
-    return [layout.tsv, glue_tsv.partial_name(layout.tsv)] if allow_partial else [layout.tsv]
+    return [name, glue_tsv.partial_name(name)] if allow_partial else [name]
 
 
 def glue_folder(config: RunConfig) -> Path | None:
@@ -149,7 +150,7 @@ def _hub_splits(config: RunConfig) -> Iterator[HubSplit]:
     task = config.task
     if config.data.source is not DataSource.hub or task.files.train is not None:
         return
-    for split in (*splits_read(task), *task.test_splits):
+    for split in dict.fromkeys((*splits_read(task), *task.test_splits)):
         where = hub_split(task, split)
         if where is not None:
             yield where
@@ -157,15 +158,13 @@ def _hub_splits(config: RunConfig) -> Iterator[HubSplit]:
 
 def _official_files(config: RunConfig) -> dict[str, Path]:
     task, data = config.task, config.data
-    if data.source is not DataSource.glue_dir or data.dir is None or task.files.train is not None:
+    if not data.source.is_official or data.dir is None or task.files.train is not None:
         return {}
     folder, found = Path(data.dir).expanduser(), {}
     for split in (*splits_read(task), *task.test_splits):
-        layout = task.splits.get(split)
-        if layout is None or layout.tsv is None:
-            continue
-        if split in task.test_splits and not (folder / layout.tsv).is_file():
-            continue  # a run does without
-        path = glue_tsv.find(folder, layout.tsv, allow_partial=data.allow_partial)
+        names = official_names(task, split, allow_partial=False)
+        if not names or (split in task.test_splits and not (folder / names[0]).is_file()):
+            continue  # a run does without a test set
+        path = glue_tsv.find(folder, names[0], allow_partial=data.allow_partial)
         found[str(path.relative_to(folder))] = path
     return found

@@ -19,11 +19,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from gifine import __version__
-from gifine.choices import DataSource, Quoting
+from gifine.choices import DataSource, Objective, Quoting
 from gifine.config import DataConfig, ModelConfig, RunConfig
 from gifine.errors import PrefetchError
 from gifine.inputs import model_files
-from gifine.inputs.needs import GLUE, HubSplit, Repository, base, hub_split, repositories, splits_read, tsv_names
+from gifine.inputs.needs import GLUE, HubSplit, Repository, base, hub_split, official_names, repositories, splits_read
 from gifine.machine import disk
 
 SCHEMA_VERSION = 1
@@ -145,7 +145,7 @@ class Folder:
         if config.data.source is DataSource.hub:
             where = hub_split(task, split)
             return where is not None and self.has_dataset(where)
-        return any(map(self.has_file, tsv_names(task, split, allow_partial=False)))
+        return any(map(self.has_file, official_names(task, split, allow_partial=False)))
 
     def place(self, repository: Repository) -> Path | None:
         """The folder of its files, if it is there with its weights, and whole."""
@@ -167,8 +167,8 @@ class Folder:
                 where = hub_split(task, split)
                 if where is not None and not self.has_dataset(where):
                     yield f"the data {where}"
-            elif config.data.source is DataSource.glue_dir:
-                names = tsv_names(task, split, allow_partial=config.data.allow_partial)
+            elif config.data.source.is_official:
+                names = official_names(task, split, allow_partial=config.data.allow_partial)
                 if names and not any(map(self.has_file, names)):
                     yield f"the official file {names[0]}"
 
@@ -219,7 +219,7 @@ def _words(config: RunConfig) -> list[str]:
     words += ["model.random_init=true"] if model.random_init else []
     words += [f"task={task.name}"]
     words += [f"data={data.source.value}"] if data.source is not DataSource.files else []
-    words += [f"data.dir={data.dir or 'FOLDER'}"] if data.source is DataSource.glue_dir else []
+    words += [f"data.dir={data.dir or 'FOLDER'}"] if data.source.is_official else []
     words += ["data.allow_partial=true"] if data.allow_partial else []
     rows = ["max_train_rows", "max_eval_rows"]
     rows += ["demo_train_rows", "demo_eval_rows", "demo_seed"] if data.source is DataSource.demo else []
@@ -227,6 +227,8 @@ def _words(config: RunConfig) -> list[str]:
     files = ("train", "validation", "test")
     words += [f"task.files.{key}={value}" for key in files if (value := getattr(task.files, key)) is not None]
     words += [] if task.files.quoting is Quoting.auto else [f"task.files.quoting={task.files.quoting.value}"]
+    if task.objective is Objective.questions:
+        words += [f"task.{key}={getattr(task, key)}" for key in ("stride", "max_question_tokens")]
     return [*words, f"train.max_length={config.train.max_length}"]
 
 

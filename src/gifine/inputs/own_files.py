@@ -49,7 +49,7 @@ def _delimited(path: Path, text: str, columns: Columns, quoting: Quoting, *, del
 
 
 def _json(path: Path, text: str, columns: Columns, _: Quoting) -> Iterator[RawRow]:
-    objects = _parse(text, path, line=1)
+    objects = parse_json(text, path)
     if not isinstance(objects, list):
         is_row = isinstance(objects, dict) and objects.keys() >= set(columns.names)
         advice = f"; {_LINES}" if is_row else ""
@@ -61,10 +61,11 @@ def _json(path: Path, text: str, columns: Columns, _: Quoting) -> Iterator[RawRo
 def _jsonl(path: Path, text: str, columns: Columns, _: Quoting) -> Iterator[RawRow]:
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
-            yield _object(_parse(line, path, line=number), f"{path}, line {number}", columns)
+            yield _object(parse_json(line, path, line=number), f"{path}, line {number}", columns)
 
 
-def _parse(text: str, path: Path, line: int) -> Any:
+def parse_json(text: str, path: Path, line: int = 1) -> Any:
+    """What JSON says that begins at this line of its file. Raises DataError if it is none."""
     try:
         return json.loads(text, object_pairs_hook=_pairs)
     except json.JSONDecodeError as error:

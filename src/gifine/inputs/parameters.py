@@ -46,6 +46,14 @@ def count_deberta_v2(known: Entries, labels: int) -> Parameters:
     return Parameters(_embeddings(known), layer, shared, linear(width, width) + linear(width, labels))
 
 
+def count_xlnet(known: Entries, labels: int) -> Parameters:
+    width = known["hidden_size"]
+    # Of a layer: q, k, v, o and r, a vector for each of three terms of a score, two for segments. No biases.
+    layer = 5 * width * width + (3 + 2) * width + _feed_forward(known)
+    mask = width  # pretraining's, which nothing here reads
+    return Parameters(known["vocab_size"] * width, layer, mask, linear(width, width) + linear(width, labels))
+
+
 def _feed_forward(known: Entries) -> int:
     width, inner = known["hidden_size"], known["intermediate_size"]
     norms = 2 * 2 * width  # after attention and after this

@@ -59,7 +59,7 @@ class Columns:
 
         Raises DataError, beginning with `where`, for texts that are none and labels that do not fit.
         """
-        texts = tuple(_text(cells[name], name, where) for name in self.inputs)
+        texts = tuple(as_text(cells[name], name, where) for name in self.inputs)
         label = None if self.label is None else label_id(cells[self.label], self.labels, where)
         return Row(texts, idx, label)
 
@@ -100,7 +100,8 @@ def missing_column(where: str, name: str, present: Sequence[str]) -> DataError:
     return DataError(f"{where}: no column '{name}'{did_you_mean(name, present)}; columns: {', '.join(present)}{yaml}")
 
 
-def _text(value: object, column: str, where: str) -> str:
+def as_text(value: object, column: str, where: str) -> str:
+    """The value, which has to be text. Raises DataError, beginning with `where`, for anything else."""
     if not isinstance(value, str):
         raise DataError(f"{where}: column '{column}' holds {shown(value)}, not text")
     try:

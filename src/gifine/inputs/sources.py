@@ -24,7 +24,7 @@ from gifine.inputs.rows import missing_file
 
 @dataclass(frozen=True)
 class OfficialFile:
-    """The file of a split in the official layout, and how it is read."""
+    """The file of a split in the official layout, and how it is read; of questions there is one way."""
 
     path: Path
     columns: dict[str, str]  # ours: the file's
@@ -125,10 +125,11 @@ def official(task: TaskConfig, data: DataConfig, split: str, *, labelled: bool =
         DataError: if the task does not say, or the file is not there.
     """
     layout = task.splits[split]
-    if data.dir is None or layout.tsv is None:
-        raise DataError(f"task={task.name} names no official file for its split {split} (task.splits.{split}.tsv)")
+    if data.dir is None or layout.official is None:
+        raise DataError(f"task={task.name} names no official file for its split {split} (task.splits.{split})")
     # Of a test set every row is wanted: its predictions are told apart by their number alone.
-    path = glue_tsv.find(Path(data.dir).expanduser(), layout.tsv, allow_partial=data.allow_partial and labelled)
+    allow_partial = data.allow_partial and labelled
+    path = glue_tsv.find(Path(data.dir).expanduser(), layout.official, allow_partial=allow_partial)
     columns = {ours: name for ours, name in layout.columns.items() if labelled or ours != task.label}
     return OfficialFile(path, columns, layout.header, task.skip_short_rows and labelled, task.labels)
 
@@ -203,7 +204,7 @@ def _cached(name: str, revision: str | None) -> list[Path]:
 
 
 def _reads_official(config: RunConfig) -> bool:
-    return config.task.files.train is None and config.data.source is DataSource.glue_dir
+    return config.task.files.train is None and config.data.source.is_official
 
 
 def _partial(config: RunConfig) -> dict[str, Path]:
@@ -212,7 +213,7 @@ def _partial(config: RunConfig) -> dict[str, Path]:
     if not _reads_official(config) or not config.data.allow_partial or folder is None:
         return {}
     for split in needs.splits_read(config.task):
-        whole, *part = needs.tsv_names(config.task, split, allow_partial=True) or [""]
+        whole, *part = needs.official_names(config.task, split, allow_partial=True) or [""]
         if part and not (folder / whole).is_file() and (folder / part[0]).is_file():
             found[split] = folder / part[0]
     return found

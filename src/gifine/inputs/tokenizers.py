@@ -1,6 +1,6 @@
 """Tokenizers: `load("microsoft/deberta-v3-large")`, or a folder, gives one that is right, and stays right when saved.
 
-transformers 5.23 builds two of ours wrongly from their vocabulary files, and again whenever it loads them under their
+transformers 5.23 builds three of ours wrongly from their vocabulary files, and again whenever it loads them under their
 own class, even from a right tokenizer.json:
 
 - DeBERTa v1 pairs come out as `[CLS] A [SEP] [SEP] B [SEP]` with token types all 0; `[CLS] A [SEP] B [SEP]` with types
@@ -8,8 +8,10 @@ own class, even from a right tokenizer.json:
 - DeBERTa v2/v3 lose SentencePiece's normalisation (`½ ² ﬁ …`, full-width letters and the no-break space become [UNK])
   and its byte fallback (an emoji becomes [UNK] rather than its UTF-8 bytes).
 
-`load` mends both and returns a plain PreTrainedTokenizerFast: saved as such, its tokenizer.json is taken as it is by
-`AutoTokenizer`, whether or not gifine is imported and whatever model lies beside it.
+- XLNet's are wrong in most texts, or in a few of ten thousand: `xlnet_tokenizer.py`, which goes its own way.
+
+Of the first two `load` mends both and returns a plain PreTrainedTokenizerFast: saved as such, its tokenizer.json is
+taken as it is by `AutoTokenizer`, whether or not gifine is imported and whatever model lies beside it.
 
 Where DeBERTa v2/v3 ids still differ from those of `sentencepiece`:
 - A special token spelled out in a text ("[SEP]") becomes that token, as in every transformers tokenizer, and so does a
@@ -35,7 +37,7 @@ from transformers import DebertaTokenizer, DebertaV2Tokenizer, PreTrainedTokeniz
 
 from gifine.config import DEMO, ModelConfig
 from gifine.errors import ModelError, first_line
-from gifine.inputs import demo
+from gifine.inputs import demo, xlnet_tokenizer
 from gifine.inputs.architecture import architecture
 from gifine.inputs.families import (
     FAMILIES,
@@ -63,16 +65,49 @@ def load_for(model: ModelConfig) -> PreTrainedTokenizerFast:
     for key in ("vocab_size", "pad_token_id"):
         if model.random_init and key in model.config_overrides:
             raise ModelError(f"model.config_overrides.{key}: the tokenizer decides it; give another model.tokenizer")
+    known = architecture(model)
+    family = normalise_type(known.get("model_type", model.family))
+    cls_last = family in FAMILIES and FAMILIES[family].cls_last
     if model.tokenizer == DEMO:
-        tokenizer = demo.tokenizer()
+        tokenizer = demo.tokenizer(cls_last=cls_last)
     elif model.tokenizer is not None:
         tokenizer = load(model.tokenizer, family=model.family)
     else:
         tokenizer = load(source(model), revision=model.revision)
-    if architecture(model).get("type_vocab_size") == 1 and _TOKEN_TYPES in tokenizer.model_input_names:
+    _check_layout(model, tokenizer, cls_last=cls_last)
+    _pad_as(tokenizer, family)
+    if known.get("type_vocab_size") == 1 and _TOKEN_TYPES in tokenizer.model_input_names:
         names = [name for name in tokenizer.model_input_names if name != _TOKEN_TYPES]
         tokenizer.model_input_names = tokenizer.init_kwargs["model_input_names"] = names  # the second is what is saved
     return tokenizer
+
+
+def _check_layout(model: ModelConfig, tokenizer: PreTrainedTokenizerFast, *, cls_last: bool) -> None:
+    """Refuse a tokenizer whose [CLS] is not where the model's head looks."""
+    ids = tokenizer("a")["input_ids"]
+    place = len(ids) - 1 if cls_last else 0
+    if (
+        tokenizer.cls_token_id not in ids
+        or ids.index(tokenizer.cls_token_id) != place
+        or is_left(tokenizer) != cls_last
+    ):
+        where = "last, and padding on the left" if cls_last else "first, and padding on the right"
+        raise ModelError(
+            f"model.tokenizer={model.tokenizer}: a {model.family} wants its {tokenizer.cls_token or 'token [CLS]'} "
+            f"{where}: give the tokenizer of a {model.family}"
+        )
+
+
+def _pad_as(tokenizer: PreTrainedTokenizerFast, family: str) -> PreTrainedTokenizerFast:
+    """The tokenizer itself, with the segment of padding that a family has, which no tokenizer's files keep."""
+    if family in FAMILIES and FAMILIES[family].cls_last:
+        tokenizer._pad_token_type_id = xlnet_tokenizer.PAD_SEGMENT
+    return tokenizer
+
+
+def is_left(tokenizer: PreTrainedTokenizerFast) -> bool:
+    """Whether it pads there: then the last token is the one that heads read, else the first."""
+    return tokenizer.padding_side == "left"
 
 
 def size(tokenizer: PreTrainedTokenizerFast) -> int:
@@ -114,6 +149,11 @@ def load(source: str, family: str | None = None, revision: str | None = None) ->
     kind = _kind(source, folder, family)
     cls = getattr(transformers, kind.name)
     # Without its files, transformers goes on silently with a vocabulary of a few special tokens.
+    if kind.mend is Mend.xlnet and not (folder / kind.vocabulary[0]).is_file():
+        raise ModelError(
+            f"{source}: no {kind.vocabulary[0]} there (looked in {folder}), which XLNet's texts are cut by: "
+            f"{TOKENIZER_JSON} alone cannot; {_ELSEWHERE}"
+        )
     if not (folder / TOKENIZER_JSON).is_file() and not all((folder / name).is_file() for name in kind.vocabulary):
         files = " and ".join(kind.vocabulary)
         files = files if kind is _PLAIN else f"{TOKENIZER_JSON}, or {files}"
@@ -121,9 +161,11 @@ def load(source: str, family: str | None = None, revision: str | None = None) ->
             f"{source}: no tokenizer there: a {cls.__name__} needs {files} (looked in {folder}); {_ELSEWHERE}"
         )
     try:
+        if kind.mend is Mend.xlnet:
+            return xlnet_tokenizer.load(folder)
         tokenizer = cls.from_pretrained(folder)
         if kind is _PLAIN:
-            return tokenizer
+            return _pad_as(tokenizer, normalise_type(_read(source, folder / CONFIG).get("model_type")))
         if kind.mend is Mend.pairs:
             _mend_pairs(tokenizer)
         elif kind.mend is Mend.sentencepiece:

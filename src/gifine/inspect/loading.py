@@ -12,8 +12,10 @@ import torch
 from transformers import DataCollatorWithPadding, PreTrainedModel, PreTrainedTokenizerFast
 
 from gifine import models, objectives
-from gifine.errors import DataError
+from gifine.choices import Objective
+from gifine.errors import DataError, ModelError
 from gifine.inputs import architecture, dataset, tokenizers
+from gifine.models import heads
 from gifine.objectives import metrics
 from gifine.runs.finished import FinishedRun
 from gifine.training import restoration
@@ -92,6 +94,8 @@ def of_model(folder: Path, texts: Sequence[Sequence[str]], base: str | None) -> 
     """Texts, for a saved model that may be no run's."""
     tokenizer = tokenizers.load(str(folder))
     model = models.from_pretrained(folder, base=base).requires_grad_(False)
+    if heads.objective_of(model) is not Objective.classification:
+        raise ModelError(f"{folder}: a {type(model).__name__}; inspect looks at classifiers alone")
     longest = architecture.longest_input(model.config.to_dict())
     features = _tokenised(tokenizer, texts, longest or 512)
     names = model.config.id2label or {}

@@ -22,6 +22,7 @@ from gifine.inspect import seen as seeing
 from gifine.inspect.findings import QUANTILES, Attention, Example, Peak, Track
 from gifine.inspect.loading import Loaded
 from gifine.inspect.seen import Seen
+from gifine.models import layouts
 
 _SAMPLE = 20_000  # gates of a layer in a batch, of which quantiles are made
 MAPS = 3_000_000  # bytes of attention maps that a page has
@@ -48,6 +49,7 @@ class Pass:
         self.first = np.concatenate([[0], np.cumsum(lengths)])
         config = loaded.model.config
         self.depth, self.heads = config.num_hidden_layers, config.num_attention_heads
+        self.cls_last = layouts.cls_last(loaded.model)
         self.tracks: defaultdict[tuple[str, str], _Track] = defaultdict(_Track)
         self.peaks: list[Peak] = []
         self.summed: dict[str, np.ndarray] = {}
@@ -95,7 +97,9 @@ class Pass:
             first = self.first[place]
             of_example = values_BTH[row]
             if of_example.shape[0] == self.real_BT.shape[1]:
-                of_example = of_example[self.real_BT[row]]  # else it is the first token alone, of the last layer
+                of_example = of_example[self.real_BT[row]]
+            elif self.cls_last:  # of the last layer, the token alone that the head reads
+                first = self.first[place + 1] - len(of_example)
             kept_HN[:, first : first + len(of_example)] = of_example.T.float().cpu().numpy()
 
     def _gates(self, seen: Seen, track: _Track) -> None:
@@ -135,11 +139,12 @@ class Pass:
         log_tokens_B = real_BT.sum(dim=1).clamp_min(2).log()
         entropy_BHT = -(weights_BHTT * weights_BHTT.clamp_min(1e-30).log()).sum(dim=-1) / log_tokens_B[:, None, None]
         special_BT = torch.isin(self.ids_BT, self.special.to(self.ids_BT.device)) & real_BT
-        special_BT[:, 0] = False
+        read = -1 if self.cls_last else 0
+        special_BT[:, read] = False
         beside_BHT = sum_beside(weights_BHTT)
         of_query = {
             "evenness": entropy_BHT,
-            "to the first token": weights_BHTT[..., 0],
+            f"to the {'last' if self.cls_last else 'first'} token": weights_BHTT[..., read],
             "to other special tokens": (weights_BHTT * special_BT[:, None, None, :]).sum(dim=-1),
             "to itself": weights_BHTT.diagonal(dim1=-2, dim2=-1),
             "to its neighbours": beside_BHT,

@@ -18,6 +18,7 @@ from transformers import PreTrainedModel
 from gifine.changes import gi
 from gifine.changes.autograd import gate
 from gifine.changes.contract import Place
+from gifine.models import layouts
 from gifine.models.at_site import AtSite
 from gifine.models.changed import ChangedModule
 
@@ -102,14 +103,13 @@ def attention(model: PreTrainedModel, see: Callable[[int, Tensor], None]) -> Gen
     """In a `with` block `see` gets the attention weights, BHTT, layer by layer, if the model is called with the
     arguments that this gives. They are computed step by step: a kernel that is fused gives none."""
     kernel = model.config._attn_implementation
-    layers = model.base_model.get_submodule("encoder.layer")
-    assert isinstance(layers, nn.ModuleList)
+    layers, layout = layouts.layers(model), layouts.of(model)
 
-    def hook(index: int) -> Callable[[nn.Module, Any, Sequence[Tensor]], tuple[Tensor, Tensor]]:
-        def look(module: nn.Module, inputs: Any, output: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-            context, weights = output
-            see(index, weights)
-            return context, weights[:0]  # else the model would keep those of all layers
+    def hook(index: int) -> Callable[[nn.Module, Any, Sequence[Tensor]], tuple[Tensor, ...]]:
+        def look(module: nn.Module, inputs: Any, output: Sequence[Tensor]) -> tuple[Tensor, ...]:
+            *others, weights = output
+            see(index, weights.permute(2, 3, 0, 1) if layout.length_first else weights)
+            return *others, weights[:0]  # else the model would keep those of all layers
 
         return look
 
@@ -118,7 +118,7 @@ def attention(model: PreTrainedModel, see: Callable[[int, Tensor], None]) -> Gen
         if kernel not in (None, "eager"):
             model.set_attn_implementation("eager")
         handles = [
-            layer.get_submodule("attention.self").register_forward_hook(hook(n)) for n, layer in enumerate(layers)
+            layer.get_submodule(layout.attention).register_forward_hook(hook(n)) for n, layer in enumerate(layers)
         ]
         yield {"output_attentions": True}
     finally:

@@ -1,9 +1,9 @@
-"""The models: transformers' classifiers, plain and with a change to attention.
+"""The models: transformers' classifiers and answerers of questions, plain and with a change to attention.
 
     model = build(cfg.model, cfg.gi, labels=["no", "yes"])     for a run
     model = from_pretrained("runs/…/model")                    what `save_pretrained` wrote
 
-Importing this package makes `AutoConfig`, `AutoModel` and `AutoModelForSequenceClassification` know the changed models.
+Importing this package makes `AutoConfig`, `AutoModel` and its kin for both heads know the changed models.
 """
 
 from gifine.models.change_config import LayerCountWarning

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from transformers import PreTrainedConfig
 
@@ -36,12 +36,11 @@ class ChangedConfig(PreTrainedConfig):
     A change of one's own has its file's path beside them, as a Path and in memory only: what a config.json names, which
     may come from anywhere, is never executed.
 
-    In config.json `hidden_act` carries a mark, which goes when it is read: transformers' own models know no activation
-    of that name and refuse. Without it `BertForSequenceClassification.from_pretrained` would load a GI checkpoint, drop
-    the gates, and only log that it did.
+    In config.json `hidden_act` (XLNet's `ff_activation`) carries a mark, which goes when it is read: transformers' own
+    models know no activation of that name and refuse. Without it `BertForSequenceClassification.from_pretrained` would
+    load a GI checkpoint, drop the gates, and only log that it did.
     """
 
-    hidden_act: str = "gelu"
     gi_side: str = "both"
     gi_level: float = 0.0
     gi_layers: int | None = None
@@ -50,6 +49,9 @@ class ChangedConfig(PreTrainedConfig):
     gi_init: str = "normal"
     change: dict[str, Any] | None = None
     trained_over: dict[str, Any] | None = None  # the base that is not saved with the model: see bases.py
+
+    if TYPE_CHECKING:
+        hidden_act: str = "gelu"  # of each family's own config, under this name or another that `attribute_map` has
 
     def __post_init__(self, **kwargs: Any) -> None:
         self.hidden_act = unmark(self.hidden_act)
@@ -124,7 +126,7 @@ class ChangedConfig(PreTrainedConfig):
             entries = {key: value for key, value in entries.items() if not key.startswith("gi_")}
             entries["change"] = {key: value for key, value in self.change.items() if key != change_files.FILE}
         if self.changed_layers or self.trained_over:
-            entries["hidden_act"] = self.hidden_act + _MARK
+            entries[self.attribute_map.get("hidden_act", "hidden_act")] = self.hidden_act + _MARK
         if self.trained_over is None:
             entries.pop("trained_over", None)
         return entries

@@ -19,7 +19,7 @@ from transformers import initialization as init
 from transformers.activations import ACT2FN
 
 from gifine.changes.contract import Change, Parameter, Place, Settings, Site
-from gifine.models import at_site, streams
+from gifine.models import at_site, layouts, streams
 from gifine.models.at_site import AtSite, Pass
 from gifine.models.change_config import ChangedConfig
 
@@ -84,6 +84,11 @@ class ChangedModule(Unchanged):
     """Mixed into a module of transformers', with the sites that it may have."""
 
     SITES: ClassVar[tuple[Site, ...]]
+
+    def features(self, site: Site, config: ChangedConfig) -> tuple[int, int]:
+        """How many there are in what the value at a site is made of, and in the value; 0 where they are none."""
+        raise NotImplementedError
+
     sites: dict[Site, AtSite]  # pyrefly: ignore[bad-override-mutable-attribute] - of an instance, not of the class
 
 
@@ -92,16 +97,26 @@ class ChangedAttention(ChangedModule):
     all_head_size: int
     dropout: nn.Dropout
 
+    def features(self, site: Site, config: ChangedConfig) -> tuple[int, int]:
+        taken = 0 if site in ("weights", "context") else config.hidden_size
+        return taken, 0 if site == "weights" else self.all_head_size
+
     @property
     def changes_positions(self) -> bool:  # pyrefly: ignore[bad-override] - read only
         """Whether a change of queries and keys acts on relative positions too, where one projection serves both."""
         return any(getattr(site.settings, "positions", False) for site in self.sites.values())
 
 
-class ChangedOutput(ChangedModule):
+class _WithDense(ChangedModule):
+    dense: nn.Linear
+
+    def features(self, site: Site, config: ChangedConfig) -> tuple[int, int]:
+        return self.dense.in_features, self.dense.out_features
+
+
+class ChangedOutput(_WithDense):
     """What follows attention or the inner layer of the feed-forward network: a projection, then the residual."""
 
-    dense: nn.Linear
     dropout: nn.Dropout
     LayerNorm: nn.Module
 
@@ -119,7 +134,7 @@ class ChangedNetworkOutput(ChangedOutput):
     SITES = ("ffn_output",)
 
 
-class ChangedIntermediate(ChangedModule):
+class ChangedIntermediate(_WithDense):
     SITES = ("ffn",)
 
     def forward(self, hidden_states: Tensor) -> Tensor:
@@ -141,18 +156,16 @@ class ChangedLayer(nn.Module):
         return found
 
 
-# Below a layer, what becomes a changed module, beside self-attention.
-_MODULES = {
-    "attention.output": ChangedAttentionOutput,
-    "intermediate": ChangedIntermediate,
-    "output": ChangedNetworkOutput,
-}
-
-
 class ChangedBackbone(PreTrainedModel):
     """Mixed into a family's backbone: changes its modules, says how parameters start, and what a pass is."""
 
     attention_class: ClassVar[type[ChangedAttention]]
+    # Below a layer, what becomes a changed module, beside self-attention.
+    other_modules: ClassVar[Mapping[str, type[ChangedModule]]] = {
+        "attention.output": ChangedAttentionOutput,
+        "intermediate": ChangedIntermediate,
+        "output": ChangedNetworkOutput,
+    }
 
     def post_init(self) -> None:
         # transformers calls this when the modules are built and before weights are drawn. Their own generators below
@@ -162,13 +175,13 @@ class ChangedBackbone(PreTrainedModel):
         config.check_change()
         change, settings = config.find_change()
         changed = change.find_layers(settings, config.num_hidden_layers)
-        sites = change.find_sites(settings)
+        sites, layout = change.find_sites(settings), layouts.of(self)
         for index in range(config.num_hidden_layers) if changed else ():
-            layer = self.get_submodule(f"encoder.layer.{index}")
+            layer = self.get_submodule(f"{layout.layers}.{index}")
             own = sites if index in changed else ()
-            attention = layer.get_submodule("attention.self")
+            attention = layer.get_submodule(layout.attention)
             become(attention, self.attention_class, config, index, own, change, settings)
-            for path, kind in _MODULES.items():
+            for path, kind in self.other_modules.items():
                 if {*kind.SITES} & {*own}:
                     module = layer.get_submodule(path)
                     become(module, _mixed(kind, type(module)), config, index, own, change, settings)
@@ -233,13 +246,7 @@ def _mixed(kind: type[nn.Module], plain: type[nn.Module]) -> type[Any]:
 
 def _place(module: ChangedModule, site: Site, config: ChangedConfig, layer: int) -> Place:
     hidden, inner = config.hidden_size, config.intermediate_size
-    if isinstance(module, ChangedAttention):
-        taken = 0 if site in ("weights", "context") else hidden
-        given = 0 if site == "weights" else module.all_head_size
-    else:
-        dense = module.get_submodule("dense")
-        assert isinstance(dense, nn.Linear)
-        taken, given = dense.in_features, dense.out_features
+    taken, given = module.features(site, config)
     return Place(site, layer, config.num_hidden_layers, hidden, config.num_attention_heads, inner, taken, given)
 
 

@@ -9,6 +9,7 @@ from transformers.activations import ACT2FN
 
 from gifine.errors import ModelError, did_you_mean
 from gifine.inputs.architecture import SETTLED
+from gifine.inputs.families import FAMILIES, normalise_type
 from gifine.models.families import Family
 
 # How a model answers and computes, not what: loss and logits are wanted, and no more.
@@ -23,6 +24,7 @@ _OTHER_MODELS = {
 }
 _SMALLEST = dict.fromkeys(("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size"), 1)
 _SMALLEST |= {"vocab_size": 1, "max_position_embeddings": 1, "type_vocab_size": 0}
+_SMALLEST |= {"d_inner": 1}  # XLNet's
 _SMALLEST |= {"attention_head_size": 1, "embedding_size": 1, "pooler_hidden_size": 1}  # DeBERTas'
 _SMALLEST |= {"conv_kernel_size": 0, "conv_groups": 1, "position_buckets": -1, "max_relative_positions": -1}
 
@@ -49,22 +51,27 @@ def check(config: Any, checkpoint: str) -> None:
     Raises:
         ModelError: with all of it.
     """
-    values = {key: getattr(config, key) for key in _SMALLEST if hasattr(config, key)}
+    entries = config.to_dict()
+    smallest = {config.attribute_map.get(key, key): least for key, least in _SMALLEST.items()}
     problems = [
-        f"{key} is {value!r}: must be a whole number of at least {_SMALLEST[key]}"
-        for key, value in values.items()
-        if not isinstance(value, int) or isinstance(value, bool) or value < _SMALLEST[key]
+        f"{key} is {value!r}: must be a whole number of at least {least}"
+        for key, least in smallest.items()
+        if key in entries and (not isinstance(value := entries[key], int) or isinstance(value, bool) or value < least)
     ]
+    if getattr(config, "attn_type", "bi") != "bi" or getattr(config, "bi_data", False):
+        problems.append("attn_type must be bi, and bi_data false: only encoders are fine-tuned here")
+    if getattr(config, "summary_type", "last") != "last":
+        problems.append(f"summary_type is {config.summary_type!r}: must be last, which is where <cls> stands")
     if not isinstance(norm := getattr(config, "norm_rel_ebd", "none"), str):
         problems.append(f"norm_rel_ebd is {norm!r}: must be 'none' or 'layer_norm'")
     if not problems and config.hidden_size % config.num_attention_heads:
         problems.append(
             f"hidden_size {config.hidden_size} is no multiple of num_attention_heads {config.num_attention_heads}"
         )
-    for key, value in config.to_dict().items():
+    for key, value in entries.items():
         if key.endswith(("dropout", "dropout_prob")) and value is not None and not _is_fraction(value):
             problems.append(f"{key} is {value!r}: must be in 0 … 1")
-    for key in ("hidden_act", "pooler_hidden_act", "conv_act"):
+    for key in ("hidden_act", "ff_activation", "pooler_hidden_act", "conv_act"):
         value = getattr(config, key, None)
         if value is not None and (not isinstance(value, str) or value not in ACT2FN):
             problems.append(f"{key} is {value!r}: no such activation{did_you_mean(str(value), ACT2FN)}")
@@ -77,7 +84,9 @@ def check_overrides(overrides: Mapping[str, Any], family: Family) -> None:
     Raises:
         ModelError: with the key, and what is valid.
     """
-    known = {"attn_implementation", *family.plain_config().to_dict(), *family.undeclared} - SETTLED.keys()
+    plain = family.plain_config()
+    names = FAMILIES[normalise_type(plain.model_type)].names
+    known = {"attn_implementation", *plain.to_dict(), *names, *family.undeclared} - SETTLED.keys()
     for key in overrides:
         if key in SETTLED:
             raise ModelError(f"model.config_overrides.{key}: {SETTLED[key]}")

@@ -1,4 +1,4 @@
-"""The classification layer of a checkpoint: whether it may serve a run's labels, and in which order.
+"""The last layer of a checkpoint: whether it may serve a run, and of a classifier in which order of labels.
 
 A head of other labels is no start for a task: it is as good as its shape suggests and as wrong as its labels are.
 """
@@ -13,6 +13,8 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from gifine.choices import Objective
+from gifine.models import families, layouts
 from gifine.models.families import Family
 
 
@@ -22,27 +24,53 @@ class Head:
 
     order: list[int] | None
     why: str
-    is_classifier: bool | None  # whether the weights are a sequence classifier's; None: config.json does not say
+    is_whole: bool | None  # whether the weights are those of a model with such a head; None: config.json does not say
 
 
-def choose(entries: Mapping[str, Any], family: Family, labels: Sequence[str]) -> Head:
+def choose(
+    entries: Mapping[str, Any],
+    family: Family,
+    labels: Sequence[str],
+    objective: Objective = Objective.classification,
+) -> Head:
     """What to do with the head beside a config.json, for labels in the order of their ids (regression: `LABEL_0`)."""
-    given = entries.get("architectures")
-    architectures = [str(name) for name in given] if isinstance(given, list) else []
-    classifiers = {family.plain_classifier.__name__, family.classifier.__name__}
-    is_classifier = bool(classifiers & {*architectures}) if architectures else None
-    if is_classifier is False:
-        return Head(None, f"the checkpoint is a {architectures[0]}", is_classifier)
+    architectures = _architectures(entries)
+    is_whole = bool(_names(family, objective) & {*architectures}) if architectures else None
+    if is_whole is False:
+        return Head(None, f"the checkpoint is a {architectures[0]}", is_whole)
+    if objective is Objective.questions:
+        return Head(list(range(len(labels))), "of questions, too", is_whole)
     theirs = names(entries)
     if theirs is None:
-        return Head(None, "its id2label does not name labels by id", is_classifier)
+        return Head(None, "its id2label does not name labels by id", is_whole)
     if theirs == list(labels):
-        return Head(list(range(len(labels))), "of the same labels", is_classifier)
+        return Head(list(range(len(labels))), "of the same labels", is_whole)
     rows = {name.casefold(): row for row, name in enumerate(theirs)}
     ours = [name.casefold() for name in labels]
     if len(rows) == len(theirs) == len(ours) and rows.keys() == set(ours):
-        return Head([rows[name] for name in ours], f"of the same labels, there {', '.join(theirs)}", is_classifier)
-    return Head(None, f"its labels are {', '.join(theirs)}, those of the task {', '.join(labels)}", is_classifier)
+        return Head([rows[name] for name in ours], f"of the same labels, there {', '.join(theirs)}", is_whole)
+    return Head(None, f"its labels are {', '.join(theirs)}, those of the task {', '.join(labels)}", is_whole)
+
+
+def objective(entries: Mapping[str, Any], family: Family) -> Objective:
+    """What the head of a saved model is for, by its config.json; classification where that does not say."""
+    is_reader = _names(family, Objective.questions) & {*_architectures(entries)}
+    return Objective.questions if is_reader else Objective.classification
+
+
+def objective_of(model: PreTrainedModel) -> Objective:
+    """What the head of a model is for."""
+    family = families.find(model.config.model_type, "")
+    return objective({"architectures": [type(model).__name__]}, family)
+
+
+def _architectures(entries: Mapping[str, Any]) -> list[str]:
+    given = entries.get("architectures")
+    return [str(name) for name in given] if isinstance(given, list) else []
+
+
+def _names(family: Family, objective: Objective) -> set[str]:
+    return {family.model(objective, plain=plain).__name__ for plain in (True, False)}
 
 
 def names(entries: Mapping[str, Any]) -> list[str] | None:
@@ -69,7 +97,7 @@ def _by_id(pairs: Sequence[tuple[Any, Any]]) -> dict[int, str] | None:
 @torch.no_grad()
 def reorder(model: PreTrainedModel, order: Sequence[int]) -> None:
     """Put the rows of the last layer, (C, D) and (C,), into this order."""
-    head = model.get_submodule("classifier")
+    head = model.get_submodule(layouts.of(model).classifier)
     last = head if isinstance(head, nn.Linear) else head.get_submodule("out_proj")  # RoBERTa's has two layers
     for parameter in last.parameters():
         parameter.data = parameter.data[list(order)].clone()

@@ -16,13 +16,12 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from gifine.errors import ModelError
 from gifine.inputs.model_files import weight_files
-from gifine.models import bases
+from gifine.models import bases, layouts
 from gifine.models.bases import local_folder, model_errors
 from gifine.models.change_config import is_change, is_gate
+from gifine.models.layouts import Layout
 
 log = logging.getLogger(__name__)
-
-_HEAD = "classifier."
 
 # transformers' own, not TrainedOver's, which calls `load`.
 _from_pretrained: Any = PreTrainedModel.from_pretrained.__func__  # pyrefly: ignore[missing-attribute] - a classmethod
@@ -37,7 +36,7 @@ class Unused(Enum):
 
 
 # Options of `load` for a checkpoint that has to have all that its config.json speaks of, and no more.
-WHOLE: dict[str, Any] = {"is_classifier": True, "new_change": False, "refused": Unused.all}
+WHOLE: dict[str, Any] = {"is_whole": True, "new_change": False, "refused": Unused.all}
 
 
 @dataclass
@@ -53,7 +52,7 @@ def load(
     checkpoint: str,
     revision: str | None = None,
     *,
-    is_classifier: bool | None = None,
+    is_whole: bool | None = None,
     new_head: bool = False,
     new_change: bool = True,
     refused: Unused = Unused.changes,
@@ -67,7 +66,7 @@ def load(
     are those of its config.json, if they were read already.
 
     New may be what a change learns (with `new_change`), the head (with `new_head`, though the checkpoint may have one),
-    and pooler and head where the weights are not a sequence classifier's (`is_classifier`; None: their names tell).
+    and pooler and head where the weights are not those of such a model (`is_whole`; None: their names tell).
 
     Raises:
         ModelError: the encoder is incomplete or of other shapes, or there are weights without a place in the model of
@@ -98,33 +97,35 @@ def load(
     missing, unused = set(report["missing_keys"]), set(report["unexpected_keys"])
     reshaped = {name: (tuple(theirs), tuple(ours)) for name, theirs, ours in report["mismatched_keys"]}
     in_base, trained = {*unused}, set[str]()
+    layout = layouts.of(model)
     for path in pile.trained:
         with model_errors(checkpoint):
             trained = _put_over(model, load_file(path), missing, unused, reshaped)
     bases.check(pile)
-    their_head = {name for name in (model.state_dict().keys() - missing) | unused if name.startswith(_HEAD)}
-    if is_classifier is None and their_head and any(_is_on_top(name) for name in missing):
-        is_classifier, new_head = False, True
+    ours = {name for name in model.state_dict() if name.startswith(layout.heads)}
+    their_head = {name for name in (ours - missing) | unused if name.startswith(layout.heads)}
+    if is_whole is None and their_head and any(_is_on_top(name, layout) for name in missing):
+        is_whole, new_head = False, True
     if new_head:
-        missing |= {name for name in model.state_dict() if name.startswith(_HEAD)}
-        unused -= their_head
+        missing |= ours
+        unused -= {name for name in unused if _is_on_top(name, layout)}  # the pooler, too, where the new head has none
         reshaped = {name: shapes for name, shapes in reshaped.items() if name not in their_head}
-        if their_head:
-            _draw_head(model)
+        if their_head & ours:
+            _draw_head(model, layout)
     encoder = f"{model.base_model_prefix}."
-    in_layers = {name for name in unused if name.startswith(f"{encoder}encoder.layer.")}
-    ours = tuple(f"{encoder}encoder.layer.{index}." for index in range(config.num_hidden_layers))
-    deeper = {name for name in in_layers if not name.startswith(ours)}
+    in_layers = {name for name in unused if name.startswith(f"{encoder}{layout.layers}.")}
+    layers = tuple(f"{encoder}{layout.layers}.{index}." for index in range(config.num_hidden_layers))
+    deeper = {name for name in in_layers if not name.startswith(layers)}
     misfits = [
         f"{name} {theirs}, not {ours}"
         for name, (theirs, ours) in reshaped.items()
-        if is_classifier or not (name.startswith(_HEAD) and theirs[1:] == ours[1:])  # another number of labels
+        if is_whole or not (name.startswith(layout.heads) and theirs[1:] == ours[1:])  # another number of labels
     ]
     may_be_new = {
-        name for name in missing if (new_change if is_change(name) else _is_on_top(name) and not is_classifier)
+        name for name in missing if (new_change if is_change(name) else _is_on_top(name, layout) and not is_whole)
     }
     if new_head:
-        may_be_new |= {name for name in missing if name.startswith(_HEAD)}
+        may_be_new |= {name for name in missing if name.startswith(layout.heads)}
     changes = {name for name in unused if is_change(name)}
     gates = {name for name in changes if is_gate(name)}
     misplaced = {Unused.changes: set[str](), Unused.layers: in_layers - deeper, Unused.all: unused - deeper}[refused]
@@ -200,17 +201,18 @@ def _put_over(
 
 
 @torch.no_grad()
-def _draw_head(model: PreTrainedModel) -> None:
+def _draw_head(model: PreTrainedModel, layout: Layout) -> None:
     """As transformers draws what a checkpoint lacks; loaded, it would leave it alone."""
-    for module in model.get_submodule(_HEAD.rstrip(".")).modules():
+    names = (prefix.rstrip(".") for prefix in layout.heads)
+    for module in (module for name in names if hasattr(model, name) for module in model.get_submodule(name).modules()):
         for parameter in module.parameters(recurse=False):
             parameter._is_hf_initialized = False  # pyrefly: ignore[missing-attribute] - transformers' own mark
         model._init_weights(module)
 
 
-def _is_on_top(name: str) -> bool:
+def _is_on_top(name: str, layout: Layout) -> bool:
     """Does this parameter lie between the encoder and the logits?"""
-    return name.startswith((_HEAD, "pooler.")) or ".pooler." in name
+    return name.startswith(layout.heads) or f".{layout.pooler}." in f".{name}"
 
 
 @contextmanager

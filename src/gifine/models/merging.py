@@ -23,9 +23,10 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from gifine.changes.contract import Site
+from gifine.choices import Objective
 from gifine.errors import ModelError
 from gifine.inputs import change_files
-from gifine.models import at_site, change_config, families
+from gifine.models import at_site, change_config, families, heads, layouts
 from gifine.models.changed import ChangedModule
 from gifine.models.pretrained import from_pretrained
 
@@ -86,9 +87,10 @@ def _plain(model: PreTrainedModel) -> PreTrainedModel:
     entries = change_config.without_change(model.config.to_dict())
     for key in ("model_type", "architectures", "trained_over"):
         entries.pop(key, None)
-    entries["hidden_act"] = change_config.unmark(entries["hidden_act"])
+    key = family.config.attribute_map.get("hidden_act", "hidden_act")
+    entries[key] = change_config.unmark(entries[key])
     with torch.random.fork_rng(devices=[]):
-        plain = family.plain_classifier(family.plain_config.from_dict(entries))
+        plain = family.model(heads.objective_of(model), plain=True)(family.plain_config.from_dict(entries))
     kept = {name: each for name, each in model.state_dict().items() if not change_config.is_change(name)}
     nn.Module.to(plain, model.dtype).load_state_dict(kept)
     return plain.eval()
@@ -99,7 +101,10 @@ def _merge_site(module: ChangedModule, site: Site, plain: PreTrainedModel, name:
     where = f"change {module.sites[site].change.name}, {site} of layer {place.layer}"
     if site == "weights":
         raise ModelError(f"{where}: it acts on attention's weights, which are no linear layer's")
-    layer: Any = plain.get_submodule(f"{plain.base_model_prefix}.encoder.layer.{place.layer}")
+    layer: Any = layouts.layers(plain)[place.layer]
+    if hasattr(layer, "rel_attn"):
+        _merge_xlnet(module, site, layer, where)
+        return
     if site in ("context", "ffn"):
         into = layer.attention.output.dense if site == "context" else layer.output.dense
         matrix_FF, offset_F = _affine(module, site, place.given, lambda value: value, where)
@@ -120,6 +125,37 @@ def _merge_site(module: ChangedModule, site: Site, plain: PreTrainedModel, name:
             f"{where}: with share_att_key the same weights serve relative positions, on which the change does not act "
             "(change.positions=false)"
         )
+
+
+def _merge_xlnet(module: ChangedModule, site: Site, layer: Any, where: str) -> None:
+    """Into XLNet's parameters, D × H × E and without biases, and the linear layers of its feed-forward network."""
+    place, attention, network = module.sites[site].place, layer.rel_attn, layer.ff
+    if site == "ffn":
+        matrix_FF, offset_F = _affine(module, site, place.given, lambda value: value, where)
+        into = network.layer_2
+        _set(into, into.weight @ matrix_FF, into.bias + into.weight @ offset_F)
+    elif site == "ffn_output":
+        _set(network.layer_2, *_affine(module, site, place.taken, network.layer_2, where))
+    elif site in ("context", "output"):
+        output_DK = attention.o.flatten(1)
+        if site == "context":
+            matrix_KK, offset_K = _affine(module, site, place.given, lambda value: value, where)
+            matrix_DK, offset_D = output_DK @ matrix_KK, output_DK @ offset_K
+        else:
+            matrix_DK, offset_D = _affine(module, site, place.taken, lambda x: x @ output_DK.T, where)
+        _set_without_bias(attention.o, matrix_DK, offset_D, where)
+    else:
+        projection = {"query": attention.q, "key": attention.k, "value": attention.v}[site]
+        weight_DK = projection.flatten(1)
+        matrix_KD, offset_K = _affine(module, site, place.taken, lambda x: x @ weight_DK, where)
+        _set_without_bias(projection, matrix_KD.T, offset_K, where)
+
+
+@torch.no_grad()
+def _set_without_bias(into: Tensor, matrix: Tensor, offset: Tensor, where: str) -> None:
+    if offset.abs().max() > EXACT:
+        raise ModelError(f"{where}: it adds a bias, which XLNet's attention does not have")
+    into.copy_(matrix.reshape(into.shape))
 
 
 def _merge_fused(module: ChangedModule, site: Site, attention: Any, where: str) -> None:
@@ -208,5 +244,12 @@ def _batches(config: Any) -> Iterator[dict[str, Tensor]]:
 @torch.no_grad()
 def _differ(one: PreTrainedModel, other: PreTrainedModel) -> float:
     """The largest difference of their logits on random tokens."""
-    apart = [(one(**batch).logits - other(**batch).logits).abs().max() for batch in _batches(one.config)]
+    apart = [(_logits(one, batch) - _logits(other, batch)).abs().max() for batch in _batches(one.config)]
     return float(torch.stack(apart).max())  # NaN, if one of them is
+
+
+def _logits(model: PreTrainedModel, batch: dict[str, Tensor]) -> Tensor:
+    found = model(**batch)
+    if heads.objective_of(model) is Objective.questions:  # nobody asks for those of padding
+        return torch.stack([found.start_logits, found.end_logits])[:, batch["attention_mask"].bool()]
+    return found.logits

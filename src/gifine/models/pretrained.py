@@ -12,11 +12,12 @@ import torch
 from huggingface_hub.errors import StrictDataclassError
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from gifine.choices import Attention, GateSide, Parameters
+from gifine.choices import Attention, GateSide, Objective, Parameters
 from gifine.config import GI, GiConfig, ModelConfig
 from gifine.errors import ModelError, first_line
 from gifine.inputs import change_files, model_files
-from gifine.models import bases, change_config, configuration, families, heads, trained
+from gifine.inputs.families import normalise_type, own_names
+from gifine.models import bases, change_config, configuration, families, heads, layouts, trained
 from gifine.models.attention import disentangled_sdpa
 from gifine.models.attention.deberta import FastAttention
 from gifine.models.bases import read_config
@@ -33,13 +34,15 @@ def build(
     change: Mapping[str, Any] = MappingProxyType({"name": GI}),
     *,
     labels: Sequence[str],
+    objective: Objective = Objective.classification,
     vocab_size: int | None = None,
     pad_token_id: int | None = None,
     token_types: int = 1,
     parameters: Parameters = Parameters.all,
     provenance: dict[str, Any] | None = None,
 ) -> PreTrainedModel:
-    """A classifier for `labels`, in the order of their ids (none: regression), as the config says.
+    """A classifier for `labels`, in the order of their ids (none: regression), as the config says; or, as `objective`
+    says and without labels, what scores the first and the last tokens of answers.
 
     `change` has the name of what is done to attention and its keys, of one's own also its `file`; GI's are `gi`, which
     nothing else reads. With `gi.side=none` it is transformers' own class, if all `parameters` train. `vocab_size`,
@@ -54,17 +57,18 @@ def build(
         entries = read_config(checkpoint, model.revision)
     family = families.find(entries.get("model_type", "none"), checkpoint)
     configuration.check_overrides(model.config_overrides, family)
-    id2label = dict(enumerate(labels)) or {0: "LABEL_0"}
-    head = heads.choose(entries, family, list(id2label.values()))
+    outputs = 2 if objective is Objective.questions else 1
+    id2label = dict(enumerate(labels or [f"LABEL_{row}" for row in range(outputs)]))  # unnamed: as transformers does it
+    head = heads.choose(entries, family, list(id2label.values()), objective)
     refused = _refused(model, entries)
     configuration.clean(entries, checkpoint)
     if model.classifier_dropout is not None:
         entries[family.classifier_dropout] = model.classifier_dropout
     entries |= model.config_overrides
-    entries |= {
+    entries = own_names(entries, normalise_type(entries["model_type"])) | {
         "id2label": id2label,
         "label2id": {label: index for index, label in id2label.items()},
-        "problem_type": "single_label_classification" if labels else "regression",
+        "problem_type": _problem(objective, labels),
     }
     tokeniser = {
         key: value for key, value in (("vocab_size", vocab_size), ("pad_token_id", pad_token_id)) if value is not None
@@ -72,8 +76,8 @@ def build(
     if model.random_init:
         entries |= tokeniser
     ours, own = change_config.write(gi, change), parameters is not Parameters.all
-    config, model_class = _resolve(entries, ours, checkpoint, own=own)
-    if token_types > config.type_vocab_size > 0:
+    config, model_class = _resolve(entries, ours, checkpoint, objective, own=own)
+    if token_types > getattr(config, "type_vocab_size", 0) > 0:  # XLNet knows any number
         raise ModelError(
             f"'{checkpoint}' has {config.type_vocab_size} token type(s), its tokenizer gives {token_types}: "
             "give the checkpoint's own tokenizer, or one without token types"
@@ -96,7 +100,7 @@ def build(
         config,
         checkpoint,
         model.revision,
-        is_classifier=head.is_classifier,
+        is_whole=head.is_whole,
         new_head=head.order is None,
         refused=refused,
         base=model.base,
@@ -105,7 +109,7 @@ def build(
     trained.choose(loaded.model, parameters, loaded.new)
     told = _settle_head(loaded, head)
     if told != "new":
-        log.info("%s: classification head: %s", checkpoint, told)
+        log.info("%s: head: %s", checkpoint, told)
     if wanted > known:
         embedding_rows.add(loaded.model, wanted)
         log.info("%s: %d tokens more than it knows have untrained word embeddings", checkpoint, wanted - known)
@@ -116,10 +120,18 @@ def build(
     return with_attention(loaded.model, model.attention)
 
 
+def _problem(objective: Objective, labels: Sequence[str]) -> str | None:
+    """What transformers' classifiers choose their loss by."""
+    if objective is Objective.questions:
+        return None
+    return "single_label_classification" if labels else "regression"
+
+
 def _refused(model: ModelConfig, theirs: Mapping[str, Any]) -> Unused:
     """Weights that a run saved are known by name; what a config other than `theirs` leaves unused was asked for."""
-    changed = {key for key, value in model.config_overrides.items() if theirs.get(key) != value}
-    if changed - {"num_hidden_layers"}:
+    own = own_names(model.config_overrides, model.family)
+    changed = {key for key, value in own.items() if theirs.get(key) != value}
+    if changed - {*own_names({"num_hidden_layers": None}, model.family)}:
         return Unused.changes
     ours = model.init_from is not None and model_files.is_run(model.init_from)
     return Unused.all if ours else Unused.layers
@@ -128,9 +140,9 @@ def _refused(model: ModelConfig, theirs: Mapping[str, Any]) -> Unused:
 def _settle_head(loaded: Loaded, head: Head) -> str:
     """Put the head's rows in the order of our labels; what became of it, for people."""
     if loaded.left_behind:
-        why = head.why if head.order is None else "not all weights of a sequence classifier are there"
+        why = head.why if head.order is None else f"not all weights of a {type(loaded.model).__name__} are there"
         return f"new; {', '.join(loaded.left_behind)} left behind: {why}"
-    if head.order is None or any(name.startswith("classifier.") for name in loaded.new):
+    if head.order is None or any(name.startswith(layouts.of(loaded.model).heads) for name in loaded.new):
         return "new"
     if head.order == sorted(head.order):
         return f"kept, {head.why}"
@@ -143,8 +155,11 @@ def with_attention(model: PreTrainedModel, attention: Attention) -> PreTrainedMo
 
     Parameters, their names and what is saved stay as they are, so that nothing has to know of it afterwards.
     """
+    family = families.find(model.config.model_type, "")
+    if family.complete is not None:
+        family.complete(model)
     if attention is Attention.fast:
-        fast = families.find(model.config.model_type, "").fast
+        fast = family.fast
         for module in model.modules():
             # As torch's fully_shard does it: subclasses without fields of their own, so that only methods change.
             module.__class__ = fast.get(type(module), type(module))
@@ -173,7 +188,7 @@ def from_pretrained(
     **kwargs: Any,
 ) -> PreTrainedModel:
     """The classifier in a folder or on the Hub, changed as `gi` or `change` says, or as its config.json does; float32,
-    in eval mode.
+    in eval mode. Where config.json says that it answers questions, it is a model that does.
 
     `change` is as for `build`. A config.json that names a change of one's own wants its file: `change_file`.
 
@@ -202,7 +217,9 @@ def from_pretrained(
         ours = change_config.read(entries, checkpoint, change_file)
     else:
         ours = change_config.write(gi or GiConfig(side=GateSide.none), change or {"name": GI})
-    config, model_class = _resolve(entries, ours, checkpoint, own=over is not None)
+    family = families.find(entries.get("model_type", "none"), checkpoint)
+    objective = heads.objective(entries, family)
+    config, model_class = _resolve(entries, ours, checkpoint, objective, own=over is not None)
     if over is not None:
         config.trained_over = over
     options = WHOLE if whole else {}
@@ -227,17 +244,17 @@ def describe_change(model: PreTrainedModel) -> dict[str, Any] | None:
 
 def count_parameters(model: PreTrainedModel) -> dict[str, int]:
     """Parameters in total, and how many of them train, belong to the change (`gates`), and to the embeddings."""
-    parameters = dict(model.named_parameters())
+    parameters, embeddings = dict(model.named_parameters()), layouts.of(model).embeddings
     return {
         "total": sum(parameter.numel() for parameter in parameters.values()),
         "trainable": sum(parameter.numel() for parameter in parameters.values() if parameter.requires_grad),
         "gates": sum(parameter.numel() for name, parameter in parameters.items() if change_config.is_change(name)),
-        "embeddings": sum(parameter.numel() for name, parameter in parameters.items() if ".embeddings." in name),
+        "embeddings": sum(parameter.numel() for name, parameter in parameters.items() if f".{embeddings}." in name),
     }
 
 
 def _resolve(
-    entries: Mapping[str, Any], ours: Mapping[str, Any], checkpoint: str, *, own: bool = False
+    entries: Mapping[str, Any], ours: Mapping[str, Any], checkpoint: str, objective: Objective, *, own: bool = False
 ) -> tuple[PreTrainedConfig, type[PreTrainedModel]]:
     """The config and the class for these entries of a config.json: changed as `ours` says, plain if it is empty.
 
@@ -247,19 +264,21 @@ def _resolve(
     base = change_config.without_change(entries)
     for key in ("model_type", "architectures", model_files.OVER):
         base.pop(key, None)
-    if not isinstance(activation := base.get("hidden_act", "gelu"), str):
-        raise ModelError(f"'{checkpoint}': config.json: hidden_act is {activation!r}: must be an activation's name")
-    if "hidden_act" in base:
-        base["hidden_act"] = change_config.unmark(activation)
+    base |= family.settled
+    key = family.config.attribute_map.get("hidden_act", "hidden_act")
+    if not isinstance(activation := base.get(key, "gelu"), str):
+        raise ModelError(f"'{checkpoint}': config.json: {key} is {activation!r}: must be an activation's name")
+    if key in base:
+        base[key] = change_config.unmark(activation)
     try:
-        if ours or own:
-            config = family.config.from_dict(base | (dict(ours) or change_config.NONE))
-            model_class: type[PreTrainedModel] = family.classifier
+        is_plain = not (ours or own)
+        if is_plain:
+            config: PreTrainedConfig = family.plain_config.from_dict(base)
         else:
-            config, model_class = family.plain_config.from_dict(base), family.plain_classifier
+            config = family.config.from_dict(base | (dict(ours) or change_config.NONE))
     except StrictDataclassError as error:
         raise ModelError(f"'{checkpoint}': {error}") from error
     except (ValueError, TypeError, LookupError, AttributeError) as error:  # what each entry's reader makes of nonsense
         raise ModelError(f"'{checkpoint}': config.json: {first_line(error)}") from error
     configuration.check(config, checkpoint)
-    return config, model_class
+    return config, family.model(objective, plain=is_plain)

@@ -13,30 +13,29 @@ from transformers import PreTrainedModel
 
 from gifine.choices import Parameters
 from gifine.inputs.model_files import OVER, TRAINED
-from gifine.models import bases, loading
+from gifine.models import bases, layouts, loading
 from gifine.models.change_config import is_change
 
 log = logging.getLogger(__name__)
 
-# What transformers has between a DeBERTa's encoder and its head. No pretraining made it: it starts random, as the head.
-_POOLER = "pooler."
-_HEAD = "classifier."
 _HUB = ("cache_dir", "force_download", "local_files_only", "subfolder", "token")  # how transformers reaches it
 
 
 def choose(model: PreTrainedModel, parameters: Parameters, new: Iterable[str]) -> None:
     """Freeze what does not train. `new` are the parameters that the checkpoint did not have.
 
-    With `change` and `bias` the head trains, the change, whatever else is new, and a DeBERTa's pooler: a whole one with
-    `change`; with `bias`, of one that the checkpoint had, the bias, as in BitFit's code, which finds biases by "bias"
-    in their names.
+    With `change` and `bias` the head trains, the change, whatever else is new, and what DeBERTas and XLNet have between
+    encoder and head (`pooler`), which no pretraining made: a whole one with `change`; with `bias`, of one that the
+    checkpoint had, the bias, as in BitFit's code, which finds biases by "bias" in their names.
     """
-    always = {*new}
+    always, layout = {*new}, layouts.of(model)
 
     def trains(name: str) -> bool:
-        if parameters is Parameters.all or name in always or name.startswith(_HEAD) or is_change(name):
+        if name in layout.unused:
+            return False  # several processes would wait for its gradient
+        if parameters is Parameters.all or name in always or name.startswith(layout.heads) or is_change(name):
             return True
-        return "bias" in name if parameters is Parameters.bias else name.startswith(_POOLER)
+        return "bias" in name if parameters is Parameters.bias else name.startswith(f"{layout.pooler}.")
 
     loading.freeze(model, [name for name, _ in model.named_parameters() if not trains(name)])
 
@@ -50,7 +49,7 @@ def frozen(model: PreTrainedModel) -> set[str]:
 
 
 class TrainedOver(PreTrainedModel):
-    """Mixed into classifiers: what `trained_over` in their config names is neither saved nor read from their folder.
+    """Mixed into models with a head: what `trained_over` in their config names is not saved, nor read in their folder.
 
     Without that entry they are saved and loaded as transformers does it.
     """

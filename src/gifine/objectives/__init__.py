@@ -1,7 +1,9 @@
 """What is learned and how it is scored: a module or folder for each objective, all with the same functions.
 
     LAYOUT, prepare       rows as token ids; LAYOUT, in the key of the cache, is another for other columns
-    arrange               which examples are evaluated, and in which order
+    learnable             which examples are trained on
+    arrange               which are evaluated, and in which order
+    describe              what a record is to say of a split, beside the number of its examples
     choose_loss           what replaces the model's own loss, if anything does
     build, reload         the model with its head: for a new run, and as a run has saved it
     make_collator         how examples become a batch
@@ -18,13 +20,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gifine.choices import Objective as Kind
+
 if TYPE_CHECKING:  # the report reads metrics.py, and has no need of these
     from gifine.config import TaskConfig
     from gifine.objectives.contract import Objective
 
 
 def choose(task: TaskConfig) -> Objective:
-    """The objective of a task. Classification, with regression for a task without labels, is what there is so far."""
-    from gifine.objectives import classification  # datasets and transformers: seconds
+    """The objective of a task. That of classification has regression, too, for a task without labels."""
+    if task.objective is Kind.questions:
+        from gifine.objectives import question_answering  # datasets and transformers: seconds
+
+        return question_answering
+    from gifine.objectives import classification
 
     return classification

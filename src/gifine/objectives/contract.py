@@ -11,12 +11,12 @@ if TYPE_CHECKING:
     import numpy as np
     import transformers
     from datasets import Dataset
+    from torch import Tensor
     from transformers import EvalPrediction, PreTrainedModel, PreTrainedTokenizerFast
 
     from gifine.config import RunConfig, TaskConfig
     from gifine.inputs.dataset import Split
     from gifine.inputs.rows import Row
-    from gifine.objectives.loss import Loss
 
 
 @dataclass
@@ -28,6 +28,21 @@ class Outcome:
     predictions: dict[str, str] = field(default_factory=dict)  # by split the sha256 of the file that was written
     diverged: str | None = None  # why there are no metrics
     degenerate: str | None = None  # why they say nothing of the examples
+    thresholds: dict[str, float] = field(default_factory=dict)  # by split, of doubt: beyond it there is no answer
+
+
+class Loss(Protocol):
+    """What replaces a model's own loss: the weighted mean over all examples of a step, however many batches it has."""
+
+    class_weights: dict[str, float]  # for the record
+
+    def of(self, outputs: Mapping[str, Tensor], batch: Mapping[str, Tensor], total: Tensor | None) -> Tensor:
+        """The sum over a batch, divided by `total`, the weight of all examples of the step (None: of this batch)."""
+        ...
+
+    def weight_of(self, batch: Mapping[str, Tensor]) -> Tensor:
+        """The weight of a batch's examples."""
+        ...
 
 
 class Objective(Protocol):
@@ -52,6 +67,14 @@ class Objective(Protocol):
         """By name; the one that chooses the best checkpoint is the first."""
         ...
 
+    def learnable(self, examples: Dataset) -> Dataset:
+        """Those of a training set that a model can learn from."""
+        ...
+
+    def describe(self, examples: Dataset, split: str) -> dict[str, Any]:
+        """For the record, what is to be known of a split beside the number of its examples; empty for nothing."""
+        ...
+
     def choose_loss(self, config: RunConfig, examples: Dataset) -> Loss | None: ...
 
     def build(
@@ -62,7 +85,11 @@ class Objective(Protocol):
 
     def make_collator(self, tokenizer: PreTrainedTokenizerFast, config: RunConfig) -> Callable[..., Any]: ...
 
-    def make_metrics(self, config: RunConfig) -> Callable[[EvalPrediction], dict[str, float]]: ...
+    def make_metrics(
+        self, config: RunConfig, evaluated: Mapping[str, Dataset]
+    ) -> Callable[[EvalPrediction, str], dict[str, float]]:
+        """Of what was predicted, and the name of its split in `evaluated`."""
+        ...
 
     def score(
         self, trainer: transformers.Trainer, evaluated: Mapping[str, Dataset], config: RunConfig, folder: Path

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -34,6 +34,17 @@ class Loss:
             logits_BC, labels_B, weights_C, reduction="sum", label_smoothing=self.smoothing
         )
         return losses / (self.total(labels_B) if total is None else total)
+
+    def of(
+        self,
+        outputs: Mapping[str, torch.Tensor],
+        batch: Mapping[str, torch.Tensor],
+        total: torch.Tensor | None,
+    ) -> torch.Tensor:
+        return self(outputs["logits"], batch["labels"], total)
+
+    def weight_of(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        return self.total(batch["labels"])
 
     def total(self, labels_B: torch.Tensor) -> torch.Tensor:
         """The weight of these examples; without weights, their number."""

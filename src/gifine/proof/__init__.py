@@ -15,7 +15,7 @@ CHECKS = (
     copies.resumed,
     streams.paired,
     ways.checkpointed,
-    ways.first_token,
+    ways.one_token,
     ways.fast,
     invariance.batch,
     invariance.padding,

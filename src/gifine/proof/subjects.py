@@ -23,6 +23,8 @@ from gifine.choices import Attention, GateSide
 from gifine.config import GI, GiConfig, ModelConfig, SizeConfig
 from gifine.errors import ModelError
 from gifine.inputs import change_files
+from gifine.inputs.families import FAMILIES as TRAITS
+from gifine.inputs.xlnet_tokenizer import PAD_SEGMENT
 from gifine.models.change_config import is_change
 from gifine.models.changed import at_work
 
@@ -31,11 +33,12 @@ LABELS = ["no", "maybe", "yes"]
 VOCABULARY, HEADS, LONGEST = 97, 4, 40
 _DISENTANGLED = {"relative_attention": True, "pos_att_type": ["c2p", "p2c"], "position_biased_input": False}
 _BUCKETS = {"share_att_key": True, "position_buckets": 8, "norm_rel_ebd": "layer_norm"}
-FAMILIES: dict[str, dict[str, Any]] = {  # entries of config.json
+FAMILIES: dict[str, dict[str, Any]] = {  # entries of config.json; null: it has none of this name
     "bert": {},
     "roberta": {},
     "deberta": _DISENTANGLED,
     "deberta_v2": _DISENTANGLED | _BUCKETS,
+    "xlnet": {"max_position_embeddings": None},
 }
 
 
@@ -50,7 +53,7 @@ class Subject:
 
     def plain(self, **settings: Any) -> PreTrainedModel:
         """Without a change, as `changed`. Where it changes attention weights these are written out here, too."""
-        if self.writes_out and not self.is_deberta:
+        if self.writes_out and not self.is_deberta and self.family != "xlnet":  # which has no other kernel
             settings["attn_implementation"] = "eager"
         return self._build(GiConfig(side=GateSide.none, level=0.0), {"name": GI}, **settings)
 
@@ -67,7 +70,7 @@ class Subject:
 
     @property
     def ways(self) -> tuple[Attention, ...]:
-        return (Attention.hf, Attention.fast) if self.is_deberta else (Attention.hf,)
+        return (Attention.hf, Attention.fast) if models.family_classes(self.family).fast else (Attention.hf,)
 
     @cached_property
     def writes_out(self) -> bool:
@@ -78,7 +81,9 @@ class Subject:
         self, gi: GiConfig, change: Mapping[str, Any], attention: Attention = Attention.hf, **entries: Any
     ) -> PreTrainedModel:
         set_seed(SEED)
-        sizes = {"tiny": SizeConfig(checkpoint="none/tiny", config=FAMILIES[self.family] | entries_of(self.sizes))}
+        known = entries_of(self.sizes) | FAMILIES[self.family]
+        known = {key: value for key, value in known.items() if value is not None}
+        sizes = {"tiny": SizeConfig(checkpoint="none/tiny", config=known)}
         model = ModelConfig(name="tiny", family=self.family, size="tiny", sizes=sizes, random_init=True)
         model = replace(model, attention=attention, config_overrides=entries)
         return models.build(model, gi, change, labels=LABELS).train()
@@ -137,11 +142,18 @@ def _sizes(gi: GiConfig, change: Mapping[str, Any]) -> list[Sizes]:
 
 
 def batch(lengths: tuple[int, ...] = (9, 4, 6), width: int = 9, family: str = "bert") -> dict[str, Tensor]:
-    """Ids and mask, BT, of which an example is the same in every batch that has it at its place."""
+    """Ids and mask, BT, of which an example is the same in every batch that has it at its place.
+
+    Padding is where the family has it; XLNet gets segments, too.
+    """
     pad = models.family_classes(family).plain_config().pad_token_id
     tokens = torch.randint(5, VOCABULARY, (len(lengths), LONGEST), generator=torch.Generator().manual_seed(SEED))
     mask = torch.arange(width) < torch.tensor(lengths)[:, None]
-    return {"input_ids": tokens[:, :width].masked_fill(~mask, pad), "attention_mask": mask.long()}
+    made = {"input_ids": tokens[:, :width].masked_fill(~mask, pad), "attention_mask": mask.long()}
+    if not TRAITS[family].cls_last:
+        return made
+    made["token_type_ids"] = (made["input_ids"] % 2).masked_fill(~mask, PAD_SEGMENT)
+    return {name: each.flip(1) for name, each in made.items()}
 
 
 def parameters(model: PreTrainedModel) -> dict[str, Tensor]:

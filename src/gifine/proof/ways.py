@@ -23,18 +23,18 @@ def checkpointed(subject: Subject) -> Finding:
     return near("gradient checkpointing", subject.family, subjects.distance(*found), _ROUNDING)
 
 
-def first_token(subject: Subject) -> Finding:
-    """In the last layer runs compute for the first token alone what the head does not read of others."""
+def one_token(subject: Subject) -> Finding:
+    """In the last layer runs compute for one token alone, the one that the head reads."""
     model = subjects.moved(subject.changed().double().eval())
     whole = subjects.step(model, subject.family)
-    last_layer.first_token(model)
+    last_layer.one_token(model)
     apart = subjects.distance(whole, subjects.step(model, subject.family))
-    return near("last layer, first token", subject.family, apart, _ROUNDING)
+    return near("last layer, one token", subject.family, apart, _ROUNDING)
 
 
 def fast(subject: Subject) -> Finding | None:
-    """Of DeBERTas, gifine's attention and transformers'; others have one."""
-    if not subject.is_deberta:
+    """gifine's attention and transformers', of families that have both."""
+    if len(subject.ways) == 1:
         return None
     found = [
         subjects.step(subjects.moved(subject.changed(attention=attention).double().eval()), subject.family)

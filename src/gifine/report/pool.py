@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
+from gifine.choices import Objective
 from gifine.inputs import model_files
 from gifine.report import settings
-from gifine.report.settings import GLUE, SHORT, Settings, Task, Value, flat
+from gifine.report.settings import GLUE, SHORT, SQUAD, Settings, Task, Value, flat
 from gifine.report.starts import Start, Starts
 from gifine.runs import identity, replicate
 from gifine.runs.replicate import Replicate
@@ -96,7 +97,9 @@ class Pool:
         if task["select_by"] not in metrics:
             raise ValueError("its task is selected by none of its metrics")
         title = (task.get("title") or name) + (f" after {start.title}" if start.title is not None else "")
-        text = json.dumps([name, title, start.title, splits, metrics, task["select_by"], task["labels"], is_own])
+        of_questions = task.get("objective") == Objective.questions.value  # older records have no objective
+        kind = [task["labels"], of_questions, is_own]
+        text = json.dumps([name, title, start.title, splits, metrics, task["select_by"], kind])
         if text not in self.tasks:
             measures = tuple(f"{name}/{split}/{metric}" for split in splits for metric in metrics)
             self.tasks[text] = Task(
@@ -105,7 +108,8 @@ class Pool:
                 measures,
                 f"{name}/{splits[0]}/{task['select_by']}",
                 len(task["labels"]),
-                name in GLUE and not is_own,
+                name in (*GLUE, *SQUAD) and not is_own,
+                of_questions,
                 start.title,
             )
         return self.tasks[text]

@@ -20,6 +20,7 @@ from gifine.inputs import change_files
 
 Value = str | int | float | bool | None  # of a config; lists and empty objects as their JSON
 GLUE = ("cola", "sst2", "mrpc", "stsb", "qqp", "mnli", "qnli", "rte", "wnli")  # in the order of papers
+SQUAD = ("squad", "squad_v2")
 
 _ABSENT = object()
 SHORT = 12  # hex digits of a sha256, as in a run_id
@@ -74,13 +75,18 @@ class Task:
     title: str  # as papers write it; with what `after` says, `RTE after MNLI`
     measures: tuple[str, ...]  # keys of a record's metrics: of each split that is reported, the official ones in order
     primary: str  # of `measures`: what chooses checkpoints, on the first split
-    labels: int  # how many there are; 0: it predicts a number
-    is_glue: bool  # GLUE's own data, not files of one's own under its name
+    labels: int  # how many there are; 0: it predicts a number, or answers questions
+    is_official: bool  # GLUE's or SQuAD's own data, not files of one's own under their names
+    of_questions: bool = False  # answers in words, from a context: no labels, and no number
     after: str | None = None  # title of the task of the runs that its runs start from; None: there are none, or unknown
 
     @property
     def bare_title(self) -> str:
         return self.title.removesuffix(f" after {self.after}")
+
+    @property
+    def is_glue(self) -> bool:
+        return self.is_official and self.name in GLUE
 
     @property
     def is_classification(self) -> bool:
@@ -253,7 +259,7 @@ def _rank(value: Value) -> tuple[int, Any]:
         return 0, 0
     if isinstance(value, (bool, int, float)):
         return 1, value
-    for place, words in enumerate((_SIDES, GLUE)):
+    for place, words in enumerate((_SIDES, (*GLUE, *SQUAD))):
         if value in words:
             return 2 + place, words.index(value)
     return 4, value

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from omegaconf.errors import OmegaConfBaseException
 
-from gifine.choices import Attention, DataSource
+from gifine.choices import Attention
 from gifine.config import RunConfig
 from gifine.errors import ModelError, RunError, UserError, first_line
 from gifine.inputs import digests, offline
@@ -152,7 +152,7 @@ def _relocated(folder: Path, config: RunConfig, data_dir: Path | None) -> RunCon
         train, validation, test = (moved.get(path or "") for path in (files.train, files.validation, files.test))
         files = replace(files, train=train, validation=validation, test=test)
         return replace(config, task=replace(config.task, files=files))
-    if data.source is not DataSource.glue_dir:
+    if not data.source.is_official:
         raise RunError(f"{folder}: read its data from data={data.source.value}, so --data-dir does not go with it")
     return replace(config, data=replace(config.data, dir=str(data_dir)))
 

@@ -15,6 +15,7 @@ from gifine.choices import DataSource, GateSide, Parameters
 from gifine.config import GI, RunConfig
 from gifine.inputs import change_files, sources
 from gifine.runs import replicate
+from gifine.task_config import SplitConfig
 
 
 def to_dict(config: RunConfig) -> dict[str, Any]:
@@ -89,7 +90,8 @@ def deciding(entries: dict[str, Any], contents: Mapping[str, str]) -> dict[str, 
         task.pop("hub", None)
     else:
         used = {task["train_split"], *task["evaluation_splits"]}
-        task["splits"] = {name: split for name, split in task["splits"].items() if name in used}
+        splits = {name: split for name, split in task["splits"].items() if name in used}
+        task["splits"] = {name: schema.deciding(SplitConfig, split) for name, split in splits.items()}
     if isinstance(train.get("class_weights"), list):
         train["class_weights"] = [float(weight) for weight in train["class_weights"]]
     kept = schema.deciding(RunConfig, kept)

@@ -54,6 +54,8 @@ class Record:
     steps: dict[str, int] = field(default_factory=dict)  # done, planned
     parameters: dict[str, int] = field(default_factory=dict)
     rows: dict[str, int] = field(default_factory=dict)  # a split: its examples
+    examples: dict[str, Any] = field(default_factory=dict)  # a split: what else is told of them; of questions, how many
+    thresholds: dict[str, float] = field(default_factory=dict)  # a split: beyond which doubt a question has no answer
     seconds: dict[str, float] = field(default_factory=dict)
     cost: dict[str, float] = field(default_factory=dict)  # of a step of training: `training/cost.py`
     started: str = ""  # UTC, ISO 8601

@@ -29,6 +29,8 @@ TASKS = {
     "qnli": (104_743, 50),
     "rte": (2_490, 70),
     "wnli": (635, 37),
+    "squad": (87_599, 170),
+    "squad_v2": (130_319, 170),
 }
 _IDENTIFYING = ("checkpoint", "name", "size", "config_overrides")
 
@@ -47,11 +49,13 @@ class Estimates:
     by_task: dict[tuple[str, str], list[float]] = field(default_factory=dict)
     by_model: dict[str, list[float]] = field(default_factory=dict)
     rows: dict[str, int] = field(default_factory=dict)  # to train on, by task
+    windows: dict[str, float] = field(default_factory=dict)  # of a question, by task: TASKS counts questions
     devices: set[str] = field(default_factory=set)
 
     def seconds(self, config: RunConfig) -> tuple[float, Basis]:
         """Device seconds that a run will take, and how that is known."""
-        rows = _rows(config) or self.rows.get(config.task.name)
+        known = _rows(config)
+        rows = self.rows.get(config.task.name) if known is None else known * self.windows.get(config.task.name, 1.0)
         if rows is None:
             return 0.0, Basis.UNKNOWN
         train, model = config.train, _model(**{key: getattr(config.model, key) for key in _IDENTIFYING})
@@ -81,7 +85,7 @@ def learn(records: Iterable[dict[str, Any]]) -> Estimates:
             continue
         try:
             _add(estimates, record)
-        except (KeyError, TypeError, ZeroDivisionError):  # of another version, or made elsewhere
+        except (AttributeError, KeyError, TypeError, ZeroDivisionError):  # of another version, or made elsewhere
             continue
     return estimates
 
@@ -115,6 +119,8 @@ def _add(estimates: Estimates, record: dict[str, Any]) -> None:
     estimates.by_task.setdefault((model, task), []).append(each)
     estimates.by_model.setdefault(model, []).append(each)
     estimates.rows[task] = rows
+    if questions := record.get("examples", {}).get("train", {}).get("questions"):
+        estimates.windows[task] = rows / questions
     estimates.devices.add(record["provenance"]["device"].partition(":")[0])
 
 

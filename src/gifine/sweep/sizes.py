@@ -23,7 +23,7 @@ def of(configs: Iterable[RunConfig]) -> Sizes | None:
     footprints = []
     for config in configs:
         changed = (config.gi.side, config.gi.layers, config.change, config.train.parameters)
-        key = repr((config.model, changed, len(config.task.labels)))
+        key = repr((config.model, changed, config.task.objective, len(config.task.labels)))
         if key not in counted:
             counted[key] = architecture.count_trained(config)
         size = counted[key]

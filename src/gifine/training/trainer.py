@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import FrameType
@@ -16,14 +17,14 @@ from safetensors.torch import load_file
 from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import Sampler
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import EvalPrediction, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import rotate_checkpoints
 
 from gifine.errors import OutputError
 from gifine.inputs.model_files import TRAINED
 from gifine.machine import disk, out_of_memory, signals
 from gifine.models import frozen
-from gifine.objectives.loss import Loss
+from gifine.objectives.contract import Loss
 from gifine.training import checkpointing
 from gifine.training.sampler import EpochSampler
 
@@ -35,11 +36,13 @@ class Trainer(transformers.Trainer):
         self,
         *args: Any,
         sampler: EpochSampler,
+        compute_metrics: Callable[[EvalPrediction, str], dict[str, float]],
         loss: Loss | None = None,
         patience: Patience | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(*args, **kwargs)
+        super().__init__(*args, compute_metrics=self._compute_metrics, **kwargs)
+        self._metrics, self._split = compute_metrics, ""
         # The classifiers take any keyword, so the Trainer believes that they divide their loss by all accumulated
         # examples, and does not divide it by the number of batches. They do not: gradients would add up.
         self.model_accepts_loss_kwargs = False
@@ -72,21 +75,33 @@ class Trainer(transformers.Trainer):
         if self.loss is None:
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         outputs = model(**inputs)
-        loss = self.loss(outputs["logits"], inputs["labels"], num_items_in_batch)
+        loss = self.loss.of(outputs, inputs, num_items_in_batch)
         if num_items_in_batch is not None:
             loss = loss * self.accelerator.num_processes  # whose gradients are averaged
         return (loss, outputs) if return_outputs else loss
 
     def _get_num_items_in_batch(self, batch_samples: list, device: torch.device) -> Any:
         """What `compute_loss` divides by: with a loss of ours, the weight of all examples of the step."""
-        if self.loss is None or not batch_samples or "labels" not in batch_samples[0]:
+        if self.loss is None or not batch_samples:
             return super()._get_num_items_in_batch(batch_samples, device)
-        own = torch.stack([self.loss.total(batch["labels"]) for batch in batch_samples]).sum().to(device)
+        own = torch.stack([self.loss.weight_of(batch) for batch in batch_samples]).sum().to(device)
         return self.accelerator.gather(own).sum()
 
-    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+    def evaluate(self, eval_dataset: Any = None, *args: Any, **kwargs: Any) -> dict[str, float]:
+        self._split = eval_dataset if isinstance(eval_dataset, str) else ""  # of several, each is asked for by name
         with out_of_memory.explain("evaluating", out_of_memory.evaluation(self.args.per_device_eval_batch_size)):
-            return super().evaluate(*args, **kwargs)
+            return super().evaluate(eval_dataset, *args, **kwargs)
+
+    def _compute_metrics(self, output: EvalPrediction) -> dict[str, float]:
+        return self._metrics(output, self._split)
+
+    def predict(self, *args: Any, **kwargs: Any) -> Any:
+        """Without metrics: whoever predicts has use for what is predicted alone."""
+        compute, self.compute_metrics = self.compute_metrics, None
+        try:
+            return super().predict(*args, **kwargs)
+        finally:
+            self.compute_metrics = compute
 
     def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
         if not self.control.should_training_stop:  # patience was at its end when the checkpoint was written
@@ -165,7 +180,8 @@ class Trainer(transformers.Trainer):
             assert isinstance(self.model, transformers.PreTrainedModel)
             if self.is_fsdp_enabled:  # each process has a part of each of them
                 options = StateDictOptions(full_state_dict=True, strict=False)
-                result = set_model_state_dict(self.model, load_file(path), options=options)
+                weights: dict[str, Any] = load_file(path)
+                result = set_model_state_dict(self.model, weights, options=options)
             else:
                 result = self.model.load_state_dict(load_file(path), strict=False)
             self._issue_warnings_after_load(result)

@@ -70,8 +70,8 @@ def _split(sentence: str) -> str:
     return ("train", "train", "validation", "test")[quarter]
 
 
-def tokenizer() -> PreTrainedTokenizerFast:
-    """BERT's WordPiece layout, `[CLS] a [SEP] b [SEP]`, with every word of the grammar as one token.
+def tokenizer(*, cls_last: bool = False) -> PreTrainedTokenizerFast:
+    """WordPiece with every word of the grammar as one token, in BERT's layout, `[CLS] a [SEP] b [SEP]`, or XLNet's.
 
     Other ASCII words fall into single characters.
     """
@@ -87,14 +87,16 @@ def tokenizer() -> PreTrainedTokenizerFast:
     backend = Tokenizer(models.WordPiece(vocabulary, unk_token=special["unk"]))
     backend.normalizer = normalizers.BertNormalizer(lowercase=True)
     backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    front, end = ("", f" {cls}:2") if cls_last else (f"{cls}:0 ", "")
     backend.post_processor = processors.TemplateProcessing(
-        single=f"{cls}:0 $A:0 {sep}:0",
-        pair=f"{cls}:0 $A:0 {sep}:0 $B:1 {sep}:1",
+        single=f"{front}$A:0 {sep}:0{end}",
+        pair=f"{front}$A:0 {sep}:0 $B:1 {sep}:1{end}",
         special_tokens=[(cls, vocabulary[cls]), (sep, vocabulary[sep])],
     )
     backend.decoder = decoders.WordPiece()
     return PreTrainedTokenizerFast(
         tokenizer_object=backend,
+        padding_side="left" if cls_last else "right",
         model_input_names=["input_ids", "token_type_ids", "attention_mask"],
         **{f"{name}_token": token for name, token in special.items()},
     )

@@ -1,14 +1,23 @@
-"""One file a family: config, changed attention, backbone and classifier, on top of transformers' own."""
+"""One file a family: config, changed attention, backbone and both heads, on top of transformers' own."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
+from typing import Any
 
 from torch import nn
-from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, PreTrainedConfig, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForQuestionAnswering,
+    AutoModelForSequenceClassification,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
 
+from gifine.choices import Objective
 from gifine.errors import ModelError
 from gifine.inputs.families import FAMILIES, normalise_type
 from gifine.models.change_config import ChangedConfig
@@ -21,11 +30,21 @@ class Family:
     config: type[ChangedConfig]
     backbone: type[PreTrainedModel]
     classifier: type[PreTrainedModel]
+    reader: type[PreTrainedModel]  # gives each token's score as the first and as the last of an answer
     plain_config: type[PreTrainedConfig]
     plain_classifier: type[PreTrainedModel]
+    plain_reader: type[PreTrainedModel]
     classifier_dropout: str = "classifier_dropout"  # its name in config.json
     undeclared: tuple[str, ...] = ()  # entries of config.json that the model reads and its config class does not name
     fast: Mapping[type[nn.Module], type[nn.Module]] = field(default_factory=dict)  # same parameters and results
+    settled: Mapping[str, Any] = field(default_factory=dict)  # entries of config.json, whatever a checkpoint says
+    complete: Callable[[PreTrainedModel], None] | None = None  # gives transformers' own what it lacks, in place
+
+    def model(self, objective: Objective, *, plain: bool) -> type[PreTrainedModel]:
+        """The class with the head that an objective takes."""
+        if objective is Objective.questions:
+            return self.plain_reader if plain else self.reader
+        return self.plain_classifier if plain else self.classifier
 
 
 def family_classes(name: str) -> Family:
@@ -52,3 +71,4 @@ def register() -> None:
         AutoConfig.register(family.config.model_type, family.config)
         AutoModel.register(family.config, family.backbone)
         AutoModelForSequenceClassification.register(family.config, family.classifier)
+        AutoModelForQuestionAnswering.register(family.config, family.reader)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from torch import nn
-from transformers import BertConfig, BertForSequenceClassification, BertModel
+from transformers import BertConfig, BertForQuestionAnswering, BertForSequenceClassification, BertModel
 from transformers.models.bert.modeling_bert import BertSelfAttention
 
 from gifine.models.attention.bert import BertChangedAttention, BertChangedBackbone
@@ -41,4 +41,25 @@ class GiBertForSequenceClassification(TrainedOver, BertForSequenceClassification
         self.post_init()
 
 
-FAMILY = Family(GiBertConfig, GiBertModel, GiBertForSequenceClassification, BertConfig, BertForSequenceClassification)
+class GiBertForQuestionAnswering(TrainedOver, BertForQuestionAnswering):
+    config_class = GiBertConfig
+
+    def __init__(self, config: GiBertConfig) -> None:
+        # Past BertForQuestionAnswering's, as above.
+        super(BertForQuestionAnswering, self).__init__(config)
+        assert config.num_labels is not None
+        self.num_labels = config.num_labels
+        self.bert = GiBertModel(config, add_pooling_layer=False)
+        self.qa_outputs = nn.Linear(config.hidden_size, config.num_labels)
+        self.post_init()
+
+
+FAMILY = Family(
+    GiBertConfig,
+    GiBertModel,
+    GiBertForSequenceClassification,
+    GiBertForQuestionAnswering,
+    BertConfig,
+    BertForSequenceClassification,
+    BertForQuestionAnswering,
+)

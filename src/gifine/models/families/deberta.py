@@ -13,7 +13,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - torch's own name for it
-from transformers import DebertaConfig, DebertaForSequenceClassification, DebertaModel
+from transformers import DebertaConfig, DebertaForQuestionAnswering, DebertaForSequenceClassification, DebertaModel
 from transformers.models.deberta.modeling_deberta import (
     ContextPooler,
     DebertaLayerNorm,
@@ -142,12 +142,27 @@ class GiDebertaForSequenceClassification(TrainedOver, DebertaForSequenceClassifi
         add_head(self)
 
 
+class GiDebertaForQuestionAnswering(TrainedOver, DebertaForQuestionAnswering):
+    config_class = GiDebertaConfig
+
+    def __init__(self, config: GiDebertaConfig) -> None:
+        # Past DebertaForQuestionAnswering's, as above.
+        super(DebertaForQuestionAnswering, self).__init__(config)
+        assert config.num_labels is not None
+        self.num_labels = config.num_labels
+        self.deberta = GiDebertaModel(config)
+        self.qa_outputs = nn.Linear(config.hidden_size, config.num_labels)
+        self.post_init()
+
+
 FAMILY = Family(
     GiDebertaConfig,
     GiDebertaModel,
     GiDebertaForSequenceClassification,
+    GiDebertaForQuestionAnswering,
     DebertaConfig,
     DebertaForSequenceClassification,
+    DebertaForQuestionAnswering,
     classifier_dropout="cls_dropout",
     undeclared=("cls_dropout", "embedding_size", "talking_head"),
     fast={

@@ -13,7 +13,12 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from transformers import DebertaV2Config, DebertaV2ForSequenceClassification, DebertaV2Model
+from transformers import (
+    DebertaV2Config,
+    DebertaV2ForQuestionAnswering,
+    DebertaV2ForSequenceClassification,
+    DebertaV2Model,
+)
 from transformers.models.deberta_v2.modeling_deberta_v2 import (
     ContextPooler,
     DisentangledSelfAttention,
@@ -171,12 +176,27 @@ class GiDebertaV2ForSequenceClassification(TrainedOver, DebertaV2ForSequenceClas
         add_head(self)
 
 
+class GiDebertaV2ForQuestionAnswering(TrainedOver, DebertaV2ForQuestionAnswering):
+    config_class = GiDebertaV2Config
+
+    def __init__(self, config: GiDebertaV2Config) -> None:
+        # Past DebertaV2ForQuestionAnswering's, as above.
+        super(DebertaV2ForQuestionAnswering, self).__init__(config)
+        assert config.num_labels is not None
+        self.num_labels = config.num_labels
+        self.deberta = GiDebertaV2Model(config)
+        self.qa_outputs = nn.Linear(config.hidden_size, config.num_labels)
+        self.post_init()
+
+
 FAMILY = Family(
     GiDebertaV2Config,
     GiDebertaV2Model,
     GiDebertaV2ForSequenceClassification,
+    GiDebertaV2ForQuestionAnswering,
     DebertaV2Config,
     DebertaV2ForSequenceClassification,
+    DebertaV2ForQuestionAnswering,
     classifier_dropout="cls_dropout",
     undeclared=(
         "attention_head_size",

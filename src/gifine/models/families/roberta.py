@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from transformers import RobertaConfig, RobertaForSequenceClassification, RobertaModel
+from torch import nn
+from transformers import RobertaConfig, RobertaForQuestionAnswering, RobertaForSequenceClassification, RobertaModel
 from transformers.models.roberta.modeling_roberta import RobertaClassificationHead, RobertaSelfAttention
 
 from gifine.models.attention.bert import BertChangedAttention, BertChangedBackbone
@@ -37,6 +38,25 @@ class GiRobertaForSequenceClassification(TrainedOver, RobertaForSequenceClassifi
         self.post_init()
 
 
+class GiRobertaForQuestionAnswering(TrainedOver, RobertaForQuestionAnswering):
+    config_class = GiRobertaConfig
+
+    def __init__(self, config: GiRobertaConfig) -> None:
+        # Past RobertaForQuestionAnswering's, as above.
+        super(RobertaForQuestionAnswering, self).__init__(config)
+        assert config.num_labels is not None
+        self.num_labels = config.num_labels
+        self.roberta = GiRobertaModel(config, add_pooling_layer=False)
+        self.qa_outputs = nn.Linear(config.hidden_size, config.num_labels)
+        self.post_init()
+
+
 FAMILY = Family(
-    GiRobertaConfig, GiRobertaModel, GiRobertaForSequenceClassification, RobertaConfig, RobertaForSequenceClassification
+    GiRobertaConfig,
+    GiRobertaModel,
+    GiRobertaForSequenceClassification,
+    GiRobertaForQuestionAnswering,
+    RobertaConfig,
+    RobertaForSequenceClassification,
+    RobertaForQuestionAnswering,
 )

@@ -72,7 +72,8 @@ def keep(model: PreTrainedModel, ids: Iterable[int]) -> None:
     """Leave in the model's word embeddings the rows of `ids` and of padding."""
     whole = model.get_input_embeddings()
     assert type(whole) is nn.Embedding
-    padding = [] if whole.padding_idx is None else [whole.padding_idx]
+    own = model.config.pad_token_id  # XLNet's embeddings do not know it: there its row is trained as any other
+    padding = [each for each in (whole.padding_idx, own) if each is not None]
     model.set_input_embeddings(OccurringRows(whole, torch.tensor(sorted({*ids, *padding}))))
 
 

@@ -20,8 +20,9 @@ from gifine.inputs import tokenizers
 from gifine.objectives import metrics, predictions
 from gifine.objectives.classification import batches, invariance
 from gifine.objectives.classification.batches import make_collator
-from gifine.objectives.classification.examples import LAYOUT, arrange, order, prepare
+from gifine.objectives.classification.examples import LAYOUT, arrange, prepare
 from gifine.objectives.contract import Outcome
+from gifine.objectives.ordering import order
 
 if TYPE_CHECKING:
     from transformers import EvalPrediction, PreTrainedModel
@@ -33,6 +34,8 @@ __all__ = [
     "arrange",
     "build",
     "choose_loss",
+    "describe",
+    "learnable",
     "make_collator",
     "make_metrics",
     "predict",
@@ -84,17 +87,29 @@ def reload(config: RunConfig, folder: Path) -> PreTrainedModel:
 
 
 def _leave_out_the_rest(model: PreTrainedModel) -> PreTrainedModel:
-    """The head reads the first token alone."""
+    """The head reads one token alone."""
     from gifine.models.speedups import last_layer
 
-    last_layer.first_token(model)
+    last_layer.one_token(model)
     return model
 
 
-def make_metrics(config: RunConfig) -> Callable[[EvalPrediction], dict[str, float]]:
+def learnable(examples: Dataset) -> Dataset:
+    """All of them."""
+    return examples
+
+
+def describe(examples: Dataset, split: str) -> dict[str, Any]:
+    """Nothing: what does not fit was refused."""
+    return {}
+
+
+def make_metrics(
+    config: RunConfig, evaluated: Mapping[str, Dataset]
+) -> Callable[[EvalPrediction, str], dict[str, float]]:
     """The task's metrics during training. Undefined ones are NaN, which never is the Trainer's best."""
 
-    def compute(output: EvalPrediction) -> dict[str, float]:
+    def compute(output: EvalPrediction, split: str) -> dict[str, float]:
         logits, names = np.asarray(output.predictions), config.task.metrics
         if not np.isfinite(logits).all():
             return dict.fromkeys([f"/{name}" for name in names], float("nan"))

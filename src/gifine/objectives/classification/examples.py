@@ -16,6 +16,7 @@ from gifine.inputs import dataset
 from gifine.inputs.dataset import Split
 from gifine.inputs.rows import Row
 from gifine.objectives import halving
+from gifine.objectives.ordering import order, take
 
 LAYOUT: int = 1  # raise it when the columns of `prepare` change: older caches are then left alone
 
@@ -79,16 +80,3 @@ def halves(examples: Dataset) -> tuple[Dataset, Dataset]:
     """One to choose on and one to report: `halving.halves`."""
     select, report = halving.halves(np.asarray(examples["labels"]))
     return take(examples, select), take(examples, report)
-
-
-def order(examples: Dataset, config: RunConfig) -> Dataset:
-    """Longest first, so that batches hold little padding, or as they are; idx tells the order of the file."""
-    if not config.train.group_by_length:
-        return examples
-    return take(examples, np.argsort(-np.asarray(examples["length"]), kind="stable"))
-
-
-def take(examples: Dataset, places: np.ndarray) -> Dataset:
-    chosen = examples.select(places)
-    assert isinstance(chosen, Dataset)
-    return chosen

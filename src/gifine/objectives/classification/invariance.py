@@ -16,7 +16,7 @@ from gifine.choices import Padding
 from gifine.config import RunConfig
 from gifine.objectives import metrics
 from gifine.objectives.classification.batches import compute_logits, decide, make_collator
-from gifine.objectives.classification.examples import take
+from gifine.objectives.ordering import take
 
 log = logging.getLogger(__name__)
 

@@ -26,8 +26,15 @@ class Answers:
     """Of one run on one split, by the examples' place in their file."""
 
     idx: np.ndarray  # (N,)
-    labels: np.ndarray  # (N,) classes or numbers
-    predicted: np.ndarray  # (N,) classes or numbers
+    labels: np.ndarray  # (N,) classes or numbers; of questions 1 where there is an answer and 0 where there is none
+    predicted: np.ndarray  # (N,) classes or numbers; of questions (N, 2), exact match and F1 of what was answered
+
+    @property
+    def of_questions(self) -> bool:
+        return self.predicted.ndim == 2
+
+    def at(self, places: np.ndarray) -> Answers:
+        return Answers(self.idx[places], self.labels[places], self.predicted[places])
 
 
 @dataclass(slots=True)
@@ -70,7 +77,7 @@ class Predictions:
         if key not in self.parts:
             answers, metric = self._read(run, run.task.split(measure)), run.task.metric(measure)
             check_score(run, measure, answers)
-            parts = crossed.pseudovalues(metric, answers.predicted[None], answers.labels)[0]
+            parts = pseudovalues(metric, answers)
             if not np.isfinite(parts).all():
                 raise UnusableError(f"{metric} is undefined without one of the examples ({run.folder.name})")
             self.parts[key] = parts
@@ -107,19 +114,29 @@ def read(run: Run, split: str) -> Answers:
     if recorded is not None and hashlib.sha256(content).hexdigest() != recorded:
         raise UnusableError(f"predictions are another file than the record's: their sha256 differs ({name})")
     try:
-        idx, labels, logits = predictions.parse(content)
+        idx, labels, predicted = _parse(content, run)
     except ValueError as error:
         raise UnusableError(f"predictions cannot be read: {error} ({name})") from error
-    if not np.isfinite(logits).all():
-        raise UnusableError(f"predictions have NaN or infinite logits ({name})")
+    if not np.isfinite(predicted).all():
+        kind = "scores" if run.task.of_questions else "logits"
+        raise UnusableError(f"predictions have NaN or infinite {kind} ({name})")
     if not (idx[1:] > idx[:-1]).all():
         if len(np.unique(idx)) < len(idx):
             raise UnusableError(f"predictions have an example twice ({name})")
         order = np.argsort(idx)
-        idx, labels, logits = idx[order], labels[order], logits[order]
+        idx, labels, predicted = idx[order], labels[order], predicted[order]
+    if run.task.of_questions:
+        return Answers(idx, labels, predicted)
     if run.task.is_classification:
-        return Answers(idx, labels, logits.argmax(axis=1).astype(np.int32))
-    return Answers(idx, labels.astype(float), logits[:, 0].astype(float))
+        return Answers(idx, labels, predicted.argmax(axis=1).astype(np.int32))
+    return Answers(idx, labels.astype(float), predicted[:, 0].astype(float))
+
+
+def _parse(content: bytes, run: Run) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    if not run.task.of_questions:
+        return predictions.parse(content)
+    idx, answerable, scores = predictions.parse_answers(content)
+    return idx, answerable.astype(np.int32), scores
 
 
 def check_score(run: Run, measure: str, answers: Answers) -> None:
@@ -130,8 +147,45 @@ def check_score(run: Run, measure: str, answers: Answers) -> None:
 
 
 def score(metric: str, answers: Answers) -> float | None:
-    """None where the metric is undefined, or not for such classes."""
+    """None where the metric is undefined, or not for such classes.
+
+    Raises:
+        UnusableError: for a metric of questions that is no mean over them.
+    """
+    if answers.of_questions:
+        kind, scores = _of_questions(metric, answers)
+        return float(scores[kind].mean()) if kind.any() else None
     try:
         return metrics.compute([metric], answers.predicted, answers.labels)[metric]
     except (ValueError, TypeError):  # of classes that the metric is not for
         return None
+
+
+def pseudovalues(metric: str, answers: Answers) -> np.ndarray:
+    """Each example's part in a run's score, (N,): see `crossed.pseudovalues`.
+
+    Of a mean over all questions it is the question's own score; of one over a kind of questions, which ones these are
+    counts as drawn, too.
+    """
+    if not answers.of_questions:
+        return crossed.pseudovalues(metric, answers.predicted[None], answers.labels)[0]
+    kind, scores = _of_questions(metric, answers)
+    if kind.all():
+        return scores
+    count, size = len(scores), int(kind.sum())
+    if size < 2:
+        return np.full(count, np.nan)
+    mean = scores[kind].mean()
+    without = np.where(kind, (size * mean - scores) / (size - 1), mean)
+    found = count * mean - (count - 1) * without
+    return found + (mean - found.mean())
+
+
+def _of_questions(metric: str, answers: Answers) -> tuple[np.ndarray, np.ndarray]:
+    """Which questions a metric is the mean of (N,), and their scores (N,)."""
+    kind, _, name = metric.rpartition("_") if metric != "exact_match" else ("", "", "exact")
+    if kind not in ("", "HasAns", "NoAns"):
+        raise UnusableError(f"{metric} is no mean over questions")
+    whole = np.full(len(answers.labels), True)
+    places = {"": whole, "HasAns": answers.labels == 1, "NoAns": answers.labels == 0}[kind]
+    return places, answers.predicted[:, ("exact", "f1").index(name)]

@@ -1,6 +1,6 @@
 """Our numbers beside published ones, with what differs in the setting: a ledger of reproduction, not a claim.
 
-Only runs of the published checkpoint, on GLUE's own data, are set beside a number.
+Only runs of the published checkpoint, on GLUE's or SQuAD's own data, are set beside a number.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ def _data() -> dict[str, Any]:
 
 def _columns(run: Run) -> list[dict[str, Any]]:
     """The published columns of the run's model, gated or not as the run is."""
-    if not run.task.is_glue or run.setup.get("model.random_init") or not settings.is_gi(run.gate):
+    if not run.task.is_official or run.setup.get("model.random_init") or not settings.is_gi(run.gate):
         return []
     gated = not settings.is_baseline(run.gate)
     checkpoint = run.setup.get("model.checkpoint")
@@ -136,14 +136,14 @@ def _plain_name(task: Task, measure: str) -> str:
 
 
 def _differing(run: Run, column: dict[str, Any], ours: Summary) -> list[str]:
-    found = []
-    for key, known in _known(run, column).items():
+    found, told = [], _known(run, column)
+    for key, known in told.items():
         value = cells.value(run, key)
         if value not in known:
             theirs = " or ".join(map(settings.shown, known))
             found.append(f"{key} {settings.shown(value)}, theirs {theirs}")
     for key, usual in _USUAL.items():
-        if run.setup.get(key) != usual:
+        if key not in told and run.setup.get(key) != usual:
             found.append(f"{key} {settings.shown(run.setup.get(key))}")
     found += _beginnings(run, column)
     if run.processes not in (None, 1):

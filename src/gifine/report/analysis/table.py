@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from gifine.objectives import squad_scores
 from gifine.report import settings
 from gifine.report.analysis import cells, statistics
 from gifine.report.analysis.cells import Cell, Key, Score, Summary
@@ -124,6 +125,12 @@ def _notes(table: Table) -> list[str]:
         hidden = [key for key in keys if key not in shown and key.partition(".")[0] not in shown]
         if hidden:
             notes.append(f"{_words(column)}: the rows also differ in {', '.join(hidden)}.")
+    tasks = [cell.runs[0].task for row in table.rows for cell in row.cells.values()]
+    if oracles := sorted({task.metric(each) for task in tasks for each in task.measures} & {*squad_scores.ORACLES}):
+        notes.append(
+            f'{" and ".join(oracles)}: with the threshold of "no answer" that is best on the very questions that are '
+            "scored, an oracle; too high for others."
+        )
     apart = sum(len(cell.runs) - len(cells.independent(cell.runs)) for row in table.rows for cell in row.cells.values())
     if apart:
         notes.append(

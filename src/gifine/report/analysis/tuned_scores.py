@@ -74,7 +74,7 @@ def _of_predictions(runs: Sequence[Run]) -> dict[int, Scores | None]:
             continue
         answers = _checked(run, first)
         first = first or answers
-        parts = [_part(answers, places) for places in halves(answers.labels)]
+        parts = [answers.at(places) for places in halves(answers.labels)]
         found[id(run)] = _both(*(predictions.score(run.task.metric(run.task.primary), part) for part in parts))
     return found
 
@@ -91,10 +91,6 @@ def _checked(run: Run, like: Answers | None) -> Answers:
     if like is not None and not (np.array_equal(answers.idx, like.idx) and np.array_equal(answers.labels, like.labels)):
         raise UnusableError(f"predictions are of other examples ({run.folder.name})")
     return answers
-
-
-def _part(answers: Answers, places: np.ndarray) -> Answers:
-    return Answers(answers.idx[places], answers.labels[places], answers.predicted[places])
 
 
 def effect(pairs: Sequence[Pair], halves: Halves, with_predictions: bool) -> Effect:
@@ -119,12 +115,12 @@ def _of_half(pairs: Sequence[Pair]) -> Effect:
         for run in (pair.baseline, pair.gated):
             answers = _checked(run, first)
             first = first or answers
-            half = _part(answers, halves(answers.labels)[1])
+            half = answers.at(halves(answers.labels)[1])
             score = predictions.score(metric, half)
             if score is None:
                 raise UnusableError(f"{metric} is undefined on half of the examples ({run.folder.name})")
             scores.append(score)
-            parts.append(crossed.pseudovalues(metric, half.predicted[None], half.labels)[0])
+            parts.append(predictions.pseudovalues(metric, half))
         differences.append(scores[1] - scores[0])
         rows.append(parts[1] - parts[0])
     return comparison.crossed_effect(np.asarray(differences), lambda: _finite(metric, np.asarray(rows)))

@@ -1,0 +1,54 @@
+"""Runs of a tiny XLNet on the demo task: stopped and gone on, and beside a baseline."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.torch import load_file
+
+from conftest import TINY_DEMO
+from gifine.runs.records import Status
+from gifine.training import callbacks
+
+RUN = [word.replace("model=bert", "model=xlnet") for word in TINY_DEMO]
+RUN += ["gi=both", "gi.level=0.3", "train.batch_size=8", "train.save_model=true"]
+
+
+def weights(folder: Path) -> bytes:
+    return (folder / "model" / "model.safetensors").read_bytes()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("words", [[], ["train.gradient_checkpointing=true"]], ids=["plainly", "checkpointing"])
+def test_a_stopped_run_ends_as_one_that_was_not(train, monkeypatch, tmp_path, words):
+    whole = train(*RUN, *words, f"output_root={tmp_path / 'whole'}")
+    steps = {5}
+
+    def on_step_end(self: Any, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.global_step in steps:
+            steps.clear()
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(callbacks.Bar, "on_step_end", on_step_end)
+    stopped = train(*RUN, *words)
+    assert stopped.record.status == Status.INTERRUPTED
+    again = train(*RUN, *words)
+    assert again.record.status in (Status.DONE, Status.DEGENERATE)
+    assert weights(again.folder) == weights(whole.folder)
+    assert again.record.metrics == whole.record.metrics
+
+
+@pytest.mark.long
+def test_a_baseline_starts_as_its_twin(train):
+    """The same head, order and dropout: with gates that start as none, the first loss is the same number."""
+    plain = train(*RUN, "gi=none", "train.max_steps=1")
+    gated = train(*RUN, "gi.init=identity", "train.max_steps=1")
+    losses = [(each.folder / "metrics.jsonl").read_text().splitlines()[0] for each in (plain, gated)]
+    assert '"loss"' in losses[0]
+    assert losses[0] == losses[1]
+    ours, theirs = (load_file(each.folder / "model" / "model.safetensors") for each in (gated, plain))
+    assert theirs.keys() < ours.keys()
