@@ -243,6 +243,13 @@ def test_a_yaml_that_would_not_be_read_is_refused(own: Path) -> None:
         grid.check_config_dir(str(own))
 
 
+def test_a_packages_yaml_that_would_not_be_read_is_refused(own: Path, monkeypatch) -> None:
+    (own / "change" / "lora.yaml").write_text("name: lora\nrank: 3\n")
+    monkeypatch.setattr(conf_dir, "package_dirs", lambda: [own])
+    with pytest.raises(ConfigError, match=r"lora\.yaml: gifine comes with one of this name, which is read instead"):
+        grid.check_config_dir(None)
+
+
 def test_a_file_without_its_yaml_is_named(own: Path) -> None:
     (own / "change" / "mine.yaml").unlink()
     file = own / "change" / "mine.py"

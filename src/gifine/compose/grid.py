@@ -23,7 +23,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from gifine.compose import change_keys, checks, recipes, renamed, search
 from gifine.compose.composition import compose, opened, spelled_out, typed, unwrap
-from gifine.compose.conf_dir import conf_dir
+from gifine.compose.conf_dir import conf_dir, own_folders
 from gifine.compose.mistakes import explain
 from gifine.compose.overrides import assignment, key_given, overlaps
 from gifine.compose.parents import Parents
@@ -273,14 +273,21 @@ def _hydra(given: list[Override], config_dir: str | None) -> DictConfig:
 
 
 def check_config_dir(config_dir: str | None) -> None:
-    """Raises a ConfigError for a folder that is not there, and for what Hydra would not read in it, and not say so."""
-    if not config_dir:
-        return
-    folder, ours = Path(config_dir), conf_dir()
-    if not folder.is_dir():
+    """Raises a ConfigError for a folder that is not there, and for what Hydra would not read in one, and not say so.
+
+    Of installed packages, too, whose folders stand beside it.
+    """
+    if config_dir and not Path(config_dir).is_dir():
         raise ConfigError(f"--config-dir {config_dir}: no such folder")
-    pairs = ((folder / path.relative_to(ours), path) for path in sorted(ours.rglob("*.yaml")))
-    unread = [own for own, known in pairs if own.is_file() and own.read_bytes() != known.read_bytes()]
+    known, unread = conf_dir(), []
+    for folder in own_folders(config_dir):
+        for path in sorted(known.rglob("*.yaml")):
+            own = folder / path.relative_to(known)
+            try:
+                if own.is_file() and own.read_bytes() != path.read_bytes():
+                    unread.append(own)
+            except OSError as error:
+                raise ConfigError(f"{own}: {error.strerror}") from error
     if unread:
         said = "gifine comes with one of this name, which is read instead; give yours another name"
         raise ConfigError(*(f"{own}: {said}" for own in unread))

@@ -38,7 +38,8 @@ def answer(contents: Contents) -> list[Said]:
     left = ordered[_MOST:]
     if left:
         undecided = sum(each.effect.verdict is Verdict.UNDECIDED for each in left)
-        words = f"{_settings(left, 'more')} {phrases.verb(len(left), 'is', 'are')} in the table, {undecided} of them"
+        how_many = "all" if undecided == len(left) > 1 else undecided
+        words = f"{_settings(left, 'more')} {phrases.verb(len(left), 'is', 'are')} in the table, {how_many} of them"
         said.append(Said(f"{words[0].upper()}{words[1:]} undecided."))
     said += searched[:_MOST]
     if not said:

@@ -46,12 +46,12 @@ def number(summary: Summary) -> str:
 
 def percent(fraction: float) -> str:
     """`88.1` or `−2.3`."""
-    return minus(f"{100 * fraction:.1f}")
+    return minus(f"{100 * fraction:z.1f}")
 
 
 def signed(fraction: float, digits: int = 2) -> str:
-    """In points of percent, `+0.12` or `−0.21`."""
-    return minus(f"{100 * fraction:+.{digits}f}")
+    """In points of percent, `+0.12` or `−0.21`; what is 0 to these digits has no other sign than +."""
+    return minus(f"{100 * fraction:+z.{digits}f}")
 
 
 def ends(interval: tuple[float, float] | None) -> str:
