@@ -84,7 +84,7 @@ def _file(name: str, given: object, config_dir: str | None) -> Path | None:
         raise ConfigError(f"change.file={given}: change={name} comes with gifine; give yours another name")
     if given is not None:
         return Path(str(given)).expanduser().absolute()
-    found = [path for folder in _folders(config_dir) if (path := folder / f"{name}.py").is_file()]
+    found = _own_files(name, config_dir)
     if found and is_ours:
         raise ConfigError(f"{found[0]}: change={name} comes with gifine; give yours another name")
     if len({path.read_bytes() for path in found}) > 1:
@@ -101,10 +101,14 @@ def _file(name: str, given: object, config_dir: str | None) -> Path | None:
 
 def hint(group: str, name: str, config_dir: str | None) -> str:
     """What to say of a file that is there without its YAML; empty of others."""
-    found = [path for folder in _folders(config_dir) if (path := folder / f"{name}.py").is_file()]
-    if group != GROUP or not found:
+    found = _own_files(name, config_dir) if group == GROUP else []
+    if not found:
         return ""
     return f" ({found[0]} has no {name}.yaml beside it, with a line `name: {name}`)"
+
+
+def _own_files(name: str, config_dir: str | None) -> list[Path]:
+    return [path for folder in _folders(config_dir) if (path := folder / f"{name}.py").is_file()]
 
 
 def _folders(config_dir: str | None) -> list[Path]:

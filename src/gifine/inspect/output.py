@@ -22,14 +22,15 @@ def write(found: Findings, folder: Path) -> Iterator[str]:
     """Lines that say what was written. What an earlier inspection left there, and this one does not write, goes."""
     maps = page.maps(found)
     with output.into(folder) as files:
-        shown, beside = (
-            [_write(plot, files) for plot in progress(plots, "drawing", "figures")]
-            for plots in (pictures.on_page(found), pictures.beside_page(found, maps))
-        )
+        shown = [_write(plot, files) for plot in progress(pictures.on_page(found), "drawing", "figures")]
+        beside = 0  # no more than their number: the SVGs of many examples are large
+        for plot in progress(pictures.beside_page(found, maps), "drawing", "figures"):
+            _write(plot, files)
+            beside += 1
         files.write(PAGE, page.make(found, maps, shown))
     size = (folder / PAGE).stat().st_size
     yield f"{folder / PAGE}: {size / 1e6:.1f} MB; it holds rows of the data"
-    count, forms = len(shown) + len(beside), " and ".join(_FORMATS)
+    count, forms = len(shown) + beside, " and ".join(_FORMATS)
     yield f"{folder / 'figures'}: {count} figures, each as {forms}; those of single rows hold their words"
 
 
