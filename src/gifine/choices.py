@@ -42,6 +42,25 @@ class Parameters(Enum):
 class Objective(Enum):
     classification = "classification"  # a label for one or two texts; without `labels` a number
     questions = "questions"  # the answer to a question as a part of a context, as in SQuAD
+    mlm = "mlm"  # pre-training: the words of a text that are masked
+    rtd = "rtd"  # pre-training: which words of a text a generator has replaced (ELECTRA, DeBERTaV3)
+
+    @property
+    def pretrains(self) -> bool:
+        """Whether it learns from a text alone, so that its data are a corpus, and others start from its weights."""
+        return self in (Objective.mlm, Objective.rtd)
+
+
+class Sharing(Enum):
+    gdes = "gdes"  # the discriminator adds what it learns to the generator's, which it does not change: DeBERTaV3
+    shared = "shared"  # one table, which learns from both: ELECTRA
+    none = "none"  # each its own
+
+
+class Part(Enum):
+    both = "both"
+    generator = "generator"
+    discriminator = "discriminator"
 
 
 class DataSource(Enum):

@@ -97,12 +97,21 @@ class DataConfig:
     demo_train_rows: int = 8000  # how many sentences are generated to train on
     demo_eval_rows: int = 1000  # how many to validate on
     demo_seed: int = 0  # another number gives other sentences
+    # of pre-training: texts of one's own, *.txt and *.jsonl, in the place of `source`
+    files: list[str] = deciding_if_set(factory=list)
+    held_out: float = deciding_if_set(0.01)  # of pre-training: the share of documents that are not trained on
+    across_documents: bool = deciding_if_set(False)  # of pre-training: one example may hold the end of one and the next
 
 
 @dataclass
 class TrainConfig:
     epochs: float = MISSING  # how often the training set is seen; may be a fraction, such as 0.5
     max_steps: int | None = None  # steps of the optimizer; null: as many as `epochs` needs
+    # of pre-training, in the place of `epochs`: training ends with the step that has seen so many tokens
+    max_tokens: int | None = deciding_if_set(None)
+    # of pre-training, in the place of `epochs`: training ends with the step in which it has taken so many seconds,
+    # without evaluation; the learning rate falls by time, and no two runs are the same to the bit
+    max_seconds: float | None = deciding_if_set(None)
     batch_size: int = MISSING  # examples of a batch, per device
     eval_batch_size: int = MISSING  # of evaluations, per device; with gi.threshold=batch it is part of the result
     gradient_accumulation: int = 1  # batches of one step

@@ -51,9 +51,12 @@ def not_deciding(default: Any = dataclasses.MISSING, *, factory: Callable[[], An
     return dataclasses.field(default=default, metadata=metadata)
 
 
-def deciding_if_set(default: Any) -> Any:
+def deciding_if_set(default: Any = dataclasses.MISSING, *, factory: Callable[[], Any] | None = None) -> Any:
     """A field that was added later: at its default a run is the one that it was without such a key."""
-    return dataclasses.field(default=default, metadata={"decides_at_default": False})
+    metadata = {"decides_at_default": False}
+    if factory is not None:
+        return dataclasses.field(default_factory=factory, metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 def deciding(schema: type, entries: dict[str, Any]) -> dict[str, Any]:
@@ -76,6 +79,10 @@ def deciding(schema: type, entries: dict[str, Any]) -> dict[str, Any]:
     return kept
 
 
+def _default(field: dataclasses.Field[Any]) -> Any:
+    return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+
+
 @cache
 def _split(schema: type) -> tuple[set[str], dict[str, Any], dict[str, type]]:
     """Fields that decide nothing, defaults of those that decide nothing at them, and dataclasses among the types."""
@@ -83,6 +90,6 @@ def _split(schema: type) -> tuple[set[str], dict[str, Any], dict[str, type]]:
     fields = dataclasses.fields(schema)
     idle = {field.name for field in fields if not field.metadata.get("decides", True)}
     later = [field for field in fields if not field.metadata.get("decides_at_default", True)]
-    defaults = {each.name: each.default.value if isinstance(each.default, Enum) else each.default for each in later}
+    defaults = {each.name: plain(_default(each)) for each in later}
     inner = {name: hint for name, hint in hints.items() if dataclasses.is_dataclass(hint)}
     return idle, defaults, inner

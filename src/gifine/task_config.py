@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import MISSING
 
-from gifine.choices import Objective, Quoting
+from gifine.choices import Objective, Part, Quoting, Sharing
 from gifine.schema import deciding_if_set, not_deciding
 
 if TYPE_CHECKING:
@@ -51,6 +51,31 @@ class FilesConfig:
 
 
 @dataclass
+class MaskingConfig:
+    """Of pre-training: which tokens a model has to find again, and what stands in their place."""
+
+    share: float = deciding_if_set(0.15)  # of a text's tokens, above 0, below 1: those that are asked for
+    # words in a row that are asked for together are at most so many, n of them with a probability in proportion to 1/n
+    max_ngram: int = deciding_if_set(1)
+    whole_words: bool = deciding_if_set(False)  # with a piece of a word all its pieces; more than one word always so
+    most: int | None = deciding_if_set(None)  # at most so many tokens of an example; null: as many as `share` gives
+    mask: float = deciding_if_set(0.8)  # of the tokens asked for, those with the mask in their place
+    random: float = deciding_if_set(0.1)  # of them, those with any token in their place; the others stay
+
+
+@dataclass
+class GeneratorConfig:
+    """Of task.objective=rtd: the model that replaces words. It is of the same family as the discriminator."""
+
+    sharing: Sharing = deciding_if_set(Sharing.gdes)  # what it has in common with the discriminator: word embeddings
+    layers: int | None = deciding_if_set(None)  # how many it has; null: half of the discriminator's, DeBERTaV3's way
+    config_overrides: dict[str, Any] = deciding_if_set(factory=dict)  # its entries of config.json that are others
+    # its first weights: Hub id, folder or run; null: the first layers of model.checkpoint, or random with random_init
+    checkpoint: str | None = deciding_if_set(None)
+    learning_rate: float | None = deciding_if_set(None)  # null: train.learning_rate
+
+
+@dataclass
 class TaskConfig:
     name: str = MISSING  # in records, reports, metrics and the names of folders
     title: str | None = not_deciding(None)  # as papers write it, for people; null: the name
@@ -64,8 +89,15 @@ class TaskConfig:
     stride: int = deciding_if_set(128)
     max_question_tokens: int = deciding_if_set(64)  # longer questions are cut
     max_answer_tokens: int = deciding_if_set(30)  # of questions: longer answers are not given
+    masking: MaskingConfig = field(default_factory=MaskingConfig)  # of pre-training
+    generator: GeneratorConfig = field(default_factory=GeneratorConfig)  # of rtd
+    changed: Part = deciding_if_set(Part.both)  # of rtd: where the change to attention is
+    rtd_weight: float = deciding_if_set(10.0)  # of rtd: the discriminator's loss counts so much beside the generator's
+    # of rtd: a step of the generator, then one of the discriminator on its new embeddings; false: one step of both
+    decoupled: bool = deciding_if_set(True)
     # accuracy, f1 (two classes), f1_macro, matthews; of a regression pearson, spearman; of questions exact_match, f1;
-    # with `unanswerable` exact, f1, HasAns_exact, HasAns_f1, NoAns_exact, NoAns_f1, best_exact, best_f1
+    # with `unanswerable` exact, f1, HasAns_exact, HasAns_f1, NoAns_exact, NoAns_f1, best_exact, best_f1;
+    # of pre-training loss, perplexity, accuracy of masked tokens; of rtd also rtd_loss, rtd_accuracy, auc
     metrics: list[Text] = MISSING
     select_by: str = MISSING  # the one of `metrics` that chooses the best checkpoint
     hub: HubConfig = field(default_factory=HubConfig)

@@ -8,7 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from gifine.choices import DataSource, Evaluate, GateSide, Objective, Parameters, Tracker
-from gifine.compose import task_checks
+from gifine.compose import pretraining_checks, task_checks
 from gifine.config import BALANCED, DEMO, DataConfig, GiConfig, ModelConfig, RunConfig, TaskConfig, TrainConfig
 from gifine.errors import ConfigError, ModelError, PlanError, PrefetchError, did_you_mean
 from gifine.inputs import change_files, offline
@@ -147,7 +147,9 @@ def _change(config: RunConfig) -> Iterator[str]:
 
 def _data(data: DataConfig, task: TaskConfig, *, is_prefetched: bool) -> Iterator[str]:
     own_files, asks = task.files.train is not None, task.objective is Objective.questions
-    if own_files:
+    if task.objective.pretrains:
+        yield from pretraining_checks.data(data, task)
+    elif own_files:
         for split in ("train", "validation", "test"):
             path = getattr(task.files, split)
             if path and not Path(path).expanduser().is_file():
@@ -235,7 +237,9 @@ def _loss(train: TrainConfig, task: TaskConfig) -> Iterator[str]:
         yield f"train.label_smoothing={smoothing:g}: must be in 0 … 1, below 1"
     for key, value in (("class_weights", weights), ("label_smoothing", smoothing or None)):
         if value is not None and not task.labels:
-            what = "is of questions" if task.objective is Objective.questions else "is a regression"
+            what = {Objective.questions: "is of questions", Objective.classification: "is a regression"}.get(
+                task.objective, "pre-trains"
+            )
             yield f"train.{key}={value}: is for classes; task={task.name} {what}"
     if weights is None or weights == BALANCED or not task.labels:
         return

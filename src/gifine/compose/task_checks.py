@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from gifine.choices import Objective
+from gifine.compose import pretraining_checks
 from gifine.config import DEMO, RunConfig, TaskConfig
 from gifine.errors import did_you_mean
 from gifine.inputs.rows import as_number
@@ -15,10 +16,14 @@ SPECIALS = 4  # tokens around a question and its context, at most: RoBERTa's <s>
 
 
 def of(config: RunConfig) -> Iterator[str]:
+    if config.task.objective.pretrains:
+        yield from pretraining_checks.of(config)
+    else:
+        yield from pretraining_checks.misplaced(config)
     if config.task.objective is Objective.questions:
         yield from _questions(config.task)
         yield from _questions_in(config)
-    else:
+    elif not config.task.objective.pretrains:
         yield from _classification(config.task)
     yield from _splits(config.task)
 
@@ -101,8 +106,8 @@ def _splits(task: TaskConfig) -> Iterator[str]:
             if getattr(task.files, split) is None:
                 yield f"task.files.{split}: missing; one's own files need train and validation"
         return
-    if task.name == DEMO:
-        return  # generated: no splits to name
+    if task.name == DEMO or task.objective.pretrains:
+        return  # generated, or a corpus, whose documents are split by their hash: no splits to name
     for key, splits in (
         ("train_split", [task.train_split]),
         ("evaluation_splits", task.evaluation_splits),

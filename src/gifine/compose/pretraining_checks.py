@@ -1,0 +1,106 @@
+"""What pre-training may be asked for: its task, its corpus and its budget. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from gifine.choices import DataSource, Objective, Parameters, Sharing
+from gifine.config import DataConfig, RunConfig, TaskConfig, TrainConfig
+from gifine.errors import did_you_mean
+from gifine.objectives import pretraining_scores
+
+_SOURCES = (DataSource.demo, DataSource.glue_dir, DataSource.squad_dir, DataSource.hub)
+
+
+def of(config: RunConfig) -> Iterator[str]:
+    """Of a task that pre-trains."""
+    task, name = config.task, f"task={config.task.name}"
+    if config.model.family == "xlnet":
+        yield (
+            f"model={config.model.name}: {name} is not defined for XLNet, which learns the words of a text in changing "
+            "orders, without masks (permutation language modelling, arXiv 1906.08237)"
+        )
+    if len(task.inputs) != 1:
+        yield f"{name}: task.inputs={task.inputs}: one column, that of the text"
+    if task.labels:
+        yield f"{name}: task.labels={task.labels}: pre-training has no labels"
+    valid = pretraining_scores.METRICS[task.objective]
+    for metric in task.metrics:
+        if metric not in valid:
+            yield f"{name}: metric {metric}: no such metric{did_you_mean(metric, valid)}; valid: {', '.join(valid)}"
+    if task.select_by in pretraining_scores.LOWER_IS_BETTER:
+        better = [metric for metric in task.metrics if metric not in pretraining_scores.LOWER_IS_BETTER]
+        yield f"{name}: task.select_by={task.select_by}: the highest chooses; of task.metrics: {', '.join(better)}"
+    yield from _masking(task)
+    if task.objective is Objective.rtd:
+        yield from _generator(config)
+    if config.train.parameters is not Parameters.all:
+        yield f"train.parameters={config.train.parameters.value}: {name} trains all parameters"
+    if config.train.fsdp:
+        yield f"train.fsdp=true: {name} is for one process, or several with a whole model each (torchrun without fsdp)"
+    for key in ("split_dev", "invariance"):
+        if getattr(config.evaluate, key):
+            yield f"evaluate.{key}=true: is for tasks with labels; {name} pre-trains"
+    yield from _budget_of(config.train)
+
+
+def data(data: DataConfig, task: TaskConfig) -> Iterator[str]:
+    """Of a task that pre-trains: where its corpus is."""
+    if task.files.train is not None:
+        yield f"task.files.train={task.files.train}: task={task.name} reads texts, which data.files names"
+    if not 0 < data.held_out < 1:
+        yield f"data.held_out={data.held_out:g}: a share of the documents, above 0 and below 1"
+    if not data.files and data.source not in _SOURCES:
+        yield f"data.source={data.source.value}: needs data.files=[A.txt,B.jsonl]"
+
+
+def misplaced(config: RunConfig) -> Iterator[str]:
+    """Keys of pre-training that were set for another task."""
+    told = f"is for pre-training (task=mlm, task=rtd); task={config.task.name} has other data"
+    if config.data.files:
+        yield f"data.files={config.data.files}: {told}: task.files.train"
+    for key in ("max_tokens", "max_seconds"):
+        if (value := getattr(config.train, key)) is not None:
+            yield f"train.{key}={value}: is for pre-training; task={config.task.name} has train.epochs and max_steps"
+
+
+def _masking(task: TaskConfig) -> Iterator[str]:
+    masking = task.masking
+    if not 0 < masking.share < 1:
+        yield f"task.masking.share={masking.share:g}: above 0, below 1"
+    for key in ("max_ngram", "most"):
+        value = getattr(masking, key)
+        if value is not None and value < 1:
+            yield f"task.masking.{key}={value}: at least 1"
+    if not (masking.mask >= 0 and masking.random >= 0 and masking.mask + masking.random <= 1):
+        yield (
+            f"task.masking.mask={masking.mask:g}, task.masking.random={masking.random:g}: shares of the tokens asked "
+            "for; neither below 0, together at most 1"
+        )
+
+
+def _generator(config: RunConfig) -> Iterator[str]:
+    generator, weight = config.task.generator, config.task.rtd_weight
+    if generator.layers is not None and generator.layers < 1:
+        yield f"task.generator.layers={generator.layers}: at least 1, or null for half of the discriminator's"
+    if generator.learning_rate is not None and not generator.learning_rate > 0:
+        yield f"task.generator.learning_rate={generator.learning_rate:g}: must be above 0"
+    if not weight > 0:
+        yield f"task.rtd_weight={weight:g}: must be above 0"
+    if config.task.decoupled and generator.sharing is Sharing.shared:
+        yield (
+            "task.generator.sharing=shared: needs task.decoupled=false: the embeddings learn from both losses, and "
+            "would have two steps in one"
+        )
+
+
+def _budget_of(train: TrainConfig) -> Iterator[str]:
+    given = [key for key in ("max_steps", "max_tokens", "max_seconds") if getattr(train, key) is not None]
+    if len(given) > 1:
+        yield f"{', '.join(f'train.{key}' for key in given)}: give one of them; training has one end"
+    for key in ("max_tokens", "max_seconds"):
+        value = getattr(train, key)
+        if value is not None and not value > 0:
+            yield f"train.{key}={value:g}: must be above 0"
+    if train.max_seconds is not None and train.warmup >= 1:
+        yield f"train.warmup={train.warmup:g}: with train.max_seconds a fraction of the time, below 1"
