@@ -97,6 +97,8 @@ class DataConfig:
     demo_train_rows: int = 8000  # how many sentences are generated to train on
     demo_eval_rows: int = 1000  # how many to validate on
     demo_seed: int = 0  # another number gives other sentences
+    # of pre-training: how many sentences are generated for data=demo; the acceptable half of them is the text
+    demo_text_rows: int = deciding_if_set(20_000)
     # of pre-training: texts of one's own, *.txt and *.jsonl, in the place of `source`
     files: list[str] = deciding_if_set(factory=list)
     # of pre-training: the training texts of these tasks, as [cola, rte], from `source`; those in a dev or test set not

@@ -173,7 +173,7 @@ def _data(data: DataConfig, task: TaskConfig, *, is_prefetched: bool) -> Iterato
             yield f"data={data.source.value}: needs data.dir=FOLDER, the one that holds {example}"
         elif not Path(data.dir).expanduser().is_dir():
             yield f"data.dir={data.dir}: no such folder"
-    for key in ("max_train_rows", "max_eval_rows", "demo_train_rows", "demo_eval_rows"):
+    for key in ("max_train_rows", "max_eval_rows", "demo_train_rows", "demo_eval_rows", "demo_text_rows"):
         rows = getattr(data, key)
         if rows is not None and rows < 1:
             yield f"data.{key}={rows}: at least 1"
