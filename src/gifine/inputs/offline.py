@@ -224,7 +224,9 @@ def _words(config: RunConfig) -> list[str]:
     if task.objective.pretrains:
         words += [f"data.held_out={data.held_out:g}", f"data.across_documents={data.across_documents}".lower()]
     rows = ["max_train_rows", "max_eval_rows"]
-    rows += ["demo_train_rows", "demo_eval_rows", "demo_seed"] if data.source is DataSource.demo else []
+    if data.source is DataSource.demo:
+        own = ["demo_text_rows"] if task.objective.pretrains else ["demo_train_rows", "demo_eval_rows"]
+        rows += [*own, "demo_seed"]
     words += [f"data.{key}={value}" for key in rows if (value := getattr(data, key)) is not None]
     files = ("train", "validation", "test")
     words += [f"task.files.{key}={value}" for key in files if (value := getattr(task.files, key)) is not None]

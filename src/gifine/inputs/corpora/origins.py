@@ -98,6 +98,6 @@ def _of_hub(config: RunConfig, prefetched: Folder | None) -> Origin:
 def _of_demo(config: RunConfig) -> Origin:
     """The acceptable sentences of the grammar's training split: what people write is acceptable."""
     data = config.data
-    rows = demo.generate("train", data.demo_train_rows, data.demo_seed)
+    rows = demo.generate("train", data.demo_text_rows, data.demo_seed)
     texts = [str(row["sentence"]) for row in rows if row["label"] == 1]
     return Origin(_known(texts), lambda: (Piece(text, first=True) for text in texts))
