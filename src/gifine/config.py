@@ -81,6 +81,8 @@ class ModelConfig:
     attention: Attention = not_deciding(Attention.fast)  # how DeBERTas compute it; the other families have one way
     random_init: bool = False  # random weights instead of a checkpoint's: none are fetched
     config_overrides: dict[str, Any] = field(default_factory=dict)  # entries of config.json: {num_hidden_layers: 2}
+    # of weights with a change, as pre-training with gates leaves them, take all but the change
+    drop_change: bool = deciding_if_set(False)
     # add a row for each token of the tokenizer that the checkpoint has none for
     resize_embeddings: bool = deciding_if_set(False)
 
@@ -198,7 +200,8 @@ class FirstConfig:
     """A run on another task that this one starts from: the same model, change, seed and values. It is trained first."""
 
     task: str | None = None  # a choice of `task`, such as mnli: train on it first, and start from those weights
-    train: dict[str, Any] = field(default_factory=dict)  # entries of `train` that are others in that run: {epochs: 3}
+    # entries of `train` that are others in that run, {epochs: 3}; a grid may have first.task=null beside it
+    train: dict[str, Any] = field(default_factory=dict)
     run: str | None = None  # the run_id of that run, which decides; gifine writes it
 
 

@@ -114,8 +114,6 @@ def _first(config: RunConfig) -> Iterator[str]:
     first = config.first
     if first.run is not None:
         yield f"first.run={first.run}: gifine writes it; first.task says what is trained first"
-    if first.task is None and first.train:
-        yield f"first.train={first.train}: needs first.task, the task that is trained first"
     if first.task is not None and config.model.init_from is not None:
         yield f"first.task={first.task}: excludes model.init_from={config.model.init_from}; the weights have one source"
     valid = [key.name for key in fields(TrainConfig)]
