@@ -103,6 +103,8 @@ class DataConfig:
     demo_text_rows: int = deciding_if_set(20_000)
     # of pre-training: texts of one's own, *.txt and *.jsonl, in the place of `source`
     files: list[str] = deciding_if_set(factory=list)
+    # of pre-training: the training texts of these tasks, as [cola, rte], from `source`; those in a dev or test set not
+    sentences_of: list[str] = deciding_if_set(factory=list)
     held_out: float = deciding_if_set(0.01)  # of pre-training: the share of documents that are not trained on
     across_documents: bool = deciding_if_set(False)  # of pre-training: one example may hold the end of one and the next
 
