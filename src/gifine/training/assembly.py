@@ -9,7 +9,7 @@ from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerFast, TrainerCallback, TrainingArguments
 
 from gifine.config import RunConfig
-from gifine.models.pretraining import Pair
+from gifine.models.pretraining.pair import Pair
 from gifine.objectives.contract import Loss, Objective
 from gifine.runs import replicate
 from gifine.training import budget

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gifine.models.pretraining import Pair
+from gifine.models.pretraining.pair import Pair
 from gifine.objectives.pretraining.loss import PretrainingLoss
 from gifine.training.trainer import Trainer
 

@@ -22,7 +22,7 @@ from gifine.errors import OutputError
 from gifine.inputs.model_files import TRAINED
 from gifine.machine import disk, out_of_memory
 from gifine.models import frozen
-from gifine.models.pretraining import Pair
+from gifine.models.pretraining.pair import Pair
 from gifine.objectives.contract import Loss
 from gifine.training import checkpointing
 from gifine.training.budget import Clock

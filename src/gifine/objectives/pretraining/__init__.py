@@ -90,9 +90,9 @@ def choose_loss(config: RunConfig, examples: Dataset) -> Loss | None:
 
 def build(config: RunConfig, tokenizer: PreTrainedTokenizerFast, provenance: dict[str, Any]) -> PreTrainedModel:
     """A model with a head for masked words, or generator and discriminator. ModelError: see there. Seed torch first."""
-    from gifine.models import pretraining
+    from gifine.models import pairs
 
-    return pretraining.build(config, tokenizer, provenance)
+    return pairs.build(config, tokenizer, provenance)
 
 
 def reload(config: RunConfig, folder: Path) -> PreTrainedModel:
@@ -100,9 +100,9 @@ def reload(config: RunConfig, folder: Path) -> PreTrainedModel:
     Raises:
         ModelError: for weights that cannot be read, or that are not those of this run.
     """
-    from gifine.models import pretraining
+    from gifine.models import pairs
 
-    return pretraining.reload(config, folder)
+    return pairs.reload(config, folder)
 
 
 def make_collator(tokenizer: PreTrainedTokenizerFast, config: RunConfig) -> Callable[..., Any]:
