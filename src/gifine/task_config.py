@@ -67,8 +67,10 @@ class MaskingConfig:
 class GeneratorConfig:
     """Of task.objective=rtd: the model that replaces words. It is of the same family as the discriminator."""
 
-    sharing: Sharing = deciding_if_set(Sharing.gdes)  # what it has in common with the discriminator: word embeddings
-    layers: int | None = deciding_if_set(None)  # how many it has; null: half of the discriminator's, DeBERTaV3's way
+    # its embeddings and the discriminator's; null: gdes for DeBERTas, shared for BERT and RoBERTa
+    sharing: Sharing | None = deciding_if_set(None)
+    # how many it has; null: half of the discriminator's with gdes, as DeBERTaV3's, else as many
+    layers: int | None = deciding_if_set(None)
     config_overrides: dict[str, Any] = deciding_if_set(factory=dict)  # its entries of config.json that are others
     # its first weights: Hub id, folder or run; null: the first layers of model.checkpoint, or random with random_init
     checkpoint: str | None = deciding_if_set(None)
@@ -93,11 +95,12 @@ class TaskConfig:
     generator: GeneratorConfig = field(default_factory=GeneratorConfig)  # of rtd
     changed: Part = deciding_if_set(Part.both)  # of rtd: where the change to attention is
     rtd_weight: float = deciding_if_set(10.0)  # of rtd: the discriminator's loss counts so much beside the generator's
-    # of rtd: a step of the generator, then one of the discriminator on its new embeddings; false: one step of both
-    decoupled: bool = deciding_if_set(True)
+    # of rtd: a step of the generator, then one of the discriminator on its new embeddings; false: one step of both;
+    # null: true, but with shared embeddings
+    decoupled: bool | None = deciding_if_set(None)
     # accuracy, f1 (two classes), f1_macro, matthews; of a regression pearson, spearman; of questions exact_match, f1;
     # with `unanswerable` exact, f1, HasAns_exact, HasAns_f1, NoAns_exact, NoAns_f1, best_exact, best_f1;
-    # of pre-training loss, perplexity, accuracy of masked tokens; of rtd also rtd_loss, rtd_accuracy, auc
+    # of pre-training mlm_loss, perplexity, mlm_accuracy; of rtd also rtd_loss, rtd_accuracy, auc
     metrics: list[Text] = MISSING
     select_by: str = MISSING  # the one of `metrics` that chooses the best checkpoint
     hub: HubConfig = field(default_factory=HubConfig)
@@ -109,3 +112,13 @@ class TaskConfig:
     submission_range: list[float] = not_deciding(factory=list)  # of a regression: lowest and highest; empty: any
     skip_short_rows: bool = False  # leave out rows that lack columns, which official QQP has; else they are an error
     files: FilesConfig = field(default_factory=FilesConfig)
+
+    def sharing(self, family: str) -> Sharing:
+        """What generator and discriminator have in common, in a model of this family (with or without `gi_`)."""
+        usual = Sharing.gdes if "deberta" in family else Sharing.shared
+        return self.generator.sharing or usual
+
+    def steps_apart(self, family: str) -> bool:
+        """Whether generator and discriminator take a step each."""
+        apart = self.sharing(family) is not Sharing.shared
+        return apart if self.decoupled is None else self.decoupled

@@ -87,9 +87,9 @@ def _generator(config: RunConfig) -> Iterator[str]:
         yield f"task.generator.learning_rate={generator.learning_rate:g}: must be above 0"
     if not weight > 0:
         yield f"task.rtd_weight={weight:g}: must be above 0"
-    if config.task.decoupled and generator.sharing is Sharing.shared:
+    if config.task.decoupled and config.task.sharing(config.model.family) is Sharing.shared:
         yield (
-            "task.generator.sharing=shared: needs task.decoupled=false: the embeddings learn from both losses, and "
+            "task.decoupled=true: excludes task.generator.sharing=shared, whose embeddings learn from both losses and "
             "would have two steps in one"
         )
 

@@ -12,9 +12,9 @@ import numpy as np
 
 from gifine.choices import Objective
 
-_MASKED = ("loss", "perplexity", "accuracy")
+_MASKED = ("mlm_loss", "perplexity", "mlm_accuracy")
 METRICS = {Objective.mlm: _MASKED, Objective.rtd: (*_MASKED, "rtd_loss", "rtd_accuracy", "auc")}
-LOWER_IS_BETTER = ("loss", "perplexity", "rtd_loss")
+LOWER_IS_BETTER = ("mlm_loss", "perplexity", "rtd_loss")
 
 
 def of_masked(nll: np.ndarray, hits: np.ndarray) -> dict[str, float | None]:
@@ -23,9 +23,9 @@ def of_masked(nll: np.ndarray, hits: np.ndarray) -> dict[str, float | None]:
         return dict.fromkeys(_MASKED)
     loss = float(np.mean(nll, dtype=np.float64))
     return {
-        "loss": loss,
+        "mlm_loss": loss,
         "perplexity": math.exp(min(loss, 700.0)),  # float64 ends there
-        "accuracy": float(np.mean(hits, dtype=np.float64)),
+        "mlm_accuracy": float(np.mean(hits, dtype=np.float64)),
     }
 
 
