@@ -35,6 +35,8 @@ Site = Literal["query", "key", "value", "weights", "context", "output", "ffn", "
 #   output             attention's, BTD         context, BTK                      the same
 #   ffn                after activation, BTI    what the network takes, BTD       the same
 #   ffn_output         the network's, BTD       its inner activation, BTI         what the network takes, BTD
+# The last layer of a model with DeBERTa's mask decoder runs twice, with queries of other states than keys and values:
+# there "the hidden states that attention takes" are, beside query, weights and context, those that queries are made of.
 SITES: tuple[Site, ...] = get_args(Site)
 
 

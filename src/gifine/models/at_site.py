@@ -32,6 +32,7 @@ class Pass:
         self.real_BT = real_BT
         self.count = count  # of training passes before this one; None: nobody counts
         self.kept = dict(kept or {})
+        self.again = 0  # how often the layer that runs has run already in this pass: DeBERTa's mask decoder
 
 
 _PASS: ContextVar[Pass | None] = ContextVar("_PASS", default=None)
@@ -141,6 +142,8 @@ class _Dropout:
     def __init__(self, site: AtSite, count: int | None, positions: bool) -> None:
         self.site, self.count, self.calls = site, count, 0
         self.stream = f"{site.place.layer}.{site.place.site}.{'positions' if positions else 'dropout'}"
+        if again := now().again:
+            self.stream += f".{again}"
 
     def __call__(self, x: Tensor, dropout: float) -> Tensor:
         if dropout == 0:

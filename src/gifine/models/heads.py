@@ -35,6 +35,8 @@ def choose(
 ) -> Head:
     """What to do with the head beside a config.json, for labels in the order of their ids (regression: `LABEL_0`)."""
     architectures = _architectures(entries)
+    if objective.pretrains:  # of an encoder that was fine-tuned, or of another pre-training: the weights tell
+        return Head([0], "of the same objective", None)
     is_whole = bool(_names(family, objective) & {*architectures}) if architectures else None
     if is_whole is False:
         return Head(None, f"the checkpoint is a {architectures[0]}", is_whole)

@@ -10,6 +10,10 @@ from transformers import PreTrainedModel
 from gifine.inputs.families import FAMILIES, normalise_type
 
 
+# Heads for masked tokens (of BERT, RoBERTa, both DeBERTas) and replaced ones (of DeBERTas, of the others).
+_PRETRAINING = ("cls.", "lm_head.", "lm_predictions.", "mask_predictions.", "discriminator_predictions.")
+
+
 @dataclass(frozen=True)
 class Layout:
     """Names of submodules; the default is BERT's, which most families have."""
@@ -25,8 +29,8 @@ class Layout:
 
     @property
     def heads(self) -> tuple[str, ...]:
-        """What the names of their parameters begin with."""
-        return f"{self.classifier}.", f"{self.reader}."
+        """What the names of their parameters begin with, those of pre-training included."""
+        return f"{self.classifier}.", f"{self.reader}.", *_PRETRAINING
 
 
 _OTHERS = {

@@ -55,6 +55,7 @@ def load(
     is_whole: bool | None = None,
     new_head: bool = False,
     new_change: bool = True,
+    drop_change: bool = False,
     refused: Unused = Unused.changes,
     base: str | None = None,
     entries: Mapping[str, Any] | None = None,
@@ -66,7 +67,8 @@ def load(
     are those of its config.json, if they were read already.
 
     New may be what a change learns (with `new_change`), the head (with `new_head`, though the checkpoint may have one),
-    and pooler and head where the weights are not those of such a model (`is_whole`; None: their names tell).
+    and pooler and head where the weights are not those of such a model (`is_whole`; None: their names tell), and what
+    the model says is in no encoder (`not_in_encoders`). With `drop_change` a change's parameters may have no place.
 
     Raises:
         ModelError: the encoder is incomplete or of other shapes, or there are weights without a place in the model of
@@ -121,12 +123,11 @@ def load(
         for name, (theirs, ours) in reshaped.items()
         if is_whole or not (name.startswith(layout.heads) and theirs[1:] == ours[1:])  # another number of labels
     ]
-    may_be_new = {
-        name for name in missing if (new_change if is_change(name) else _is_on_top(name, layout) and not is_whole)
-    }
+    on_top = {name for name in missing if _is_on_top(name, layout)} | {*getattr(model, "not_in_encoders", ())}
+    may_be_new = {name for name in missing if (new_change if is_change(name) else name in on_top and not is_whole)}
     if new_head:
         may_be_new |= {name for name in missing if name.startswith(layout.heads)}
-    changes = {name for name in unused if is_change(name)}
+    changes = set() if drop_change else {name for name in unused if is_change(name)}
     gates = {name for name in changes if is_gate(name)}
     misplaced = {Unused.changes: set[str](), Unused.layers: in_layers - deeper, Unused.all: unused - deeper}[refused]
     if pile.trained:
@@ -138,7 +139,7 @@ def load(
             ("weights that it lacks", missing - may_be_new),
             ("gates that the gi settings leave no place for", gates),
             ("parameters of a change that the settings leave no place for", changes - gates),
-            ("weights that the model has no place for", misplaced - changes),
+            ("weights that the model has no place for", {name for name in misplaced if not is_change(name)}),
         )
         if names
     ]

@@ -39,15 +39,17 @@ def build(
     pad_token_id: int | None = None,
     token_types: int = 1,
     parameters: Parameters = Parameters.all,
+    drop_change: bool = False,
     provenance: dict[str, Any] | None = None,
 ) -> PreTrainedModel:
     """A classifier for `labels`, in the order of their ids (none: regression), as the config says; or, as `objective`
-    says and without labels, what scores the first and the last tokens of answers.
+    says and without labels, what scores the first and the last tokens of answers, or a model of pre-training.
 
     `change` has the name of what is done to attention and its keys, of one's own also its `file`; GI's are `gi`, which
     nothing else reads. With `gi.side=none` it is transformers' own class, if all `parameters` train. `vocab_size`,
     `pad_token_id` and `token_types` (how many the data have) are the tokeniser's: with random weights the model takes
-    the first two over, a checkpoint has to go with them. Into `provenance` goes what became of the checkpoint's head,
+    the first two over, a checkpoint has to go with them. With `drop_change` what a checkpoint's own change has learned
+    may be left behind. Into `provenance` goes what became of the checkpoint's head,
     and how many word embeddings are new. Seed torch first. ModelError: see the message.
     """
     checkpoint = model_files.source(model)
@@ -65,6 +67,8 @@ def build(
     if model.classifier_dropout is not None:
         entries[family.classifier_dropout] = model.classifier_dropout
     entries |= model.config_overrides
+    if objective is Objective.mlm and family.pretraining is not None:
+        entries |= family.pretraining.settled
     entries = own_names(entries, normalise_type(entries["model_type"])) | {
         "id2label": id2label,
         "label2id": {label: index for index, label in id2label.items()},
@@ -102,6 +106,7 @@ def build(
         model.revision,
         is_whole=head.is_whole,
         new_head=head.order is None,
+        drop_change=drop_change,
         refused=refused,
         base=model.base,
         entries=entries,
@@ -122,7 +127,7 @@ def build(
 
 def _problem(objective: Objective, labels: Sequence[str]) -> str | None:
     """What transformers' classifiers choose their loss by."""
-    if objective is Objective.questions:
+    if objective is not Objective.classification:
         return None
     return "single_label_classification" if labels else "regression"
 
@@ -185,10 +190,12 @@ def from_pretrained(
     change_file: str | Path | None = None,
     whole: bool = False,
     base: str | Path | None = None,
+    objective: Objective | None = None,
     **kwargs: Any,
 ) -> PreTrainedModel:
     """The classifier in a folder or on the Hub, changed as `gi` or `change` says, or as its config.json does; float32,
-    in eval mode. Where config.json says that it answers questions, it is a model that does.
+    in eval mode. Where config.json says that it answers questions, it is a model that does; `objective` asks for
+    another than it says: one of pre-training is told by nothing there.
 
     `change` is as for `build`. A config.json that names a change of one's own wants its file: `change_file`.
 
@@ -218,7 +225,7 @@ def from_pretrained(
     else:
         ours = change_config.write(gi or GiConfig(side=GateSide.none), change or {"name": GI})
     family = families.find(entries.get("model_type", "none"), checkpoint)
-    objective = heads.objective(entries, family)
+    objective = objective or heads.objective(entries, family)
     config, model_class = _resolve(entries, ours, checkpoint, objective, own=over is not None)
     if over is not None:
         config.trained_over = over

@@ -28,14 +28,14 @@ def without_padding(context_BTK: Tensor) -> Tensor:
 
 
 def attend(
-    attention: ChangedAttention, scores_BHTT: Tensor, value_BHTE: Tensor, hidden_BTD: Tensor, mask_B1TT: Tensor
+    attention: ChangedAttention, scores_BHTT: Tensor, value_BHTE: Tensor, queried_BTD: Tensor, mask_B1TT: Tensor
 ) -> tuple[Tensor, Tensor]:
     """`context_BTK` and the attention weights, changed."""
     scores_BHTT = scores_BHTT.masked_fill(~mask_B1TT.bool(), torch.finfo(scores_BHTT.dtype).min)
-    weights_BHTT = attention.changed("weights", scores_BHTT.softmax(dim=-1), hidden_BTD, taken=scores_BHTT)
+    weights_BHTT = attention.changed("weights", scores_BHTT.softmax(dim=-1), queried_BTD, taken=scores_BHTT)
     weights_BHTT = attention.dropout(weights_BHTT)
     context_BTK = without_padding((weights_BHTT @ value_BHTE).transpose(1, 2).flatten(2))
-    return attention.changed("context", context_BTK, hidden_BTD), weights_BHTT
+    return attention.changed("context", context_BTK, queried_BTD), weights_BHTT
 
 
 def fast_context(
@@ -46,7 +46,7 @@ def fast_context(
     pos_key_RK: Tensor | None,
     pos_query_RK: Tensor | None,
     positions: Positions | None,
-    hidden_BTD: Tensor,
+    queried_BTD: Tensor,
     mask_B1TT: Tensor,
     *,
     terms: int,
@@ -58,7 +58,7 @@ def fast_context(
         mask_BTT = None
     attention = disentangled_sdpa.attention if disentangled_sdpa.serves(query_BTHE) else disentangled.attention
     if "weights" in module.sites:
-        attention = written_out.with_weights(partial(module.changed, "weights", hidden=hidden_BTD))
+        attention = written_out.with_weights(partial(module.changed, "weights", hidden=queried_BTD))
     return attention(
         query_BTHE,
         key_BTHE,
@@ -84,8 +84,10 @@ class FastAttention(Unchanged):
         """Whether `compute_context` knows these positions, and all that the module does."""
         return True
 
-    def compute_context(self, hidden_BTD: Tensor, mask_B1TT: Tensor, rel_embeddings_RD: Tensor | None) -> Tensor:
-        """`context_BTK`."""
+    def compute_context(
+        self, hidden_BTD: Tensor, queried_BTD: Tensor, mask_B1TT: Tensor, rel_embeddings_RD: Tensor | None
+    ) -> Tensor:
+        """`context_BTK`; queries are made of `queried_BTD`, which in an encoder are the hidden states."""
         raise NotImplementedError
 
     def forward(
@@ -97,14 +99,15 @@ class FastAttention(Unchanged):
         relative_pos: Tensor | None = None,
         rel_embeddings: Tensor | None = None,
     ) -> tuple[Tensor, Tensor | None]:
-        other = output_attentions or query_states is not None or attention_mask.shape[1] != 1
+        other = output_attentions or attention_mask.shape[1] != 1
         if other or not self.serves(relative_pos):
             return super().forward(
                 hidden_states, attention_mask, output_attentions, query_states, relative_pos, rel_embeddings
             )
-        context_BTK = self.compute_context(hidden_states, attention_mask, rel_embeddings)
+        queried_BTD = hidden_states if query_states is None else query_states
+        context_BTK = self.compute_context(hidden_states, queried_BTD, attention_mask, rel_embeddings)
         if isinstance(self, ChangedAttention):
-            context_BTK = self.changed("context", without_padding(context_BTK), hidden_states)
+            context_BTK = self.changed("context", without_padding(context_BTK), queried_BTD)
         return context_BTK, None
 
 

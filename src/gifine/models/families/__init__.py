@@ -21,6 +21,7 @@ from gifine.choices import Objective
 from gifine.errors import ModelError
 from gifine.inputs.families import FAMILIES, normalise_type
 from gifine.models.change_config import ChangedConfig
+from gifine.models.pretraining.parts import Pretraining
 
 
 @dataclass(frozen=True)
@@ -32,16 +33,27 @@ class Family:
     classifier: type[PreTrainedModel]
     reader: type[PreTrainedModel]  # gives each token's score as the first and as the last of an answer
     plain_config: type[PreTrainedConfig]
+    plain_backbone: type[PreTrainedModel]
     plain_classifier: type[PreTrainedModel]
     plain_reader: type[PreTrainedModel]
     classifier_dropout: str = "classifier_dropout"  # its name in config.json
+    pretraining: Pretraining | None = None  # of masked tokens and replaced ones; None: not defined for it
     undeclared: tuple[str, ...] = ()  # entries of config.json that the model reads and its config class does not name
     fast: Mapping[type[nn.Module], type[nn.Module]] = field(default_factory=dict)  # same parameters and results
     settled: Mapping[str, Any] = field(default_factory=dict)  # entries of config.json, whatever a checkpoint says
     complete: Callable[[PreTrainedModel], None] | None = None  # gives transformers' own what it lacks, in place
 
     def model(self, objective: Objective, *, plain: bool) -> type[PreTrainedModel]:
-        """The class with the head that an objective takes."""
+        """The class with the head that an objective takes.
+
+        Raises:
+            ModelError: for pre-training that is not defined for the family.
+        """
+        if objective.pretrains:
+            if self.pretraining is None:
+                name = normalise_type(self.plain_config.model_type)
+                raise ModelError(f"task.objective={objective.value}: is not defined for {name}, which knows no masks")
+            return self.pretraining.part(objective, self.plain_backbone if plain else self.backbone)
         if objective is Objective.questions:
             return self.plain_reader if plain else self.reader
         return self.plain_classifier if plain else self.classifier

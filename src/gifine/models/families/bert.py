@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from torch import nn
-from transformers import BertConfig, BertForQuestionAnswering, BertForSequenceClassification, BertModel
+from transformers import (
+    BertConfig,
+    BertForQuestionAnswering,
+    BertForSequenceClassification,
+    BertModel,
+    BertPreTrainedModel,
+)
 from transformers.models.bert.modeling_bert import BertSelfAttention
 
 from gifine.models.attention.bert import BertChangedAttention, BertChangedBackbone
 from gifine.models.change_config import ChangedConfig
 from gifine.models.families import Family
+from gifine.models.pretraining.heads import ElectraReplacedHead, MaskedHead
+from gifine.models.pretraining.parts import ELECTRA_SHARES, Pretraining
 from gifine.models.trained import TrainedOver
 
 
@@ -60,6 +70,14 @@ FAMILY = Family(
     GiBertForSequenceClassification,
     GiBertForQuestionAnswering,
     BertConfig,
+    BertModel,
     BertForSequenceClassification,
     BertForQuestionAnswering,
+    pretraining=Pretraining(
+        BertPreTrainedModel,
+        "BertForMaskedLM",
+        ("cls.predictions", partial(MaskedHead, dense="transform.dense", norm="transform.LayerNorm")),
+        ("discriminator_predictions", ElectraReplacedHead),
+        shared=ELECTRA_SHARES,
+    ),
 )

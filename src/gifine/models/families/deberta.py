@@ -4,6 +4,10 @@ GI's authors published no code for it. Here a gate multiplies what the formula c
 `in_proj`, for queries with `q_bias` (keys have none), its features head by head. So it is with every change, and with
 values and `v_bias`. Relative positions have projections of their own here, which no change acts on.
 
+`query_states`, BTD, are what queries are made of in DeBERTa's mask decoder (`models/pretraining/decoder.py`), where
+keys and values are made of the hidden states: what a change has beside queries, weights and context are these.
+transformers' own attention of DeBERTa v1 cannot take them.
+
 Shapes: B examples, T positions, D features of the hidden states, K features of a projection, H heads, E = K/H,
 R relative positions (of the fast attention: those that occur).
 """
@@ -13,7 +17,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - torch's own name for it
-from transformers import DebertaConfig, DebertaForQuestionAnswering, DebertaForSequenceClassification, DebertaModel
+from transformers import (
+    DebertaConfig,
+    DebertaForQuestionAnswering,
+    DebertaForSequenceClassification,
+    DebertaModel,
+    DebertaPreTrainedModel,
+)
 from transformers.models.deberta.modeling_deberta import (
     ContextPooler,
     DebertaLayerNorm,
@@ -29,6 +39,7 @@ from gifine.models.attention.positions import positions_v1
 from gifine.models.change_config import ChangedConfig
 from gifine.models.changed import ChangedAttention, ChangedBackbone
 from gifine.models.families import Family
+from gifine.models.pretraining.parts import deberta_pretraining
 from gifine.models.trained import TrainedOver
 
 PROJECTIONS: tuple[Site, ...] = ("query", "key", "value")  # in the order of in_proj's rows, in each head
@@ -43,6 +54,11 @@ class GiDebertaConfig(ChangedConfig, DebertaConfig):
             raise ModelError("talking_head=true: changes to attention are for DeBERTa without talking heads")
 
 
+def query_rows(attention: DisentangledSelfAttention) -> Tensor:
+    """`rows_KD` of the fused projection that give queries."""
+    return attention.in_proj.weight.unflatten(0, (attention.num_attention_heads, len(PROJECTIONS), -1))[:, 0].flatten(0, 1)
+
+
 class GiDebertaSelfAttention(ChangedAttention, DisentangledSelfAttention):
     def forward(
         self,
@@ -53,11 +69,13 @@ class GiDebertaSelfAttention(ChangedAttention, DisentangledSelfAttention):
         relative_pos: Tensor | None = None,
         rel_embeddings: Tensor | None = None,
     ) -> tuple[Tensor, Tensor | None]:
-        assert query_states is None, "queries from elsewhere belong to DeBERTa's pretraining decoder"
         # in_proj's output lies head by head, and in each head query, key, value.
         heads_BTHE = self.in_proj(hidden_states).unflatten(-1, (self.num_attention_heads, -1))
         query_BTK, key_BTK, value_BTK = (part.flatten(2) for part in heads_BTHE.chunk(3, dim=-1))
-        query_BTK = self.changed("query", query_BTK + self.q_bias, hidden_states)
+        queried_BTD = hidden_states if query_states is None else query_states
+        if query_states is not None:
+            query_BTK = F.linear(query_states, query_rows(self))
+        query_BTK = self.changed("query", query_BTK + self.q_bias, queried_BTD)
         key_BTK = self.changed("key", key_BTK, hidden_states)
         value_BTK = self.changed("value", value_BTK + self.v_bias, hidden_states)
         query_BHTE, key_BHTE, value_BHTE = (
@@ -72,7 +90,7 @@ class GiDebertaSelfAttention(ChangedAttention, DisentangledSelfAttention):
             scores_BHTT = scores_BHTT + self.disentangled_att_bias(
                 query_BHTE, key_BHTE, relative_pos, rel_embeddings_RD, terms
             )
-        context_BTK, weights_BHTT = attend(self, scores_BHTT, value_BHTE, hidden_states, attention_mask)
+        context_BTK, weights_BHTT = attend(self, scores_BHTT, value_BHTE, queried_BTD, attention_mask)
         return context_BTK, weights_BHTT if output_attentions else None
 
 
@@ -80,7 +98,9 @@ class FastDebertaSelfAttention(FastAttention, DisentangledSelfAttention):
     def serves(self, relative_pos: Tensor | None) -> bool:
         return relative_pos is not None and not self.talking_head
 
-    def compute_context(self, hidden_BTD: Tensor, mask_B1TT: Tensor, rel_embeddings_RD: Tensor | None) -> Tensor:
+    def compute_context(
+        self, hidden_BTD: Tensor, queried_BTD: Tensor, mask_B1TT: Tensor, rel_embeddings_RD: Tensor | None
+    ) -> Tensor:
         c2p, p2c = ("c2p" in self.pos_att_type, "p2c" in self.pos_att_type)
         occurring = pos_key_RK = pos_query_RK = None
         if self.relative_attention and rel_embeddings_RD is not None and (c2p or p2c):
@@ -93,11 +113,15 @@ class FastDebertaSelfAttention(FastAttention, DisentangledSelfAttention):
             bias_K.unflatten(0, (self.num_attention_heads, -1)) for bias_K in (self.q_bias, self.v_bias)
         )
         bias_H3E = torch.stack((query_bias_HE, torch.zeros_like(query_bias_HE), value_bias_HE), dim=1)
-        projected = F.linear(hidden_BTD, self.in_proj.weight, bias_H3E.flatten())
+        projected = F.linear(hidden_BTD, self.in_proj.weight, bias_H3E.flatten()).unflatten(-1, bias_H3E.shape)
+        parts_BTHE, made_of_BTD = [*projected.unbind(-2)], (queried_BTD, hidden_BTD, hidden_BTD)
+        if queried_BTD is not hidden_BTD:
+            query_BTK = F.linear(queried_BTD, query_rows(self), self.q_bias)
+            parts_BTHE[0] = query_BTK.unflatten(-1, (self.num_attention_heads, -1))
         query_BTHE, key_BTHE, value_BTHE = (
             # What has no such site stays a view.
-            self.changed(site, part_BTHE.flatten(2), hidden_BTD).view_as(part_BTHE) if site in self.sites else part_BTHE
-            for site, part_BTHE in zip(PROJECTIONS, projected.unflatten(-1, bias_H3E.shape).unbind(-2), strict=True)
+            self.changed(site, part_BTHE.flatten(2), x_BTD).view_as(part_BTHE) if site in self.sites else part_BTHE
+            for site, part_BTHE, x_BTD in zip(PROJECTIONS, parts_BTHE, made_of_BTD, strict=True)
         )
         return fast_context(
             self,
@@ -107,7 +131,7 @@ class FastDebertaSelfAttention(FastAttention, DisentangledSelfAttention):
             pos_key_RK,
             pos_query_RK,
             occurring,
-            hidden_BTD,
+            queried_BTD,
             mask_B1TT,
             terms=1 + len(self.pos_att_type),
         )
@@ -161,9 +185,11 @@ FAMILY = Family(
     GiDebertaForSequenceClassification,
     GiDebertaForQuestionAnswering,
     DebertaConfig,
+    DebertaModel,
     DebertaForSequenceClassification,
     DebertaForQuestionAnswering,
     classifier_dropout="cls_dropout",
+    pretraining=deberta_pretraining(DebertaPreTrainedModel, "DebertaForMaskedLM", GiDebertaSelfAttention),
     undeclared=("cls_dropout", "embedding_size", "talking_head"),
     fast={
         nn.Dropout: FastDropout,

@@ -3,6 +3,9 @@
 Changed queries and keys enter all three score terms. With `share_att_key` the same projections serve the relative
 positions: a change acts there as well, or on the content alone, as its key `positions` says (GI: on the content).
 
+`query_states`, BTD, are what queries are made of in DeBERTa's mask decoder (`models/pretraining/decoder.py`), where
+keys and values are made of the hidden states: what a change has beside queries, weights and context are these.
+
 Shapes: B examples, T positions, D features of the hidden states, K features of a projection, H heads, N = B·H,
 E = K/H, R relative positions (of the fast attention: those that occur).
 """
@@ -18,6 +21,7 @@ from transformers import (
     DebertaV2ForQuestionAnswering,
     DebertaV2ForSequenceClassification,
     DebertaV2Model,
+    DebertaV2PreTrainedModel,
 )
 from transformers.models.deberta_v2.modeling_deberta_v2 import (
     ContextPooler,
@@ -31,6 +35,7 @@ from gifine.models.attention.positions import positions
 from gifine.models.change_config import ChangedConfig
 from gifine.models.changed import ChangedAttention, ChangedBackbone
 from gifine.models.families import Family
+from gifine.models.pretraining.parts import deberta_pretraining
 from gifine.models.trained import TrainedOver
 
 
@@ -48,9 +53,9 @@ class GiDebertaV2SelfAttention(ChangedAttention, DisentangledSelfAttention):
         relative_pos: Tensor | None = None,
         rel_embeddings: Tensor | None = None,
     ) -> tuple[Tensor, Tensor | None]:
-        assert query_states is None, "queries from elsewhere belong to DeBERTa's pretraining decoder"
+        queried_BTD = hidden_states if query_states is None else query_states
         heads = self.num_attention_heads
-        query_BTK = self.changed("query", self.query_proj(hidden_states), hidden_states)
+        query_BTK = self.changed("query", self.query_proj(queried_BTD), queried_BTD)
         key_BTK = self.changed("key", self.key_proj(hidden_states), hidden_states)
         value_BTK = self.changed("value", self.value_proj(hidden_states), hidden_states)
         query_NTE, key_NTE, value_NTE = (
@@ -70,7 +75,7 @@ class GiDebertaV2SelfAttention(ChangedAttention, DisentangledSelfAttention):
             self,
             scores_NTT.unflatten(0, (-1, heads)),
             value_NTE.unflatten(0, (-1, heads)),
-            hidden_states,
+            queried_BTD,
             attention_mask,
         )
         return context_BTK, weights_BHTT if output_attentions else None
@@ -98,10 +103,12 @@ class _AtPositions:
 
 
 class FastDebertaV2SelfAttention(FastAttention, DisentangledSelfAttention):
-    def compute_context(self, hidden_BTD: Tensor, mask_B1TT: Tensor, rel_embeddings_RD: Tensor | None) -> Tensor:
+    def compute_context(
+        self, hidden_BTD: Tensor, queried_BTD: Tensor, mask_B1TT: Tensor, rel_embeddings_RD: Tensor | None
+    ) -> Tensor:
         c2p, p2c = ("c2p" in self.pos_att_type, "p2c" in self.pos_att_type)
         shared, length = self.share_att_key, hidden_BTD.shape[1]
-        occurring = rel_RD = both_MD = None
+        occurring = rel_RD = both_MD = of_queries_MD = None
         if self.relative_attention and (c2p or p2c):
             assert rel_embeddings_RD is not None
             buckets, maximum = self.position_buckets, self.max_relative_positions
@@ -109,14 +116,16 @@ class FastDebertaV2SelfAttention(FastAttention, DisentangledSelfAttention):
             rel_RD = self.pos_dropout(rel_embeddings_RD[occurring.first : occurring.last])
             if shared:
                 # One product for both: two would give gradients of the size of the weights, to be added up.
-                both_MD = torch.cat((hidden_BTD.flatten(0, 1), rel_RD))
+                both_MD = of_queries_MD = torch.cat((hidden_BTD.flatten(0, 1), rel_RD))
+                if queried_BTD is not hidden_BTD:
+                    of_queries_MD = torch.cat((queried_BTD.flatten(0, 1), rel_RD))
         trains = rel_embeddings_RD is not None and rel_embeddings_RD.requires_grad
-        query_BTK, pos_query_RK = _project(self.query_proj, hidden_BTD, both_MD if p2c else None, trains=trains)
+        query_BTK, pos_query_RK = _project(self.query_proj, queried_BTD, of_queries_MD if p2c else None, trains=trains)
         key_BTK, pos_key_RK = _project(self.key_proj, hidden_BTD, both_MD if c2p else None, trains=trains)
         if rel_RD is not None and not shared:
             pos_key_RK = self.pos_key_proj(rel_RD) if c2p else None
             pos_query_RK = self.pos_query_proj(rel_RD) if p2c else None
-        query_BTK = self.changed("query", query_BTK, hidden_BTD)
+        query_BTK = self.changed("query", query_BTK, queried_BTD)
         key_BTK = self.changed("key", key_BTK, hidden_BTD)
         value_BTK = self.changed("value", self.value_proj(hidden_BTD), hidden_BTD)
         if rel_RD is not None and shared and self.changes_positions:
@@ -134,7 +143,7 @@ class FastDebertaV2SelfAttention(FastAttention, DisentangledSelfAttention):
             pos_key_RK,
             pos_query_RK,
             occurring,
-            hidden_BTD,
+            queried_BTD,
             mask_B1TT,
             terms=1 + c2p + p2c,
         )
@@ -195,9 +204,11 @@ FAMILY = Family(
     GiDebertaV2ForSequenceClassification,
     GiDebertaV2ForQuestionAnswering,
     DebertaV2Config,
+    DebertaV2Model,
     DebertaV2ForSequenceClassification,
     DebertaV2ForQuestionAnswering,
     classifier_dropout="cls_dropout",
+    pretraining=deberta_pretraining(DebertaV2PreTrainedModel, "DebertaV2ForMaskedLM", DisentangledSelfAttention),
     undeclared=(
         "attention_head_size",
         "cls_dropout",

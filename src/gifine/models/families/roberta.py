@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from torch import nn
-from transformers import RobertaConfig, RobertaForQuestionAnswering, RobertaForSequenceClassification, RobertaModel
+from transformers import (
+    RobertaConfig,
+    RobertaForQuestionAnswering,
+    RobertaForSequenceClassification,
+    RobertaModel,
+    RobertaPreTrainedModel,
+)
 from transformers.models.roberta.modeling_roberta import RobertaClassificationHead, RobertaSelfAttention
 
 from gifine.models.attention.bert import BertChangedAttention, BertChangedBackbone
 from gifine.models.change_config import ChangedConfig
 from gifine.models.families import Family
+from gifine.models.pretraining.heads import ElectraReplacedHead, MaskedHead
+from gifine.models.pretraining.parts import ELECTRA_SHARES, Pretraining
 from gifine.models.trained import TrainedOver
 
 
@@ -57,6 +67,14 @@ FAMILY = Family(
     GiRobertaForSequenceClassification,
     GiRobertaForQuestionAnswering,
     RobertaConfig,
+    RobertaModel,
     RobertaForSequenceClassification,
     RobertaForQuestionAnswering,
+    pretraining=Pretraining(
+        RobertaPreTrainedModel,
+        "RobertaForMaskedLM",
+        ("lm_head", partial(MaskedHead, dense="dense", norm="layer_norm", activation="gelu")),
+        ("discriminator_predictions", ElectraReplacedHead),
+        shared=ELECTRA_SHARES,
+    ),
 )

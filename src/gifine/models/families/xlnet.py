@@ -239,6 +239,7 @@ FAMILY = Family(
     GiXLNetForSequenceClassification,
     GiXLNetForQuestionAnswering,
     XLNetConfig,
+    XLNetModel,
     XLNetForSequenceClassification,
     XLNetForQuestionAnsweringSimple,
     classifier_dropout="summary_last_dropout",

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - torch's own name for it
 from transformers import PreTrainedModel
 
+from gifine.models.pretraining.parts import MaskedLM
 from gifine.models.streams import generator
 
 
@@ -66,6 +67,9 @@ def add(model: PreTrainedModel, tokens: int) -> None:
     new_RD.normal_(0.0, model.config.initializer_range, generator=generator("word_embeddings"))
     whole.weight.data = torch.cat([weight_VD, new_RD.to(weight_VD)])
     whole.num_embeddings = model.config.vocab_size = tokens
+    if isinstance(model, MaskedLM):
+        bias_V = model.head.bias
+        bias_V.data = torch.cat([bias_V.data, bias_V.new_zeros(tokens - len(bias_V))])
 
 
 def keep(model: PreTrainedModel, ids: Iterable[int]) -> None:
