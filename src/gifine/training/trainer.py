@@ -22,7 +22,7 @@ from gifine.errors import OutputError
 from gifine.inputs.model_files import TRAINED
 from gifine.machine import disk, out_of_memory
 from gifine.models import frozen
-from gifine.models.pretraining.pair import Pair
+from gifine.models.pretraining.pair import Pair, saved_state
 from gifine.objectives.contract import Loss
 from gifine.training import checkpointing
 from gifine.training.budget import Clock
@@ -194,7 +194,7 @@ class Trainer(transformers.Trainer):
     def _load_own(self, checkpoint: Path) -> bool:
         """Load a checkpoint that transformers' Trainer would not read whole, if it is one."""
         if isinstance(self.model, Pair):
-            self.model.load(checkpoint)
+            self._issue_warnings_after_load(self.model.load_state_dict(saved_state(checkpoint), strict=False))
             return True
         return self._load_trained(checkpoint)
 

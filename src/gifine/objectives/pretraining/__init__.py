@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
+import datasets
 import numpy as np
 import transformers
 from datasets import Dataset
@@ -73,6 +74,7 @@ def arrange(splits: Mapping[str, Split], config: RunConfig) -> dict[str, Dataset
     """What is held out, its rows marked, so that their masks are those of every other run."""
     from gifine.objectives.pretraining.batches import HELD_OUT  # torch
 
+    datasets.disable_progress_bars()
     chosen = {}
     for name in evaluation_splits(config.task):
         examples = order(splits[name].examples, config)
