@@ -29,7 +29,7 @@ FLOORS = [
         "gifine.changes.autograd",
     ),
     ("gifine.machine",),
-    ("gifine.inputs", "gifine.inputs.demo"),
+    ("gifine.inputs", "gifine.inputs.demo", "gifine.inputs.corpora"),
     ("gifine.runs",),
     ("gifine.models", "gifine.models.families", "gifine.models.attention", "gifine.models.speedups"),
     (

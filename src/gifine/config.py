@@ -81,6 +81,8 @@ class ModelConfig:
     attention: Attention = not_deciding(Attention.fast)  # how DeBERTas compute it; the other families have one way
     random_init: bool = False  # random weights instead of a checkpoint's: none are fetched
     config_overrides: dict[str, Any] = field(default_factory=dict)  # entries of config.json: {num_hidden_layers: 2}
+    # of weights with a change, as pre-training with gates leaves them, take all but the change
+    drop_change: bool = deciding_if_set(False)
     # add a row for each token of the tokenizer that the checkpoint has none for
     resize_embeddings: bool = deciding_if_set(False)
 
@@ -97,8 +99,12 @@ class DataConfig:
     demo_train_rows: int = 8000  # how many sentences are generated to train on
     demo_eval_rows: int = 1000  # how many to validate on
     demo_seed: int = 0  # another number gives other sentences
+    # of pre-training: how many sentences are generated for data=demo; the acceptable half of them is the text
+    demo_text_rows: int = deciding_if_set(20_000)
     # of pre-training: texts of one's own, *.txt and *.jsonl, in the place of `source`
     files: list[str] = deciding_if_set(factory=list)
+    # of pre-training: the training texts of these tasks, as [cola, rte], from `source`; those in a dev or test set not
+    sentences_of: list[str] = deciding_if_set(factory=list)
     held_out: float = deciding_if_set(0.01)  # of pre-training: the share of documents that are not trained on
     across_documents: bool = deciding_if_set(False)  # of pre-training: one example may hold the end of one and the next
 
@@ -194,7 +200,8 @@ class FirstConfig:
     """A run on another task that this one starts from: the same model, change, seed and values. It is trained first."""
 
     task: str | None = None  # a choice of `task`, such as mnli: train on it first, and start from those weights
-    train: dict[str, Any] = field(default_factory=dict)  # entries of `train` that are others in that run: {epochs: 3}
+    # entries of `train` that are others in that run, {epochs: 3}; a grid may have first.task=null beside it
+    train: dict[str, Any] = field(default_factory=dict)
     run: str | None = None  # the run_id of that run, which decides; gifine writes it
 
 

@@ -110,7 +110,7 @@ def _absent(run: FinishedRun, split: str) -> str | None:
     """Where a test split was looked for, if it is not there: in the official files, a prefetched folder or the Hub."""
     task, data = run.config.task, run.config.data
     if run.prefetched is not None:
-        return None if run.prefetched.has_split(run.config, split) else f"{run.prefetched.path} lacks {split}"
+        return None if run.prefetched.has_split(task, data, split) else f"{run.prefetched.path} lacks {split}"
     if data.source.is_official and data.dir is not None:
         places = [Path(data.dir).expanduser() / name for name in needs.official_names(task, split, allow_partial=True)]
         return None if not places or any(place.is_file() for place in places) else f"no file {places[0]}"

@@ -135,7 +135,7 @@ def _bring(store: Folder, wanted: Needs, scratch: Path) -> None:
             opened[key] = tokenizers.load_for(model)
         reader, objective = dataset.Reader(sources, store), objectives.choose(sources.task)
         loaded = reader.load(opened[key], objective)
-        tests = [split for split in config.task.test_splits if store.has_split(sources, split)]
+        tests = [split for split in config.task.test_splits if store.has_split(sources.task, sources.data, split)]
         loaded |= reader.load_tests(tests, opened[key], objective)  # for gifine.predict
         for examples in (part.examples for part in loaded.values()):
             manifest.tokenised[Path(examples.cache_files[0]["filename"]).parent.name] = len(examples)

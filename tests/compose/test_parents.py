@@ -101,7 +101,6 @@ def test_what_is_wrong_with_the_run_first_is_told_before_anything_starts(tmp_pat
         (["first.task=mnli", "first.train.epochs=-1"], "first.task=mnli: train.epochs=-1: must be above 0"),
         (["first.task=mnli", "first.train.epochs=many"], "first.task=mnli: first.train: Value 'many'"),
         (["first.task=mnli", "first.run=0123456789ab"], "first.run=0123456789ab: gifine writes it"),
-        (["first.train.epochs=3"], "first.train={'epochs': 3}: needs first.task"),
         (["first.task=mnli", f"model.init_from={tmp_path}"], "first.task=mnli: excludes model.init_from="),
         (["first.task=mnli", *official], f"first.task=mnli: no file {tmp_path}/MNLI/train.tsv"),
         (["first.task=demo"], "first.task=demo: task=demo: goes with data=demo, not with data=hub"),

@@ -114,8 +114,6 @@ def _first(config: RunConfig) -> Iterator[str]:
     first = config.first
     if first.run is not None:
         yield f"first.run={first.run}: gifine writes it; first.task says what is trained first"
-    if first.task is None and first.train:
-        yield f"first.train={first.train}: needs first.task, the task that is trained first"
     if first.task is not None and config.model.init_from is not None:
         yield f"first.task={first.task}: excludes model.init_from={config.model.init_from}; the weights have one source"
     valid = [key.name for key in fields(TrainConfig)]
@@ -173,7 +171,7 @@ def _data(data: DataConfig, task: TaskConfig, *, is_prefetched: bool) -> Iterato
             yield f"data={data.source.value}: needs data.dir=FOLDER, the one that holds {example}"
         elif not Path(data.dir).expanduser().is_dir():
             yield f"data.dir={data.dir}: no such folder"
-    for key in ("max_train_rows", "max_eval_rows", "demo_train_rows", "demo_eval_rows"):
+    for key in ("max_train_rows", "max_eval_rows", "demo_train_rows", "demo_eval_rows", "demo_text_rows"):
         rows = getattr(data, key)
         if rows is not None and rows < 1:
             yield f"data.{key}={rows}: at least 1"

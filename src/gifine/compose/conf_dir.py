@@ -7,14 +7,11 @@ from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
 
+from gifine.inputs.packaged import conf_dir
+
+__all__ = ["PACKAGES", "conf_dir", "folders", "own_folders", "package_dirs"]
+
 PACKAGES = "gifine.conf"  # the group of entry points by which a package names a folder, as --config-dir does
-
-
-def conf_dir() -> Path:
-    """The configs: inside an installed wheel, or at the top of a checkout."""
-    package = Path(__file__).parents[1]
-    installed = package / "conf"
-    return installed if installed.is_dir() else package.parents[1] / "conf"
 
 
 def folders(config_dir: str | Path | None = None) -> list[Path]:

@@ -92,10 +92,11 @@ def _missing(config: RunConfig) -> Iterator[str]:
     """Data that are known not to be there: nobody should wait for a run whose children cannot start."""
     try:
         folder = offline.open_folder(config)
-        for split in needs.splits_read(config.task):
-            if folder is not None and config.data.source is not DataSource.demo and not folder.has_split(config, split):
-                yield str(folder.lacks(f"the data of task={config.task.name}, {split}"))
-            elif folder is None and config.data.source.is_official and config.task.files.train is None:
-                sources.official(config.task, config.data, split)
+        data = config.data
+        for task, split in needs.splits_needed(config):
+            if folder is not None and data.source is not DataSource.demo and not folder.has_split(task, data, split):
+                yield str(folder.lacks(f"the data of task={task.name}, {split}"))
+            elif folder is None and data.source.is_official and task.files.train is None:
+                sources.official(task, data, split)
     except (DataError, PrefetchError) as error:
         yield str(error)

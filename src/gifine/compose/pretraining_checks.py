@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from gifine.choices import DataSource, Objective, Parameters, Sharing
 from gifine.config import DataConfig, RunConfig, TaskConfig, TrainConfig
 from gifine.errors import did_you_mean
+from gifine.inputs import packaged
 from gifine.objectives import pretraining_scores
 
 _SOURCES = (DataSource.demo, DataSource.glue_dir, DataSource.squad_dir, DataSource.hub)
@@ -50,15 +51,30 @@ def data(data: DataConfig, task: TaskConfig) -> Iterator[str]:
         yield f"task.files.train={task.files.train}: task={task.name} reads texts, which data.files names"
     if not 0 < data.held_out < 1:
         yield f"data.held_out={data.held_out:g}: a share of the documents, above 0 and below 1"
+    for name in data.sentences_of:
+        if name not in (valid := _with_texts()):
+            yield f"data.sentences_of: {name}: no such task{did_you_mean(name, valid)}; valid: {', '.join(valid)}"
+    if data.sentences_of and data.files:
+        yield "data.files, data.sentences_of: one of them; a corpus has one source"
+    if data.sentences_of and data.source is DataSource.demo:
+        yield "data.sentences_of: needs data=glue_dir, squad_dir or hub; data=demo has sentences of its own"
+    if task.train_split != "train" or task.evaluation_splits != ["validation"]:
+        yield f"task={task.name}: task.train_split, task.evaluation_splits: train and [validation], by data.held_out"
     if not data.files and data.source not in _SOURCES:
         yield f"data.source={data.source.value}: needs data.files=[A.txt,B.jsonl]"
+
+
+def _with_texts() -> list[str]:
+    """The tasks whose texts may be pre-trained on."""
+    return [name for name in packaged.tasks() if packaged.task(name).hub.path is not None]
 
 
 def misplaced(config: RunConfig) -> Iterator[str]:
     """Keys of pre-training that were set for another task."""
     told = f"is for pre-training (task=mlm, task=rtd); task={config.task.name} has other data"
-    if config.data.files:
-        yield f"data.files={config.data.files}: {told}: task.files.train"
+    for key in ("files", "sentences_of"):
+        if value := getattr(config.data, key):
+            yield f"data.{key}={value}: {told}: task.files.train"
     for key in ("max_tokens", "max_seconds"):
         if (value := getattr(config.train, key)) is not None:
             yield f"train.{key}={value}: is for pre-training; task={config.task.name} has train.epochs and max_steps"

@@ -1,7 +1,6 @@
 """A task's examples, from the Hub, the official GLUE files, one's own files or the demo grammar, as token ids.
 
-Tokenised splits are cached below data.cache_dir under a hash of everything that changes them, made once under a lock
-and renamed into place, so that any number of processes may start at the same time. They are memory-mapped when read.
+Tokenised splits are kept, as token_cache.py says, and memory-mapped when read. Text to pre-train on is corpora/'s.
 """
 
 from __future__ import annotations
@@ -9,35 +8,22 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
-import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 import datasets
 import pyarrow as pa
-from filelock import FileLock
 from transformers import PreTrainedTokenizerFast
 
-from gifine.config import DataConfig, RunConfig, TaskConfig
-from gifine.errors import OutputError
-from gifine.inputs import offline, origins
+from gifine.config import RunConfig, TaskConfig
+from gifine.inputs import corpora, offline, origins
 from gifine.inputs.offline import TOKENISED, Folder
 from gifine.inputs.origins import Origin
 from gifine.inputs.rows import Row
-from gifine.machine import disk
+from gifine.inputs.token_cache import Split, cache_dir, forget_last_call, make_once, tokenizer_fingerprint
 
 log = logging.getLogger(__name__)
-
-
-@dataclass
-class Split:
-    """Tokenised examples, with the columns that the objective's `prepare` gives."""
-
-    examples: datasets.Dataset
-    fingerprint: str  # of the source, before tokenisation: the same data, the same fingerprint
 
 
 class Preparing(Protocol):
@@ -72,12 +58,16 @@ class Reader:
 
     def load(self, tokenizer: PreTrainedTokenizerFast, objective: Preparing) -> dict[str, Split]:
         """The training split and the evaluation splits, by name."""
+        if self.config.task.objective.pretrains:
+            return corpora.load(self.config, tokenizer, self.prefetched)
         split = self.config.task.train_split
         train = self._load(split, self.config.data.max_train_rows, tokenizer, objective)
         return {split: train} | self.load_evaluation(tokenizer, objective)
 
     def load_evaluation(self, tokenizer: PreTrainedTokenizerFast, objective: Preparing) -> dict[str, Split]:
         """The evaluation splits alone."""
+        if self.config.task.objective.pretrains:
+            return {corpora.HELD_OUT: self.load(tokenizer, objective)[corpora.HELD_OUT]}
         limit = self.config.data.max_eval_rows
         splits = evaluation_splits(self.config.task)
         return {split: self._load(split, limit, tokenizer, objective) for split in splits}
@@ -90,6 +80,8 @@ class Reader:
 
     def fingerprints(self, splits: Iterable[str], *, labelled: bool = True) -> dict[str, str]:
         """Of each split's source, as `Split` has it: found and, if it is a file, hashed, but not tokenised."""
+        if self.config.task.objective.pretrains:
+            return dict.fromkeys(splits, corpora.fingerprint(self.config, self.prefetched))
         return {split: self._find(split, labelled).fingerprint for split in splits}
 
     def _find(self, split: str, labelled: bool) -> Origin:
@@ -123,10 +115,10 @@ class Reader:
                     "%s: %d rows have an empty text; the first is row %d, from 0", folder.name, len(empty), first
                 )
             examples = objective.prepare(rows, task, tokenizer, max_length, labelled=labelled, fingerprint=key)
-            _forget_last_call(tokenizer)
+            forget_last_call(tokenizer)
             return examples
 
-        _make_once(folder, tokenise)
+        make_once(folder, lambda place: tokenise().save_to_disk(str(place), num_shards=1))
         return Split(datasets.Dataset.load_from_disk(str(folder)), origin.fingerprint)
 
 
@@ -152,44 +144,3 @@ def tokens(splits: Mapping[str, Split]) -> set[int]:
 
 def evaluation_splits(task: TaskConfig) -> list[str]:
     return task.evaluation_splits if task.files.train is None else ["validation"]
-
-
-def cache_dir(data: DataConfig) -> Path:
-    if data.cache_dir is not None:
-        return Path(data.cache_dir).expanduser()
-    return disk.user_cache()
-
-
-def _make_once(folder: Path, make: Callable[[], datasets.Dataset]) -> None:
-    """By one process of all that want it, and under another name first: a folder of the right name is always whole."""
-    try:
-        if folder.is_dir():
-            return
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder.with_suffix(".lock")):
-            if folder.is_dir():
-                return
-            examples = make()
-            temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
-            shutil.rmtree(temporary, ignore_errors=True)
-            examples.save_to_disk(str(temporary), num_shards=1)
-            temporary.rename(folder)
-    except OSError as error:
-        raise OutputError(
-            f"cannot cache tokenised data in {folder.parent}: {error.strerror or error}; "
-            "give another data.cache_dir, or another XDG_CACHE_HOME where data.cache_dir is null"
-        ) from error
-
-
-def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerFast) -> str:
-    """Of all that decides the ids which it makes of a text."""
-    _forget_last_call(tokenizer)
-    return hashlib.sha256(
-        (tokenizer.backend_tokenizer.to_str() + repr(tokenizer.model_input_names)).encode()
-    ).hexdigest()
-
-
-def _forget_last_call(tokenizer: PreTrainedTokenizerFast) -> None:
-    """Else a saved tokenizer would say whether the cache had its examples already."""
-    tokenizer.backend_tokenizer.no_truncation()
-    tokenizer.backend_tokenizer.no_padding()

@@ -10,7 +10,7 @@ from pathlib import Path
 from gifine.choices import DataSource
 from gifine.config import DEMO, ModelConfig, RunConfig, TaskConfig
 from gifine.errors import DataError, ModelError
-from gifine.inputs import glue_tsv
+from gifine.inputs import glue_tsv, packaged
 from gifine.inputs.model_files import CONFIG, OVER, locate, source
 
 GLUE = "glue"  # below a prefetched folder: the official files
@@ -129,6 +129,42 @@ def splits_read(task: TaskConfig) -> list[str]:
     return list(dict.fromkeys([task.train_split, *task.evaluation_splits]))
 
 
+def splits_needed(config: RunConfig) -> list[tuple[TaskConfig, str]]:
+    """The splits without which a run cannot start, each with its task: its own, or those of data.sentences_of."""
+    if config.data.files:
+        return []
+    if config.data.sentences_of:
+        return [*texts_trained(config), *texts_scored(config)]
+    task = config.task
+    splits = [task.train_split] if task.objective.pretrains else splits_read(task)  # what is held out is of the same
+    return [(task, split) for split in splits]
+
+
+def texts_trained(config: RunConfig) -> list[tuple[TaskConfig, str]]:
+    """The training sets of the tasks in data.sentences_of, whose texts are pre-trained on."""
+    tasks = [packaged.task(name) for name in config.data.sentences_of]
+    return [(task, task.train_split) for task in tasks]
+
+
+def texts_scored(config: RunConfig) -> list[tuple[TaskConfig, str]]:
+    """What models are scored on of all tasks in the source of `texts_trained`: no text of it may be pre-trained on.
+
+    Of official files those that are there; of the Hub those of the same repositories.
+    """
+    folder, hubs = glue_folder(config), {task.hub.path for task, _ in texts_trained(config)}
+    found = []
+    for task in map(packaged.task, packaged.tasks() if hubs else []):
+        for split in dict.fromkeys([*task.evaluation_splits, *task.test_splits]):
+            if config.data.source is DataSource.hub:
+                is_there = task.hub.path in hubs and hub_split(task, split) is not None
+            else:
+                partial = config.data.allow_partial and split in task.evaluation_splits
+                names = official_names(task, split, allow_partial=partial)
+                is_there = folder is not None and any((folder / name).is_file() for name in names)
+            found += [(task, split)] if is_there else []
+    return found
+
+
 def official_names(task: TaskConfig, split: str, *, allow_partial: bool) -> list[str]:
     """The official files that hold a split, best first, below data.dir."""
     layout = task.splits.get(split)
@@ -147,24 +183,31 @@ def glue_folder(config: RunConfig) -> Path | None:
 
 def _hub_splits(config: RunConfig) -> Iterator[HubSplit]:
     """Those of the test set, too: predictions for GLUE's server are made where the weights are."""
-    task = config.task
-    if config.data.source is not DataSource.hub or task.files.train is not None:
+    if config.data.source is not DataSource.hub or config.task.files.train is not None or config.data.files:
         return
-    for split in dict.fromkeys((*splits_read(task), *task.test_splits)):
+    for task, split in _task_splits(config):
         where = hub_split(task, split)
         if where is not None:
             yield where
 
 
 def _official_files(config: RunConfig) -> dict[str, Path]:
-    task, data = config.task, config.data
-    if not data.source.is_official or data.dir is None or task.files.train is not None:
+    data = config.data
+    if not data.source.is_official or data.dir is None or config.task.files.train is not None:
         return {}
     folder, found = Path(data.dir).expanduser(), {}
-    for split in (*splits_read(task), *task.test_splits):
+    for task, split in _task_splits(config):
         names = official_names(task, split, allow_partial=False)
         if not names or (split in task.test_splits and not (folder / names[0]).is_file()):
             continue  # a run does without a test set
         path = glue_tsv.find(folder, names[0], allow_partial=data.allow_partial)
         found[str(path.relative_to(folder))] = path
     return found
+
+
+def _task_splits(config: RunConfig) -> list[tuple[TaskConfig, str]]:
+    """All splits that a run, and what is asked of its model later, may read."""
+    if config.data.sentences_of:
+        return [*texts_trained(config), *texts_scored(config)]
+    task = config.task
+    return [(task, split) for split in dict.fromkeys((*splits_read(task), *task.test_splits))]

@@ -20,10 +20,10 @@ from pathlib import Path
 
 from gifine import __version__
 from gifine.choices import DataSource, Objective, Quoting
-from gifine.config import DataConfig, ModelConfig, RunConfig
+from gifine.config import DataConfig, ModelConfig, RunConfig, TaskConfig
 from gifine.errors import PrefetchError
 from gifine.inputs import model_files
-from gifine.inputs.needs import GLUE, HubSplit, Repository, base, hub_split, official_names, repositories, splits_read
+from gifine.inputs.needs import GLUE, HubSplit, Repository, base, hub_split, official_names, repositories, splits_needed
 from gifine.machine import disk
 
 SCHEMA_VERSION = 1
@@ -137,12 +137,11 @@ class Folder:
     def has_file(self, name: str) -> bool:
         return name in self.manifest.glue and _size(self.path / GLUE / name) == self.manifest.glue[name]
 
-    def has_split(self, config: RunConfig, split: str) -> bool:
+    def has_split(self, task: TaskConfig, data: DataConfig, split: str) -> bool:
         """Is the source of this split there? One's own files and generated sentences are no business of the folder."""
-        task = config.task
         if task.files.train is not None:
             return getattr(task.files, split, None) is not None
-        if config.data.source is DataSource.hub:
+        if data.source is DataSource.hub:
             where = hub_split(task, split)
             return where is not None and self.has_dataset(where)
         return any(map(self.has_file, official_names(task, split, allow_partial=False)))
@@ -159,10 +158,9 @@ class Folder:
                 yield f"{'the weights' if weights else 'the tokenizer'} of {repository}"
 
     def _absent_data(self, config: RunConfig) -> Iterator[str]:
-        task = config.task
-        if task.files.train is not None:
+        if config.task.files.train is not None or config.data.files:
             return
-        for split in splits_read(task):
+        for task, split in splits_needed(config):
             if config.data.source is DataSource.hub:
                 where = hub_split(task, split)
                 if where is not None and not self.has_dataset(where):
@@ -221,8 +219,14 @@ def _words(config: RunConfig) -> list[str]:
     words += [f"data={data.source.value}"] if data.source is not DataSource.files else []
     words += [f"data.dir={data.dir or 'FOLDER'}"] if data.source.is_official else []
     words += ["data.allow_partial=true"] if data.allow_partial else []
+    lists = {"files": data.files, "sentences_of": data.sentences_of}
+    words += [f"data.{key}=[{','.join(value)}]" for key, value in lists.items() if value]
+    if task.objective.pretrains:
+        words += [f"data.held_out={data.held_out:g}", f"data.across_documents={data.across_documents}".lower()]
     rows = ["max_train_rows", "max_eval_rows"]
-    rows += ["demo_train_rows", "demo_eval_rows", "demo_seed"] if data.source is DataSource.demo else []
+    if data.source is DataSource.demo:
+        own = ["demo_text_rows"] if task.objective.pretrains else ["demo_train_rows", "demo_eval_rows"]
+        rows += [*own, "demo_seed"]
     words += [f"data.{key}={value}" for key in rows if (value := getattr(data, key)) is not None]
     files = ("train", "validation", "test")
     words += [f"task.files.{key}={value}" for key in files if (value := getattr(task.files, key)) is not None]

@@ -16,7 +16,7 @@ from pathlib import Path
 from gifine.choices import DataSource
 from gifine.config import DEMO, DataConfig, ModelConfig, RunConfig, TaskConfig
 from gifine.errors import DataError, ModelError
-from gifine.inputs import change_files, digests, glue_tsv, model_files, needs
+from gifine.inputs import change_files, digests, glue_tsv, model_files, needs, text_files
 from gifine.inputs.families import TOKENIZER_FILES
 from gifine.inputs.model_files import CONFIG
 from gifine.inputs.rows import missing_file
@@ -48,6 +48,9 @@ def contents(config: RunConfig) -> dict[str, str]:
     found = {}
     for key, path in _own_files(config.task).items():
         found[key] = f"{_sha256(path)}{path.suffix.lower()}"  # the suffix says how it is read
+    if config.data.files:
+        read = [f"{_sha256(path)}{path.suffix.lower()}" for path in text_files.expand(config.data.files)]
+        found["data.files"] = hashlib.sha256(json.dumps(read).encode()).hexdigest()
     if (file := config.change.get(change_files.FILE)) is not None:
         found["change.file"] = _sha256(Path(file), ModelError)
     for key, folder, names in _folders(config.model):
@@ -68,13 +71,15 @@ def files(config: RunConfig) -> dict[str, str]:
     Raises:
         DataError, ModelError: as `contents`.
     """
-    paths = [*_own_files(config.task).values()]
+    paths = [*_own_files(config.task).values(), *text_files.expand(config.data.files)]
     if (file := config.change.get(change_files.FILE)) is not None:
         paths.append(Path(file))
     for _, folder, names in _folders(config.model):
         paths += [folder / name for name in names if (folder / name).is_file()]
     if _reads_official(config):
-        paths += [official(config.task, config.data, split).path for split in needs.splits_read(config.task)]
+        for task, split in needs.splits_needed(config):
+            labelled = split not in task.test_splits or split in task.evaluation_splits
+            paths.append(official(task, config.data, split, labelled=labelled).path)
     if (folder := _dataset_folder(config)) is not None:
         paths += [folder / name for name in _inside(folder)]
     return {str(path.absolute()): _sha256(path) for path in paths}
@@ -204,7 +209,7 @@ def _cached(name: str, revision: str | None) -> list[Path]:
 
 
 def _reads_official(config: RunConfig) -> bool:
-    return config.task.files.train is None and config.data.source.is_official
+    return config.task.files.train is None and not config.data.files and config.data.source.is_official
 
 
 def _partial(config: RunConfig) -> dict[str, Path]:
@@ -212,10 +217,10 @@ def _partial(config: RunConfig) -> dict[str, Path]:
     folder, found = needs.glue_folder(config), {}
     if not _reads_official(config) or not config.data.allow_partial or folder is None:
         return {}
-    for split in needs.splits_read(config.task):
-        whole, *part = needs.official_names(config.task, split, allow_partial=True) or [""]
+    for task, split in needs.splits_needed(config):
+        whole, *part = needs.official_names(task, split, allow_partial=True) or [""]
         if part and not (folder / whole).is_file() and (folder / part[0]).is_file():
-            found[split] = folder / part[0]
+            found[f"{task.name}.{split}" if config.data.sentences_of else split] = folder / part[0]
     return found
 
 

@@ -79,7 +79,7 @@ def deciding(entries: dict[str, Any], contents: Mapping[str, str]) -> dict[str, 
             apart.pop("change", None)
         kept |= {"seeds": apart} if apart else {}
     if data["source"] != DataSource.demo.value:
-        for key in ("demo_train_rows", "demo_eval_rows", "demo_seed"):
+        for key in ("demo_train_rows", "demo_eval_rows", "demo_text_rows", "demo_seed"):
             data.pop(key, None)
     has_files = task["files"]["train"] is not None
     unread = "test" if has_files else "quoting"

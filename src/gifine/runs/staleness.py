@@ -45,7 +45,7 @@ def fingerprints(config: RunConfig) -> dict[str, str]:
     Contents decide whose own files a run reads: these need no comparison.
     """
     task, splits = config.task, needs.splits_read(config.task)
-    if task.files.train is not None:
+    if task.files.train is not None or task.objective.pretrains:  # of a corpus only reading it all could tell
         return {}
     try:
         folder = offline.open_folder(config)

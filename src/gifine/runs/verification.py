@@ -32,16 +32,17 @@ def check_served(config: RunConfig, folder: Path, record: Record) -> None:
         DataError: if they are not.
     """
     then = record.provenance.get("data", {})
-    if config.task.files.train is not None or "task.hub.path" in record.contents:
+    if config.task.files.train is not None or config.data.files or "task.hub.path" in record.contents:
         return
     try:
         read = offline.open_folder(config)
         splits, place = needs.splits_read(config.task), config
         if read is not None:
             place = replace(config, data=read.redirect_data(config.data))
-            missing = [split for split in splits if not read.has_split(config, split)]
+            needed = needs.splits_needed(config)
+            missing = [(task, split) for task, split in needed if not read.has_split(task, config.data, split)]
             if missing and config.data.source is not DataSource.demo:
-                raise read.lacks(*(f"the data of task={config.task.name}, {split}" for split in missing))
+                raise read.lacks(*(f"the data of task={task.name}, {split}" for task, split in missing))
         with hub.offline():
             now = dataset.Reader(place, read).fingerprints(splits)
     except Exception as error:  # of any library: what is not there, or in pieces, is no reason to withhold a result
