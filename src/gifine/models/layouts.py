@@ -9,7 +9,6 @@ from transformers import PreTrainedModel
 
 from gifine.inputs.families import FAMILIES, normalise_type
 
-
 # Heads for masked tokens (of BERT, RoBERTa, both DeBERTas) and replaced ones (of DeBERTas, of the others).
 _PRETRAINING = ("cls.", "lm_head.", "lm_predictions.", "mask_predictions.", "discriminator_predictions.")
 

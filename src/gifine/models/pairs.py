@@ -1,11 +1,11 @@
 """Models of pre-training for a run: a masked language model, or a generator and a discriminator.
 
-    what                     starts from
-    a masked language model  model.checkpoint, its head too if it has one; or drawn
-    the discriminator        model.checkpoint, be it an encoder, a masked language model or a discriminator; or drawn
-    the generator            task.generator.checkpoint; null: that of the run that model.checkpoint is from, or the first
-                             layers of model.checkpoint, if its sizes are those; or drawn
-    E_Δ (sharing=gdes)       E_D − E_G, so that the discriminator is its checkpoint; 0 if both are drawn
+what                     starts from
+a masked language model  model.checkpoint, its head too if it has one; or drawn
+the discriminator        model.checkpoint, be it an encoder, a masked language model or a discriminator; or drawn
+the generator            task.generator.checkpoint; null: that of the run that model.checkpoint is from, or the first
+                         layers of model.checkpoint, if its sizes are those; or drawn
+E_Δ (sharing=gdes)       E_D − E_G, so that the discriminator is its checkpoint; 0 if both are drawn
 """
 
 from __future__ import annotations

@@ -56,7 +56,9 @@ class GiDebertaConfig(ChangedConfig, DebertaConfig):
 
 def query_rows(attention: DisentangledSelfAttention) -> Tensor:
     """`rows_KD` of the fused projection that give queries."""
-    return attention.in_proj.weight.unflatten(0, (attention.num_attention_heads, len(PROJECTIONS), -1))[:, 0].flatten(0, 1)
+    return attention.in_proj.weight.unflatten(0, (attention.num_attention_heads, len(PROJECTIONS), -1))[:, 0].flatten(
+        0, 1
+    )
 
 
 class GiDebertaSelfAttention(ChangedAttention, DisentangledSelfAttention):

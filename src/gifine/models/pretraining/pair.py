@@ -40,9 +40,9 @@ Step = Literal["both", "generator", "discriminator"]
 
 @dataclass
 class PairOutput(ModelOutput):
-    """`loss` is that of a joint step: the generator's mean over its places + weight · the discriminator's over tokens."""
-
-    loss: Tensor | None = None
+    loss: Tensor | None = (
+        None  # of part="both": the generator's mean over its places + weight · the other's over tokens
+    )
     nll: Tensor | None = None  # the generator's, as in MaskedOutput
     hits: Tensor | None = None
     replaced: Tensor | None = None  # `ids_BT` that the discriminator reads
@@ -72,10 +72,16 @@ class Pair(PreTrainedModel):
     _supports_sdpa = True
 
     def __init__(
-        self, generator: MaskedLM, discriminator: ReplacedTokens, sharing: Sharing, weight: float, *, start_from_sum: bool
+        self,
+        generator: MaskedLM,
+        discriminator: ReplacedTokens,
+        sharing: Sharing,
+        weight: float,
+        *,
+        start_from_sum: bool,
     ) -> None:
-        """With `gdes` and `start_from_sum` E_Δ is E_D − E_G at first, so that the discriminator starts as it is; else 0.
-        With `shared` what is shared starts as the discriminator's.
+        """With `gdes` and `start_from_sum` E_Δ is E_D − E_G at first, so that the discriminator starts as it is; else
+        0. With `shared` what is shared starts as the discriminator's.
 
         Raises:
             ModelError: for tables that do not fit each other.
@@ -84,7 +90,7 @@ class Pair(PreTrainedModel):
         self.generator, self.discriminator = generator, discriminator
         self.sharing, self.weight = sharing, weight
         self._no_split_modules = discriminator._no_split_modules
-        ours, theirs = generator.base_model.embeddings, discriminator.base_model.embeddings
+        ours, theirs = embeddings_of(generator), embeddings_of(discriminator)
         mine, other = ours.word_embeddings.weight.shape[0], theirs.word_embeddings.weight.shape[0]
         if mine != other:
             raise ModelError(f"task.generator knows {mine} tokens, the discriminator {other}: they read the same ones")
@@ -158,7 +164,11 @@ class Pair(PreTrainedModel):
         return PairOutput(**found)
 
     def save_pretrained(  # pyrefly: ignore[bad-override] - transformers' other arguments are handed on
-        self, save_directory: Any, is_main_process: bool = True, state_dict: Mapping[str, Tensor] | None = None, **kw: Any
+        self,
+        save_directory: Any,
+        is_main_process: bool = True,
+        state_dict: Mapping[str, Tensor] | None = None,
+        **kw: Any,
     ) -> None:
         """The discriminator, as one that is fine-tuned, the generator in a folder below, and E_Δ to the bit."""
         if not is_main_process:
@@ -172,6 +182,11 @@ class Pair(PreTrainedModel):
         if deltas:
             contiguous = {name: delta.detach().cpu().contiguous() for name, delta in deltas.items()}
             save_file(contiguous, folder / DELTA, {"format": "pt"})
+
+
+def embeddings_of(model: PreTrainedModel) -> Any:
+    """Of all families: the module that has the tables."""
+    return model.base_model.get_submodule("embeddings")
 
 
 def saved_state(folder: Path) -> dict[str, Tensor]:
@@ -206,7 +221,9 @@ def draw(scores_NV: Tensor, uniforms_N: Tensor) -> Tensor:
     """
     rows = max(1, CHUNK // scores_NV.shape[1])
     drawn = [
-        torch.searchsorted((cdf := chunk.double().softmax(dim=-1).cumsum(dim=-1)), (u * cdf[:, -1])[:, None], right=True)
+        torch.searchsorted(
+            (cdf := chunk.double().softmax(dim=-1).cumsum(dim=-1)), (u * cdf[:, -1])[:, None], right=True
+        )
         for chunk, u in zip(scores_NV.split(rows), uniforms_N.double().split(rows), strict=True)
     ]
     return torch.cat(drawn)[:, 0].clamp(max=scores_NV.shape[1] - 1)

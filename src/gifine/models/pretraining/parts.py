@@ -53,9 +53,7 @@ ELECTRA_SHARES = ("word_embeddings", "position_embeddings", "token_type_embeddin
 DEBERTA_SHARES = ("word_embeddings", "position_embeddings")
 
 
-def deberta_pretraining(
-    base: type[PreTrainedModel], masked_lm: str, takes_queries: type[nn.Module]
-) -> Pretraining:
+def deberta_pretraining(base: type[PreTrainedModel], masked_lm: str, takes_queries: type[nn.Module]) -> Pretraining:
     """What both DeBERTas have, under the names of their original checkpoints."""
     masked = partial(MaskedHead, dense="dense", norm="LayerNorm")
     return Pretraining(
@@ -107,7 +105,7 @@ class MaskedLM(PreTrainedModel):
     ) -> Tensor:
         """`scores_NV` of the places that have a label, row by row."""
         hidden_BTD = _states(self, input_ids, attention_mask, token_type_ids)
-        embeddings = self.base_model.get_input_embeddings()
+        embeddings = self.get_input_embeddings()
         assert isinstance(embeddings, nn.Embedding)
         return self.head(hidden_BTD[labels_BT != UNSCORED], embeddings.weight)
 
