@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -34,16 +35,19 @@ def test_tokens_are_counted_in_the_order_of_the_rows(grouped):
 
 
 def test_a_budget_that_ends_before_the_warm_up_is_refused():
-    budget.check(SimpleNamespace(max_tokens=100, warmup=4), 5)
+    train: Any = SimpleNamespace(max_tokens=100, warmup=4)
+    budget.check(train, 5)
+    train.warmup = 10
     with pytest.raises(DataError, match="spent after 4 steps, before the 10 of"):
-        budget.check(SimpleNamespace(max_tokens=100, warmup=10), 4)
+        budget.check(train, 4)
 
 
 def test_the_clock_leaves_evaluations_and_checkpoints_out(monkeypatch):
     now = iter([0.0, 2.0, 10.0, 13.0, 20.0, 24.0])
     monkeypatch.setattr(budget.time, "perf_counter", lambda: next(now))
-    clock = budget.Clock(SimpleNamespace(max_seconds=8.0, warmup=0.25, schedule=Schedule.linear))
-    events = SimpleNamespace(world_size=1), SimpleNamespace(), SimpleNamespace(should_training_stop=False)
+    train: Any = SimpleNamespace(max_seconds=8.0, warmup=0.25, schedule=Schedule.linear)
+    clock = budget.Clock(train)
+    events: Any = SimpleNamespace(world_size=1), SimpleNamespace(), SimpleNamespace(should_training_stop=False)
     clock.on_train_begin(*events)
     assert clock.factor() == 0
     clock.on_step_end(*events)  # 2 s

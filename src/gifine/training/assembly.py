@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
+import numpy as np
 from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerFast, TrainerCallback, TrainingArguments
 
@@ -42,7 +43,7 @@ def make(
         DataError: for a budget that is spent before the warm-up is over.
     """
     train, task, seeds = config.train, config.task, replicate.of(config)
-    lengths = examples.with_format("numpy")["length"][:].tolist()
+    lengths = np.asarray(examples.with_format("numpy")["length"][:]).tolist()
     batch = examples_of_a_step(arguments)
     sampler = EpochSampler(lengths, batch, seeds.order, group_by_length=train.group_by_length)
     if train.max_tokens is not None:

@@ -67,9 +67,9 @@ class Curve(TrainerCallback):
 class ChangeStatistics(TrainerCallback):
     """Every `steps` steps, if any, gives `track` what is told of the change as `change/<layer>/<site>/<statistic>`.
 
-    Of GI it is `gates/<layer>/<side>/<statistic>`; of a pair it is the discriminator's, if that has a change. Layers count from 0; of accumulated batches, and of several
-    processes, it is the last and the first. Of the first step and about `_KEPT` others, `path` (change.jsonl) has them
-    as well, a line each, whether or not a run is tracked.
+    Of GI it is `gates/<layer>/<side>/<statistic>`; of a pair it is the discriminator's, if that has a change. Layers
+    count from 0; of accumulated batches, and of several processes, it is the last and the first. Of the first step and
+    about `_KEPT` others, `path` (change.jsonl) has them as well, a line each, whether or not a run is tracked.
     """
 
     def __init__(

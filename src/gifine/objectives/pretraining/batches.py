@@ -50,7 +50,7 @@ class Collator(TrainerCallback):
             ids[place, :length], real[place, :length] = row["input_ids"], 1
         held_out = HELD_OUT in rows[0]
         seed, epoch = (0, masking.HELD_OUT) if held_out else (self.seed, self.epoch)
-        idx = np.array([row["idx"] for row in rows])
+        idx = [row["idx"] for row in rows]
         masked, labels = self.mask(ids, real, seed=seed, epoch=epoch, idx=idx)
         batch = {"input_ids": masked, "attention_mask": real, "labels": labels}
         if self.has_types:
