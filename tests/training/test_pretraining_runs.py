@@ -15,7 +15,8 @@ import torch
 from safetensors.torch import load_file
 
 from conftest import TINY_MODEL
-from gifine.errors import ConfigError, ExitCode
+from gifine.errors import ConfigError, ExitCode, RunError
+from gifine.runs import finished
 from gifine.runs.records import Status
 from gifine.training import budget, callbacks
 
@@ -73,6 +74,9 @@ def test_a_pair_that_is_stopped_goes_on_to_the_bit(train, monkeypatch, tmp_path)
 
 def test_fine_tuning_starts_from_the_discriminator_with_its_gates_or_without(train, tmp_path):
     earlier = train(*RTD, "train.max_tokens=300")
+    (finished_run,) = finished.read([earlier.folder], own_data=False)
+    with pytest.raises(RunError, match="pre-trains; fine-tune what it left first"):
+        finished.check_answers(finished_run)
     found = load_file(earlier.folder / "model" / "model.safetensors")
     words = [
         "task=demo",
