@@ -31,7 +31,13 @@ FLOORS = [
     ("gifine.machine",),
     ("gifine.inputs", "gifine.inputs.demo", "gifine.inputs.corpora"),
     ("gifine.runs",),
-    ("gifine.models", "gifine.models.families", "gifine.models.attention", "gifine.models.speedups"),
+    (
+        "gifine.models",
+        "gifine.models.families",
+        "gifine.models.attention",
+        "gifine.models.speedups",
+        "gifine.models.pretraining",
+    ),
     (
         "gifine.training",
         "gifine.objectives",
