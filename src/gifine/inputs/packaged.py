@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 from omegaconf import OmegaConf
@@ -22,8 +23,9 @@ def tasks() -> list[str]:
     return sorted(path.stem for path in (conf_dir() / "task").glob("*.yaml"))
 
 
+@cache
 def task(name: str) -> TaskConfig:
-    """One of `tasks`, with nothing of a command line."""
+    """One of `tasks`, with nothing of a command line: the same object each time, which stays as it is."""
     entries = OmegaConf.to_container(OmegaConf.load(conf_dir() / "task" / f"{name}.yaml"))
     assert isinstance(entries, dict)
     return from_entries(TaskConfig, entries)

@@ -106,7 +106,7 @@ def build(
         model.revision,
         is_whole=head.is_whole,
         new_head=head.order is None,
-        drop_change=drop_change,
+        drop_change=drop_change or model.drop_change,
         refused=refused,
         base=model.base,
         entries=entries,

@@ -23,6 +23,7 @@ next to those before it.
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 
 import numpy as np
@@ -65,6 +66,10 @@ class Masker:
         ids = np.array(sorted(tokenizer.get_vocab().values()), dtype=np.int64)  # there may be gaps
         self.others = ids[~self.special[ids]]
         self.inside = _inside_words(tokenizer, size) if masking.whole_words or masking.max_ngram > 1 else None
+        if masking.whole_words and self.inside is None:
+            raise ModelError(
+                "task.masking.whole_words: the tokenizer's vocabulary does not tell words from their parts"
+            )
 
     def __call__(
         self, input_ids: np.ndarray, attention_mask: np.ndarray, *, seed: int, epoch: int, idx: Sequence[int]
@@ -151,18 +156,23 @@ def _times(orders: np.ndarray, lengths: np.ndarray, max_ngram: int) -> np.ndarra
     return times
 
 
-def _inside_words(tokenizer: PreTrainedTokenizerFast, size: int) -> np.ndarray:
-    """By id whether a token goes on with a word: WordPiece says so itself, the others mark a word's beginning.
+def _inside_words(tokenizer: PreTrainedTokenizerFast, size: int) -> np.ndarray | None:
+    """By id whether a token goes on with a word; None where the vocabulary has no marks of that.
 
-    Raises:
-        ModelError: for a vocabulary that has no such marks.
+    WordPiece marks these, the others the beginning of a word. A punctuation mark is a word, as in DeBERTa's code.
     """
     vocabulary = tokenizer.get_vocab()
-    marks = {mark: sum(token.startswith(mark) for token in vocabulary) for mark in ("##", "Ġ", "▁")}
-    mark = max(marks, key=lambda each: marks[each])
-    if not marks[mark]:
-        raise ModelError("task.masking.whole_words: the tokenizer's vocabulary does not tell words from their parts")
+    counts = {mark: sum(token.startswith(mark) for token in vocabulary) for mark in ("##", "Ġ", "▁")}
+    mark = max(counts, key=lambda each: counts[each])
+    if not counts[mark]:
+        return None
     inside = np.zeros(size, dtype=bool)
     for token, number in vocabulary.items():
-        inside[number] = token.startswith(mark) == (mark == "##")
+        inside[number] = token.startswith(mark) == (mark == "##") and not _is_punctuation(token)
     return inside
+
+
+def _is_punctuation(token: str) -> bool:
+    if len(token) > 1:
+        return False
+    return unicodedata.category(token).startswith("P") or (token.isascii() and not token.isalnum())
