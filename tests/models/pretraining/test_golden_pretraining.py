@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers.models.deberta_v2 import modeling_deberta_v2
 
 from gifine.choices import Attention, Objective, Sharing
-from gifine.models import family_classes, with_attention
+from gifine.models import family_classes, layouts, with_attention
 from gifine.models.attention import deberta
 from gifine.models.pretraining.pair import Pair
 from gifine.models.pretraining.parts import UNSCORED
@@ -73,9 +73,9 @@ def inputs(folder: Path) -> dict[str, Tensor]:
 
 def norms(model: torch.nn.Module) -> dict[str, float]:
     """Of the gradients, by the original's names."""
-    deltas = {f"discriminator.{name}.weight": f"discriminator.{name}._weight" for name in getattr(model, "deltas", dict)()}
+    deltas = {f"discriminator.{name}.weight" for name in (model.deltas() if isinstance(model, Pair) else ())}
     return {
-        deltas.get(name, name): parameter.grad.norm().item()
+        name.replace(".weight", "._weight") if name in deltas else name: parameter.grad.norm().item()
         for name, parameter in model.named_parameters()
         if parameter.grad is not None and parameter.grad.any()
     }
@@ -88,8 +88,9 @@ def not_zero(expected: dict[str, float]) -> dict[str, float]:
 def test_generator(folder: Path, attention: Attention) -> None:
     model, batch, expected = pair(folder, attention), inputs(folder), read(folder / "exact" / "outputs")
     states: list[Tensor] = []
-    layer: Any = model.generator.base_model.encoder.layer[-1]
-    layer.output.register_forward_hook(lambda _module, _args, output: states.append(output))
+    layouts.layers(model.generator)[-1].get_submodule("output").register_forward_hook(
+        lambda _module, _args, output: states.append(output)
+    )
 
     scores = model.generator.scores(batch["labels"], batch["input_ids"], batch["attention_mask"], None)
     output = model.generator(**batch)
