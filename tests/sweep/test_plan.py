@@ -90,6 +90,20 @@ def test_hours_scale_with_rows_and_epochs(finish, tmp_path):
     assert planned(*place, "task=rte", "model.size=base").runs_by_basis == {Basis.DEFAULT: 1}
 
 
+def test_pretraining_takes_what_its_budget_says(finish, tmp_path):
+    words = ["task=rtd", "model=debertav3", "data=demo", "train.max_length=100", "train.batch_size=10"]
+    place = f"output_root={tmp_path}"
+    unknown = planned(place, *words)
+    assert (unknown.device_hours, unknown.runs_by_basis) == (0, {Basis.UNKNOWN: 1})
+    timed = planned(place, *words, "train.max_seconds=7200")
+    assert (timed.device_hours, timed.runs_by_basis) == (pytest.approx(2), {Basis.BUDGET: 1})
+    seen = {"seen": {"tokens": 100_000, "seconds": 3600}, "steps": {"done": 100, "planned": 100}}
+    finish(*words, "train.epochs=2", rows=500, seconds=3600, **seen)
+    for budget, hours in (("max_tokens=200000", 2), ("max_steps=50", 0.5), ("epochs=3", 1.5)):
+        one = planned(place, *words, f"train.{budget}")
+        assert (one.device_hours, one.runs_by_basis) == (pytest.approx(hours), {Basis.SAME_TASK: 1}), budget
+
+
 def test_a_run_trains_on_windows_and_the_tables_count_questions(finish, tmp_path):
     words = ["task=squad", "model=bert"]
     finish(*words, rows=2 * 87_599, seconds=3600, examples={"train": {"questions": 87_599}})

@@ -79,6 +79,7 @@ class Task:
     is_official: bool  # GLUE's or SQuAD's own data, not files of one's own under their names
     of_questions: bool = False  # answers in words, from a context: no labels, and no number
     after: str | None = None  # title of the task of the runs that its runs start from; None: there are none, or unknown
+    pretrains: bool = False  # its scores are of the pre-training itself
 
     @property
     def bare_title(self) -> str:

@@ -39,6 +39,7 @@ class Basis(StrEnum):
     SAME_TASK = "same model and task"
     SAME_MODEL = "same model"
     DEFAULT = "default"
+    BUDGET = "budget"
     UNKNOWN = "unknown"
 
 
@@ -54,6 +55,8 @@ class Estimates:
 
     def seconds(self, config: RunConfig) -> tuple[float, Basis]:
         """Device seconds that a run will take, and how that is known."""
+        if config.task.objective.pretrains:
+            return self._of_pretraining(config)
         known = _rows(config)
         rows = self.rows.get(config.task.name) if known is None else known * self.windows.get(config.task.name, 1.0)
         if rows is None:
@@ -75,6 +78,24 @@ class Estimates:
         tokens = train.max_length if train.padding is Padding.max_length else min(tokens, train.max_length)
         operations = (8 if train.gradient_checkpointing else 6) * in_layers * tokens * seen
         return START_SECONDS + operations / FLOPS[train.precision], Basis.DEFAULT
+
+    def _of_pretraining(self, config: RunConfig) -> tuple[float, Basis]:
+        """By its budget, else by the rows of a finished one: how many rows a corpus has, is not known before."""
+        train, rows = config.train, self.rows.get(config.task.name)
+        if train.max_seconds is not None:
+            return train.max_seconds, Basis.BUDGET
+        if train.max_steps is not None:
+            seen = train.max_steps * train.batch_size * train.gradient_accumulation
+        elif train.max_tokens is not None:
+            seen = train.max_tokens / train.max_length  # of full rows
+        elif rows is not None:
+            seen = rows * train.epochs
+        else:
+            return 0.0, Basis.UNKNOWN
+        model = _model(**{key: getattr(config.model, key) for key in _IDENTIFYING})
+        if measured := self.by_task.get((model, config.task.name)):
+            return fmean(measured) * seen, Basis.SAME_TASK
+        return 0.0, Basis.UNKNOWN
 
 
 def learn(records: Iterable[dict[str, Any]]) -> Estimates:
@@ -98,6 +119,7 @@ def known_by(runs: Mapping[Basis, int], devices: Sequence[str]) -> str:
         Basis.SAME_TASK: f"by finished ones of the same model and task{on}",
         Basis.SAME_MODEL: f"by finished ones of the same model on other tasks{on}",
         Basis.DEFAULT: f"by a default that nobody measured: {fast} TFLOP/s, in fp32 {slow}",
+        Basis.BUDGET: "by train.max_seconds",
         Basis.UNKNOWN: "not counted: their data or architecture is not known",
     }
     counts = {basis: count for basis in Basis if (count := runs.get(basis))}
