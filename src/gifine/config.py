@@ -78,7 +78,7 @@ class ModelConfig:
     init_from: str | None = None  # another run's folder, or a model's: its weights, without the head if labels differ
     tokenizer: str | None = None  # folder or Hub id; null: the checkpoint's; demo: the demo data's own
     classifier_dropout: float | None = None  # dropout before the classification layer; null: as config.json says
-    attention: Attention = not_deciding(Attention.fast)  # how DeBERTas compute it; the other families have one way
+    attention: Attention = not_deciding(Attention.fast)  # how DeBERTas and XLNet compute it; the others have one way
     random_init: bool = False  # random weights instead of a checkpoint's: none are fetched
     config_overrides: dict[str, Any] = field(default_factory=dict)  # entries of config.json: {num_hidden_layers: 2}
     # add a row for each token of the tokenizer that the checkpoint has none for

@@ -17,6 +17,7 @@ from gifine.compose import checks
 from gifine.errors import ConfigError, ExitCode
 from gifine.inputs import needs
 from gifine.inspect import __main__ as inspect
+from gifine.report import __main__ as report
 from gifine.runs.records import Status
 from gifine.training import callbacks
 from support import asked
@@ -29,6 +30,7 @@ TOKENIZERS = {
     "roberta": "roberta-base",
     "deberta": "deberta-base",
     "debertav3": "deberta-v3-base",
+    "xlnet": "xlnet-base-cased",
 }
 
 
@@ -85,7 +87,8 @@ def test_a_run_that_is_stopped_ends_as_one_that_is_not(train, data, monkeypatch,
 @pytest.mark.shared
 @pytest.mark.parametrize("model", TOKENIZERS)
 @pytest.mark.parametrize(("version", "change"), [("1.1", "gi=none"), ("2.0", "gi=both")])
-def test_every_family_trains_on_both_versions(train, shared, version, change, model):
+def test_every_family_trains_on_both_versions(train, shared, tmp_path, capsys, version, change, model):
+    """And its checkpoint is evaluated, predicts, and is reported."""
     folder = shared / "squad"
     task = "squad" if version == "1.1" else "squad_v2"
     result = train(
@@ -102,10 +105,18 @@ def test_every_family_trains_on_both_versions(train, shared, version, change, mo
         "train.max_length=96",
         "task.max_question_tokens=32",
         "task.stride=48",
+        "train.save_model=true",
     )
     assert result.record.status in (Status.DONE, Status.DEGENERATE)
     assert result.record.examples["validation"]["questions"] == 24
+    assert result.record.rows["validation"] > 24, "some contexts take several windows"
     assert 0 <= (result.record.metrics[f"{task}/validation/f1"] or 0) <= 1
+    assert evaluate.main([str(result.folder)]) == ExitCode.DONE
+    assert predict.main([str(result.folder), "--out", str(tmp_path / "out")]) == ExitCode.DONE
+    assert len(json.loads((tmp_path / "out" / f"{task}.json").read_text())) == 24
+    capsys.readouterr()
+    assert report.main([str(result.folder), "--format", "json"]) == ExitCode.DONE
+    assert f"{task}/validation/f1" in capsys.readouterr().out
 
 
 @pytest.mark.long
