@@ -357,8 +357,8 @@ VARIANTS = [
     ("deberta_v2", {"relative_attention": False, "pos_att_type": []}),
     ("xlnet", {}),
 ]
-NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
-XLNETS_NO_DROPOUT = {"dropout": 0.0, "summary_last_dropout": 0.0}
+NO_DROPOUT: dict[str, Any] = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+XLNETS_NO_DROPOUT: dict[str, Any] = {"dropout": 0.0, "summary_last_dropout": 0.0}
 
 
 @pytest.mark.parametrize("gi", [NONE, BOTH], ids=["plain", "gated"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet
@@ -20,7 +21,7 @@ from gifine.inspect import __main__ as inspect
 from gifine.report import __main__ as report
 from gifine.runs.records import Status
 from gifine.training import callbacks
-from support import asked
+from support import asked, squad_by_hand
 from support.processes import RUN, TORCHRUN, finish, start
 
 QUESTIONS = ["data=squad_dir", "train.max_length=24", "task.max_question_tokens=8", "task.stride=8"]
@@ -48,12 +49,16 @@ def test_a_run_is_chosen_by_f1_and_evaluates_to_the_same(train, data, capsys):
     task = cli.config_from(cli.compose(["task=squad_v2"])).task
     assert record.metrics.keys() == {f"squad_v2/validation/{name}" for name in task.metrics}
     assert record.best["f1"] == record.metrics["squad_v2/validation/f1"]
-    assert record.examples == {"train": {"questions": 48}, "validation": {"questions": 24}}
-    assert record.rows["train"] > 48, "some contexts take two windows"
+    assert record.rows == {"train": 48, "validation": 24}
+    assert record.examples["train"].keys() == {"questions", "windows"}
+    assert record.examples["train"]["windows"] > 48, "some contexts take two windows"
     assert record.thresholds == {"validation": 0.0}
     table = pyarrow.parquet.read_table(result.folder / "predictions-validation.parquet").to_pydict()
     assert table["idx"] == list(range(24))
     assert np.mean(table["f1"]) == pytest.approx(record.metrics["squad_v2/validation/f1"])
+    file = Path(data[0].partition("=")[2], "dev-v2.0.json")
+    by_hand = squad_by_hand.score_run(result.folder, file, no_answers=True)
+    assert record.metrics == pytest.approx({f"squad_v2/validation/{name}": by_hand[name] for name in by_hand})
     capsys.readouterr()
     assert evaluate.main([str(result.folder)]) == ExitCode.DONE
     assert capsys.readouterr().out.count("same as the record") == len(task.metrics)
@@ -109,11 +114,15 @@ def test_every_family_trains_on_both_versions(train, shared, tmp_path, capsys, v
     )
     assert result.record.status in (Status.DONE, Status.DEGENERATE)
     assert result.record.examples["validation"]["questions"] == 24
-    assert result.record.rows["validation"] > 24, "some contexts take several windows"
-    assert 0 <= (result.record.metrics[f"{task}/validation/f1"] or 0) <= 1
+    assert result.record.examples["validation"]["windows"] > 24, "some contexts take several windows"
+    by_hand = squad_by_hand.score_run(result.folder, folder / f"dev-v{version}.cut.json", no_answers=version == "2.0")
+    assert result.record.metrics == pytest.approx({f"{task}/validation/{name}": by_hand[name] for name in by_hand})
     assert evaluate.main([str(result.folder)]) == ExitCode.DONE
-    assert predict.main([str(result.folder), "--out", str(tmp_path / "out")]) == ExitCode.DONE
-    assert len(json.loads((tmp_path / "out" / f"{task}.json").read_text())) == 24
+    (tmp_path / "other.json").write_text(json.dumps(asked.document(5, unanswerable=False)))
+    words = [str(result.folder), "--file", str(tmp_path / "other.json"), "--out", str(tmp_path / "out")]
+    assert predict.main(words) == ExitCode.DONE
+    answers = json.loads((tmp_path / "out" / f"{task}-other.json").read_text())
+    assert [*answers] == [f"q{number}" for number in range(5)]
     capsys.readouterr()
     assert report.main([str(result.folder), "--format", "json"]) == ExitCode.DONE
     assert f"{task}/validation/f1" in capsys.readouterr().out

@@ -131,7 +131,7 @@ class _Attention(torch.autograd.Function):
                 grad_at_nTE = torch.zeros_like(at_nTE)
                 grad_position_nLE = None if grad_position_LBHE is None else torch.zeros_like(position_nLE)
                 add_gradients(grad_nTT[:, None], at_nTE[:, None], position_nLE, grad_at_nTE[:, None], grad_position_nLE)
-                if grad_position_LBHE is not None:
+                if grad_position_LBHE is not None and grad_position_nLE is not None:
                     _by_head(grad_position_LBHE)[part] = grad_position_nLE
                 grad_content_bias_NE[part] = grad_content_nTE.sum(dim=1)
                 grad_position_bias_NE[part] = grad_at_nTE.mul_(scale).sum(dim=1)

@@ -16,7 +16,7 @@ from gifine.models.attention import relative
 
 
 class FastXLNetAttention(XLNetRelativeAttention):
-    def forward(
+    def forward(  # pyrefly: ignore[bad-override] - transformers has no types here
         self,
         h: Tensor,
         g: Tensor | None,
@@ -26,7 +26,7 @@ class FastXLNetAttention(XLNetRelativeAttention):
         seg_mat: Tensor | None,
         *args: Any,
         **kwargs: Any,
-    ) -> tuple[Tensor | None, ...]:
+    ) -> Any:
         # Without dropout the positions are the same for all examples, and projected once.
         r_RBD = r[:, :1] if r.stride(1) == 0 else r
         return super().forward(h, g, attn_mask_h, attn_mask_g, r_RBD, seg_mat, *args, **kwargs)
