@@ -28,7 +28,7 @@ def training_arguments(
     Raises:
         ConfigError: for `train.fsdp` in a run of one process.
     """
-    if train.fsdp and os.environ.get("WORLD_SIZE", "1") == "1":
+    if train.fsdp and "WORLD_SIZE" not in os.environ:
         raise ConfigError("train.fsdp=true: shards over processes, and this is the only one; start N with torchrun")
     # A checkpoint is what a resume needs: where nothing is evaluated before the end, one an epoch all the same.
     interval = "steps" if train.evaluate is Evaluate.steps else "epoch"
