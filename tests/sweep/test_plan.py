@@ -92,7 +92,8 @@ def test_hours_scale_with_rows_and_epochs(finish, tmp_path):
 
 def test_a_run_trains_on_windows_and_the_tables_count_questions(finish, tmp_path):
     words = ["task=squad", "model=bert"]
-    finish(*words, rows=2 * 87_599, seconds=3600, examples={"train": {"questions": 87_599}})
+    told = {"questions": 87_599, "windows": 2 * 87_599}
+    finish(*words, rows=87_599, seconds=3600, examples={"train": told})
     assert planned(f"output_root={tmp_path}", *words, "seed=1").device_hours == pytest.approx(1)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet
@@ -19,7 +20,7 @@ from gifine.inputs import needs
 from gifine.inspect import __main__ as inspect
 from gifine.runs.records import Status
 from gifine.training import callbacks
-from support import asked
+from support import asked, squad_by_hand
 from support.processes import RUN, TORCHRUN, finish, start
 
 QUESTIONS = ["data=squad_dir", "train.max_length=24", "task.max_question_tokens=8", "task.stride=8"]
@@ -46,12 +47,16 @@ def test_a_run_is_chosen_by_f1_and_evaluates_to_the_same(train, data, capsys):
     task = cli.config_from(cli.compose(["task=squad_v2"])).task
     assert record.metrics.keys() == {f"squad_v2/validation/{name}" for name in task.metrics}
     assert record.best["f1"] == record.metrics["squad_v2/validation/f1"]
-    assert record.examples == {"train": {"questions": 48}, "validation": {"questions": 24}}
-    assert record.rows["train"] > 48, "some contexts take two windows"
+    assert record.rows == {"train": 48, "validation": 24}
+    assert record.examples["train"].keys() == {"questions", "windows"}
+    assert record.examples["train"]["windows"] > 48, "some contexts take two windows"
     assert record.thresholds == {"validation": 0.0}
     table = pyarrow.parquet.read_table(result.folder / "predictions-validation.parquet").to_pydict()
     assert table["idx"] == list(range(24))
     assert np.mean(table["f1"]) == pytest.approx(record.metrics["squad_v2/validation/f1"])
+    file = Path(data[0].partition("=")[2], "dev-v2.0.json")
+    by_hand = squad_by_hand.score_run(result.folder, file, no_answers=True)
+    assert record.metrics == pytest.approx({f"squad_v2/validation/{name}": by_hand[name] for name in by_hand})
     capsys.readouterr()
     assert evaluate.main([str(result.folder)]) == ExitCode.DONE
     assert capsys.readouterr().out.count("same as the record") == len(task.metrics)
@@ -105,7 +110,8 @@ def test_every_family_trains_on_both_versions(train, shared, version, change, mo
     )
     assert result.record.status in (Status.DONE, Status.DEGENERATE)
     assert result.record.examples["validation"]["questions"] == 24
-    assert 0 <= (result.record.metrics[f"{task}/validation/f1"] or 0) <= 1
+    by_hand = squad_by_hand.score_run(result.folder, folder / f"dev-v{version}.cut.json", no_answers=version == "2.0")
+    assert result.record.metrics == pytest.approx({f"{task}/validation/{name}": by_hand[name] for name in by_hand})
 
 
 @pytest.mark.long

@@ -48,7 +48,7 @@ class Estimates:
 
     by_task: dict[tuple[str, str], list[float]] = field(default_factory=dict)
     by_model: dict[str, list[float]] = field(default_factory=dict)
-    rows: dict[str, int] = field(default_factory=dict)  # to train on, by task
+    rows: dict[str, int] = field(default_factory=dict)  # to train on, by task; of questions, windows
     windows: dict[str, float] = field(default_factory=dict)  # of a question, by task: TASKS counts questions
     devices: set[str] = field(default_factory=set)
 
@@ -109,7 +109,9 @@ def known_by(runs: Mapping[Basis, int], devices: Sequence[str]) -> str:
 def _add(estimates: Estimates, record: dict[str, Any]) -> None:
     if record["attempts"] != 1:
         return  # seconds are those of the last attempt
-    train, task, rows = record["config"]["train"], record["config"]["task"]["name"], record["rows"]["train"]
+    train, task = record["config"]["train"], record["config"]["task"]["name"]
+    told = record.get("examples", {}).get("train", {})
+    rows = told.get("windows", record["rows"]["train"])  # of questions a step is made of windows
     processes = record["provenance"]["processes"]
     seen = rows * train["epochs"]
     if train["max_steps"] is not None:
@@ -119,7 +121,7 @@ def _add(estimates: Estimates, record: dict[str, Any]) -> None:
     estimates.by_task.setdefault((model, task), []).append(each)
     estimates.by_model.setdefault(model, []).append(each)
     estimates.rows[task] = rows
-    if questions := record.get("examples", {}).get("train", {}).get("questions"):
+    if questions := told.get("questions"):
         estimates.windows[task] = rows / questions
     estimates.devices.add(record["provenance"]["device"].partition(":")[0])
 
