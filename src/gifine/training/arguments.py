@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import torch
+from accelerate.utils import DistributedType
 from transformers import TrainingArguments
 
 from gifine.choices import Device, Evaluate
@@ -26,7 +27,7 @@ def training_arguments(
     nobody asks for it.
 
     Raises:
-        ConfigError: for `train.fsdp` in a run of one process.
+        ConfigError: for `train.fsdp` in a process that was not started as one of N; N may be 1, which tries it out.
     """
     if train.fsdp and "WORLD_SIZE" not in os.environ:
         raise ConfigError("train.fsdp=true: shards over processes, and this is the only one; start N with torchrun")
@@ -35,7 +36,7 @@ def training_arguments(
     every = train.evaluate_steps or 1
     recompute = train.gradient_checkpointing and not train.fsdp  # FSDP has its own
     sharding = {"transformer_layer_cls_to_wrap": [layer], "activation_checkpointing": train.gradient_checkpointing}
-    return TrainingArguments(
+    arguments = TrainingArguments(
         output_dir=str(folder),
         num_train_epochs=train.epochs,
         max_steps=train.max_steps or -1,
@@ -75,3 +76,8 @@ def training_arguments(
         seed=seed,
         data_seed=seed,
     )
+    state = arguments.distributed_state
+    if train.fsdp and state is not None and state.distributed_type is DistributedType.MULTI_CPU:
+        # On CPUs accelerate would copy the model to each process without a word; told so, it shards there, too.
+        state.distributed_type = DistributedType.MULTI_GPU
+    return arguments
