@@ -107,10 +107,12 @@ def test_fsdp_by_accelerate_is_stopped_goes_on_and_ends_as_ddp_does(two_processe
 
 
 def test_fsdp_of_one_process_is_the_run_without_it(train, tmp_path):
-    """So it can be tried on a machine with one GPU."""
-    words = ["train.fsdp=true", "train.keep_checkpoints=true", f"output_dir={tmp_path / 'run'}"]
-    finish(start([*TORCHRUN[:-1], "--nproc-per-node=1"], *RUN, *words, f"data.cache_dir={tmp_path}"))
-    assert max(differences(train(*RUN).folder, tmp_path / "run")) < 1e-10
+    """So it can be tried on a machine with one GPU. What is computed again has the same dropout, which it can have."""
+    run = [word for word in RUN if "dropout" not in word]
+    words = ["train.fsdp=true", "train.gradient_checkpointing=true", "train.keep_checkpoints=true"]
+    words += [f"output_dir={tmp_path / 'run'}", f"data.cache_dir={tmp_path}"]
+    finish(start([*TORCHRUN[:-1], "--nproc-per-node=1"], *run, *words))
+    assert max(differences(train(*run).folder, tmp_path / "run")) < 1e-10
     assert "optimizer.bin" in last_checkpoint(tmp_path / "run")
 
 

@@ -34,8 +34,7 @@ def training_arguments(
     # A checkpoint is what a resume needs: where nothing is evaluated before the end, one an epoch all the same.
     interval = "steps" if train.evaluate is Evaluate.steps else "epoch"
     every = train.evaluate_steps or 1
-    recompute = train.gradient_checkpointing and not train.fsdp  # FSDP has its own
-    sharding = {"transformer_layer_cls_to_wrap": [layer], "activation_checkpointing": train.gradient_checkpointing}
+    recompute = train.gradient_checkpointing
     arguments = TrainingArguments(
         output_dir=str(folder),
         num_train_epochs=train.epochs,
@@ -72,7 +71,9 @@ def training_arguments(
         # decides in what order a gradient is summed up: a run that goes on would round its first step differently.
         ddp_find_unused_parameters=torch.are_deterministic_algorithms_enabled(),
         fsdp=train.fsdp,  # pyrefly: ignore[bad-argument-type] - declared as text for the command line only
-        fsdp_config=sharding if train.fsdp else None,
+        # Without its own gradient checkpointing: accelerate's draws other dropout in the second pass, and does not go
+        # with what our layers keep between passes. transformers' gathers a layer's weights once more.
+        fsdp_config={"transformer_layer_cls_to_wrap": [layer]} if train.fsdp else None,
         seed=seed,
         data_seed=seed,
     )
