@@ -6,6 +6,7 @@ import json
 import os
 import signal
 from argparse import Namespace
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet
@@ -21,7 +22,7 @@ from gifine.inspect import looking
 from gifine.runs import finished
 from gifine.runs.records import Status
 from gifine.training import callbacks
-from support import asked
+from support import asked, squad_by_hand
 from support.processes import RUN, TORCHRUN, finish, start
 
 QUESTIONS = ["data=squad_dir", "train.max_length=24", "task.max_question_tokens=8", "task.stride=8"]
@@ -55,6 +56,9 @@ def test_a_run_is_chosen_by_f1_and_evaluates_to_the_same(train, data, capsys):
     table = pyarrow.parquet.read_table(result.folder / "predictions-validation.parquet").to_pydict()
     assert table["idx"] == list(range(24))
     assert np.mean(table["f1"]) == pytest.approx(record.metrics["squad_v2/validation/f1"])
+    file = Path(data[0].partition("=")[2], "dev-v2.0.json")
+    by_hand = squad_by_hand.score_run(result.folder, file, no_answers=True)
+    assert record.metrics == pytest.approx({f"squad_v2/validation/{name}": by_hand[name] for name in by_hand})
     capsys.readouterr()
     assert evaluate.main([str(result.folder)]) == ExitCode.DONE
     assert capsys.readouterr().out.count("same as the record") == len(task.metrics)
@@ -132,7 +136,8 @@ def test_every_family_trains_on_both_versions(train, shared, version, change, mo
     )
     assert result.record.status in (Status.DONE, Status.DEGENERATE)
     assert result.record.examples["validation"]["questions"] == 24
-    assert 0 <= (result.record.metrics[f"{task}/validation/f1"] or 0) <= 1
+    by_hand = squad_by_hand.score_run(result.folder, folder / f"dev-v{version}.cut.json", no_answers=version == "2.0")
+    assert result.record.metrics == pytest.approx({f"{task}/validation/{name}": by_hand[name] for name in by_hand})
 
 
 @pytest.mark.long
