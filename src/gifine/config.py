@@ -186,6 +186,8 @@ class FirstConfig:
 
     task: str | None = None  # a choice of `task`, such as mnli: train on it first, and start from those weights
     train: dict[str, Any] = field(default_factory=dict)  # entries of `train` that are others in that run: {epochs: 3}
+    # the same of `data`: {source: glue_dir, dir: FOLDER}
+    data: dict[str, Any] = field(default_factory=dict)
     run: str | None = None  # the run_id of that run, which decides; gifine writes it
 
 

@@ -288,11 +288,8 @@ def _show(record: Record, folder: Path) -> None:
 
 def _described(record: Record) -> str:
     counts = record.parameters
-    windows = {split: told["windows"] for split, told in record.examples.items() if "windows" in told}
-    rows = ", ".join(
-        f"{split} {number}" + (f" in {windows[split]} windows" if split in windows else "")
-        for split, number in record.rows.items()
-    )
+    windows = {name: f" in {told['windows']} windows" for name, told in record.examples.items() if "windows" in told}
+    rows = ", ".join(f"{split} {number}{windows.get(split, '')}" for split, number in record.rows.items())
     train = f", {counts['trainable']:,} train" if counts["trainable"] < counts["total"] else ""
     name = record.config["change"]["name"]
     learned = f"{counts['gates']:,} in {'gates' if name == GI else name}"

@@ -490,6 +490,8 @@ def test_a_run_is_evaluated_with_its_own(train, tmp_path, attention: str) -> Non
 def test_ddp_and_fsdp_with_gradient_checkpointing_are_one_process(train, tmp_path) -> None:
     words = [*DEBERTA_RUN, "gi.threshold=sequence"]
     one = train(*words, "train.batch_size=16", "model.attention=hf")
+    own = ["train.keep_checkpoints=true", f"data.cache_dir={tmp_path}"]
     for name, more in (("ddp", []), ("fsdp", ["train.fsdp=true", "train.gradient_checkpointing=true"])):
-        finish(start(ACCELERATE, *words, *more, f"output_dir={tmp_path / name}", f"data.cache_dir={tmp_path}"))
+        finish(start(ACCELERATE, *words, *more, *own, f"output_dir={tmp_path / name}"))
         assert max(differences(one.folder, tmp_path / name)) < 1e-10, name
+    assert [*(tmp_path / "fsdp" / "checkpoints").glob("checkpoint-*/optimizer.bin")], "it was not FSDP"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from argparse import Namespace
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +18,9 @@ from gifine import cli, evaluate, predict, prefetch
 from gifine.compose import checks
 from gifine.errors import ConfigError, ExitCode
 from gifine.inputs import needs
-from gifine.inspect import __main__ as inspect
+from gifine.inspect import looking
 from gifine.report import __main__ as report
+from gifine.runs import finished
 from gifine.runs.records import Status
 from gifine.training import callbacks
 from support import asked, squad_by_hand
@@ -64,8 +66,32 @@ def test_a_run_is_chosen_by_f1_and_evaluates_to_the_same(train, data, capsys):
     assert capsys.readouterr().out.count("same as the record") == len(task.metrics)
     assert evaluate.main([str(result.folder), "--invariance"]) == ExitCode.BAD_INPUT
     assert "--invariance is for classification" in capsys.readouterr().err
-    assert inspect.main([str(result.folder)]) == ExitCode.BAD_INPUT
-    assert "task=squad_v2 is of questions; gifine inspect looks at classifiers alone" in capsys.readouterr().err
+
+
+def test_inspect_looks_at_windows_and_scores_questions(train, data, tmp_path):
+    result = train(*WORDS, *data, "task=squad_v2", "train.epochs=1")
+    (run,) = finished.read([result.folder])
+    asked_for = Namespace(text=[], split="validation", rows=128, seconds=1e9, base=None)
+    found = looking.look(result.folder, run, asked_for, tmp_path)
+    record = result.record
+    windows = record.examples["validation"]["windows"]
+    assert found.subtitle == f"the first 24 rows of squad_v2, validation, in {windows} windows"
+    assert len(found.examples) == windows > 24
+    assert found.examples[0].name == "row 0, window 1"
+    assert {example.label for example in found.examples} > {"no answer", "the cat"}
+    assert found.ablations is not None
+    base, lines = found.ablations.base, (result.folder / "metrics.jsonl").read_text().splitlines()
+    assert base.value == record.metrics["squad_v2/validation/f1"]
+    evaluated = [each for each in map(json.loads, lines) if "squad_v2/validation/loss" in each]
+    assert base.loss == pytest.approx(evaluated[-1]["squad_v2/validation/loss"], rel=1e-5)
+    assert len(found.ablations.found) == 1 + 2 + 4
+    assert found.ablations.found[0].logit > 0, "it does something"
+    asked_for = Namespace(text=[["who runs", "the cat runs " * 8]], split="validation", rows=1, seconds=0, base=None)
+    found = looking.look(result.folder, run, asked_for, tmp_path)
+    assert [example.name for example in found.examples[:2]] == ["text 1, window 1", "text 1, window 2"]
+    assert {example.label for example in found.examples} == {None}
+    predicted = found.examples[0].predicted
+    assert predicted == "no answer" or predicted in "the cat runs " * 8
 
 
 def test_a_run_that_is_stopped_ends_as_one_that_is_not(train, data, monkeypatch, tmp_path):

@@ -114,14 +114,16 @@ def _first(config: RunConfig) -> Iterator[str]:
     first = config.first
     if first.run is not None:
         yield f"first.run={first.run}: gifine writes it; first.task says what is trained first"
-    if first.task is None and first.train:
-        yield f"first.train={first.train}: needs first.task, the task that is trained first"
+    for name in ("train", "data"):
+        if first.task is None and (entries := getattr(first, name)):
+            yield f"first.{name}={entries}: needs first.task, the task that is trained first"
     if first.task is not None and config.model.init_from is not None:
         yield f"first.task={first.task}: excludes model.init_from={config.model.init_from}; the weights have one source"
-    valid = [key.name for key in fields(TrainConfig)]
-    for key in first.train:
-        if key not in valid:
-            yield f"first.train.{key}: no such key{did_you_mean(key, valid)}; valid: {', '.join(valid)}"
+    for name, schema in (("train", TrainConfig), ("data", DataConfig)):
+        valid = [key.name for key in fields(schema)]
+        for key in getattr(first, name):
+            if key not in valid:
+                yield f"first.{name}.{key}: no such key{did_you_mean(key, valid)}; valid: {', '.join(valid)}"
 
 
 def _gi(gi: GiConfig, model: ModelConfig) -> Iterator[str]:
