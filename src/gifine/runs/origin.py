@@ -46,7 +46,8 @@ def made_by(init_from: str) -> dict[str, Any]:
     pretrained = {}
     if seen := record.get("seen"):
         pretrained = {"text": record.get("provenance", {}).get("data", {}).get("train"), "seen": seen}
-    return {**{key: record.get(key) for key in ("run_id", "slug", "metrics")}, **pretrained, **as_parent(record)}
+    known = {key: record.get(key) for key in ("run_id", "slug", "status", "metrics")}
+    return {**known, **pretrained, **as_parent(record)}
 
 
 def as_parent(record: dict[str, Any]) -> dict[str, Any]:
