@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 from conftest import TINY_MODEL
-from gifine.errors import ConfigError, ExitCode, RunError
+from gifine.errors import ConfigError, DataError, ExitCode, RunError
 from gifine.runs import finished
 from gifine.runs.records import Status
 from gifine.training import budget, callbacks
@@ -47,15 +47,22 @@ def left(folder):
     return {**weights, **told, "tokens": record["seen"]["tokens"], "curve": (folder / "metrics.jsonl").read_bytes()}
 
 
-def test_a_pair_that_is_stopped_goes_on_to_the_bit(train, monkeypatch, tmp_path):
-    whole = train(*RTD, f"output_dir={tmp_path / 'whole'}")
+@pytest.mark.parametrize(
+    "own",
+    [
+        pytest.param([], id="apart"),
+        pytest.param(["model=bert"], marks=pytest.mark.long, id="shared"),
+        pytest.param(["task=mlm"], marks=pytest.mark.long, id="masked words"),
+    ],
+)
+def test_what_is_stopped_goes_on_to_the_bit(own, train, monkeypatch, tmp_path):
+    asked = [*RTD, *own]
+    whole = train(*asked, f"output_dir={tmp_path / 'whole'}")
     assert whole.code == ExitCode.DONE
     assert whole.record.seen["tokens"] >= 1200
     assert whole.record.seen["tokens"] - 8 * 32 < 1200, "the budget ends with the step that has spent it"
-    assert {path.name for path in (whole.folder / "model").rglob("*.safetensors")} == {
-        "model.safetensors",
-        "delta.safetensors",
-    }
+    written = {path.name for path in (whole.folder / "model").rglob("*.safetensors")}
+    assert written == {"model.safetensors"} | ({"delta.safetensors"} if not own else set())
     at = {2, 6}
 
     def on_step_end(self, args, state, control, **kwargs):
@@ -64,7 +71,7 @@ def test_a_pair_that_is_stopped_goes_on_to_the_bit(train, monkeypatch, tmp_path)
             os.kill(os.getpid(), signal.SIGTERM)
 
     monkeypatch.setattr(callbacks.Bar, "on_step_end", on_step_end)
-    words = [*RTD, f"output_dir={tmp_path / 'stopped'}"]
+    words = [*asked, f"output_dir={tmp_path / 'stopped'}"]
     assert [train(*words).record.status for _ in range(2)] == [Status.INTERRUPTED] * 2
     resumed = train(*words)
     assert resumed.record.resumed_at == 7
@@ -125,6 +132,24 @@ def test_seconds_end_a_run_with_all_that_a_run_leaves(train, monkeypatch):
     rates = [line["learning_rate"] for line in curve if "loss" in line]
     assert rates[0] == 0
     assert rates[-1] < max(rates)
+
+
+def test_a_budget_of_tokens_is_a_number_of_steps_that_is_known_before():
+    from gifine.training.sampler import EpochSampler
+
+    sampler = EpochSampler([5, 3, 4, 6, 2], 2, seed=3, group_by_length=False)
+    lengths = [[5, 3, 4, 6, 2][row] for epoch in range(3) for row in sampler.order(epoch)]
+    by_step = [sum(lengths[5 * epoch + at : 5 * epoch + min(at + 2, 5)]) for epoch in range(3) for at in (0, 2, 4)]
+    ends = np.cumsum(by_step)
+    for tokens in range(1, int(ends[-1]) + 1):
+        steps = budget.steps_for(tokens, sampler)
+        assert steps == int(np.searchsorted(ends, tokens)) + 1
+        assert budget.tokens_in(steps, sampler) == ends[steps - 1]
+
+
+def test_a_budget_that_ends_before_the_warm_up_is_refused(train):
+    with pytest.raises(DataError, match=r"train.max_tokens=100: spent after 1 steps, before the 50 of train.warmup"):
+        train(*TINY, "task=mlm", "model=bert", "train.max_tokens=100", "train.warmup=50")
 
 
 class _Steps:
@@ -262,6 +287,9 @@ def test_masks_of_a_row_are_its_own():
     events: Any = SimpleNamespace(), SimpleNamespace(epoch=1.0), SimpleNamespace()
     collators[0].on_epoch_begin(*events)
     assert not torch.equal(collators[0](rows)["labels"], beside["labels"])
+    plain = Collator(tokenizer, cli.config_from(cli.compose([*words, "seed=1", "gi=none"])))
+    for name, column in plain(rows).items():
+        assert torch.equal(column, beside[name]), f"{name}: another arm"
     held_out = [row | {HELD_OUT: True} for row in rows]
     for name, column in collators[0](held_out).items():
         assert torch.equal(column, collators[2](held_out)[name]), f"{name}: another seed and epoch"
@@ -273,6 +301,7 @@ def test_masks_of_a_row_are_its_own():
         (["task=mlm", "model=xlnet"], "without masks"),
         (["task=mlm", "train.max_tokens=5", "train.max_steps=5"], "train.max_steps, train.max_tokens: give one"),
         (["task=mlm", "train.max_seconds=5", "train.warmup=10"], "a fraction of the time"),
+        (["task=mlm", "train.max_steps=5", "train.warmup=5"], "ends before the 5 steps of train.warmup are over"),
         (["task=mlm", "train.parameters=bias"], "trains all parameters"),
         (["task=mlm", "task.select_by=mlm_loss"], "of task.metrics: mlm_accuracy"),
         (["task=mlm", "task.masking.share=1"], "task.masking.share=1: above 0, below 1"),

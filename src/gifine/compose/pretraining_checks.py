@@ -120,3 +120,5 @@ def _budget_of(train: TrainConfig) -> Iterator[str]:
             yield f"train.{key}={value:g}: must be above 0"
     if train.max_seconds is not None and train.warmup >= 1:
         yield f"train.warmup={train.warmup:g}: with train.max_seconds a fraction of the time, below 1"
+    if train.max_steps is not None and train.warmup >= train.max_steps:
+        yield f"train.max_steps={train.max_steps}: ends before the {train.warmup:g} steps of train.warmup are over"
