@@ -82,10 +82,19 @@ def test_accelerate_starts_the_run_that_torchrun_starts(two_processes, tmp_path)
 
 
 def test_a_pair_of_two_processes_takes_the_steps_of_one_with_twice_the_batch(train, tmp_path):
-    """Generator and discriminator one after the other, each in two batches, and the masks by row."""
+    """Generator and discriminator one after the other, each in two batches, and the masks by row.
+
+    All rows are padded alike: padding takes part in a gate's maximum.
+    """
     words = ["task=rtd", "model=debertav3", "data=demo", *TINY_MODEL, "model.tokenizer=demo", "gi.threshold=sequence"]
     words += ["model.config_overrides.hidden_dropout_prob=0", "model.config_overrides.attention_probs_dropout_prob=0"]
-    words += ["data.demo_text_rows=160", "data.held_out=0.1", "train.evaluate=end", "train.select_best=false"]
+    words += [
+        "train.padding=max_length",
+        "data.demo_text_rows=160",
+        "data.held_out=0.1",
+        "train.evaluate=end",
+        "train.select_best=false",
+    ]
     words += ["train.max_length=32", "train.max_tokens=500", "train.learning_rate=1e-2", "train.save_model=true"]
     two = ["train.batch_size=2", "train.gradient_accumulation=2", f"output_dir={tmp_path / 'two'}"]
     finish(start(TORCHRUN, *words, *two, f"data.cache_dir={tmp_path}"))
