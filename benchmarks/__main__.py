@@ -28,6 +28,7 @@ ORDER = (
     "families",
     "step",
     "questions",
+    "masked",
     "frozen",
     "epoch",
     "evaluation",
