@@ -24,6 +24,7 @@ from benchmarks import harness
 HERE = Path(__file__).parent
 ORDER = (
     "attention",
+    "xlnet",
     "gates",
     "families",
     "step",

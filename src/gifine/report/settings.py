@@ -15,6 +15,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from gifine import changes
+from gifine.choices import TRAINED, Parameters
 from gifine.errors import ArgumentError, did_you_mean
 from gifine.inputs import change_files
 
@@ -27,11 +28,7 @@ SHORT = 12  # hex digits of a sha256, as in a run_id
 _SHA256 = re.compile(rf" \([0-9a-f]{{{SHORT}}}\)$")  # behind a name
 _SPLITS = {"validation_matched": "m", "validation_mismatched": "mm"}  # as papers write them
 OF_ARMS = ("gi.", "change.", "train.parameters")  # what keys of an arm begin with
-PLAIN, HEAD = "none", "head only"  # arms in which nothing is done to attention
-_TRAINED = {  # by train.parameters: of a plain model, and behind the name of a change
-    "change": (HEAD, "trained alone"),
-    "bias": ("biases only", "with biases"),
-}
+PLAIN, HEAD = "none", TRAINED[Parameters.change][0]  # arms in which nothing is done to attention
 _SIDES = ("none", "key", "query", "both")
 
 
@@ -149,8 +146,8 @@ def gate(gate: Settings) -> str:
     """
     parameters = gate.get("train.parameters")
     if is_plain(gate):
-        return "none" if parameters is None else _TRAINED[str(parameters)][0]
-    return _changed(gate) if parameters is None else f"{_changed(gate)} {_TRAINED[str(parameters)][1]}"
+        return PLAIN if parameters is None else TRAINED[Parameters(parameters)][0]
+    return _changed(gate) if parameters is None else f"{_changed(gate)} {TRAINED[Parameters(parameters)][1]}"
 
 
 def _changed(gate: Settings) -> str:

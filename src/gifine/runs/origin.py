@@ -40,7 +40,7 @@ def trace(init_from: str) -> dict[str, Any]:
 def made_by(init_from: str) -> dict[str, Any]:
     """The run that made them, as its record has it: also where there are no weights, which is told later."""
     record = records.entries(Path(init_from).expanduser())
-    return {**{key: record.get(key) for key in ("run_id", "slug", "metrics")}, **as_parent(record)}
+    return {**{key: record.get(key) for key in ("run_id", "slug", "status", "metrics")}, **as_parent(record)}
 
 
 def as_parent(record: dict[str, Any]) -> dict[str, Any]:
