@@ -29,6 +29,7 @@ ORDER = (
     "families",
     "step",
     "questions",
+    "masked",
     "frozen",
     "epoch",
     "evaluation",
