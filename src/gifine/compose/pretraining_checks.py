@@ -40,7 +40,10 @@ def of(config: RunConfig) -> Iterator[str]:
     if config.train.parameters is not Parameters.all:
         yield f"train.parameters={config.train.parameters.value}: {name} trains all parameters"
     if config.train.fsdp:
-        yield f"train.fsdp=true: {name} is for one process, or several with a whole model each (torchrun without fsdp)"
+        yield (
+            f"train.fsdp=true: {name} has steps and embeddings that need whole models in each process: torchrun without "
+            "train.fsdp"
+        )
     for key in ("split_dev", "invariance"):
         if getattr(config.evaluate, key):
             yield f"evaluate.{key}=true: is for tasks with labels; {name} pre-trains"
