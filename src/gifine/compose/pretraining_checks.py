@@ -41,8 +41,8 @@ def of(config: RunConfig) -> Iterator[str]:
         yield f"train.parameters={config.train.parameters.value}: {name} trains all parameters"
     if config.train.fsdp:
         yield (
-            f"train.fsdp=true: {name} has steps and embeddings that need whole models in each process: torchrun without "
-            "train.fsdp"
+            f"train.fsdp=true: {name} is not sharded: generator and discriminator take steps of their own and read the "
+            "same embeddings, for which each process needs whole models; torchrun without train.fsdp"
         )
     for key in ("split_dev", "invariance"):
         if getattr(config.evaluate, key):
