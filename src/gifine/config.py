@@ -174,7 +174,7 @@ class TrackingConfig:
 class RecipeConfig:
     """Where the values in `train` come from. It decides nothing: the values do."""
 
-    name: str = MISSING  # none, auto or original
+    name: str = MISSING  # none, auto, original, or one of pre-training: mlm_*, rtd_*
     source: str | None = None  # where the values were published
 
 

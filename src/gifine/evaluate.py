@@ -58,7 +58,7 @@ def _evaluate_all(args: Namespace) -> ExitCode:
     found = finished.read(args.runs, args.data_dir, args.base)
     for run in found:
         if args.invariance and run.config.task.objective is not Objective.classification:
-            raise ArgumentError(f"--invariance is for classification; {run.folder} is of questions")
+            raise ArgumentError(f"--invariance is for classification; {run.folder} is of task={run.config.task.name}")
         _check_data(run)
     codes = [_evaluate(run, invariance=args.invariance) for run in found]
     return max(codes)

@@ -51,6 +51,7 @@ def main(words: Sequence[str] | None = None) -> int:
 
 def _export(args: Namespace) -> ExitCode:
     (run,) = finished.read([args.run], base=args.base, own_data=False)
+    finished.check_answers(run)
     out: Path = args.out.expanduser()
     if out.exists():
         raise OutputError(f"--out {out}: is there already; name a folder that is not")

@@ -17,7 +17,7 @@ from gifine.commands import Parser, call
 from gifine.compose import composition, grid
 from gifine.compose.conf_dir import conf_dir
 from gifine.config import RunConfig
-from gifine.errors import ExitCode
+from gifine.errors import ExitCode, ModelError
 from gifine.machine.footprint import Footprint
 from gifine.runs import identity
 
@@ -26,8 +26,10 @@ def count(config: RunConfig) -> Footprint:
     """What the model of a run takes.
 
     Raises:
-        ModelError: for an architecture that cannot be built.
+        ModelError: for an architecture that cannot be built, and for pre-training.
     """
+    if config.task.objective.pretrains:
+        raise ModelError(f"task={config.task.name}: heads and generators of pre-training are not counted")
     import torch
     from transformers.initialization import no_init_weights
 

@@ -76,6 +76,8 @@ def _predict_all(args: Namespace) -> ExitCode:
         found = _with_file(args)
     else:
         found = [_with_tests(run) for run in finished.read(args.runs, args.data_dir, args.base)]
+    for run, _ in found:
+        finished.check_answers(run)
     if args.zip is not None or args.out is not None:
         _check_distinct(found)
     filling = {} if args.zip is None else _filling(args, found)

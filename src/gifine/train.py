@@ -13,7 +13,6 @@ import os
 import shutil
 import time
 from pathlib import Path
-from typing import Any, cast
 
 from tqdm.contrib.logging import logging_redirect_tqdm
 from transformers import PrinterCallback, ProgressCallback, TrainingArguments, set_seed
@@ -34,12 +33,12 @@ from gifine.runs.curves import CHANGE, CURVE
 from gifine.runs.records import Record, Status
 from gifine.runs.tree import CHECKPOINTS
 from gifine.tracking import wandb_run
-from gifine.training import checkpointing, circumstances, numerics
+from gifine.training import assembly, budget, checkpointing, circumstances, numerics
 from gifine.training.arguments import training_arguments
 from gifine.training.callbacks import Bar, ChangeStatistics, Curve, Plan, StopWhenDiverged, last_evaluation, logged_key
 from gifine.training.cost import Cost
-from gifine.training.sampler import EpochSampler
-from gifine.training.trainer import Interruption, Patience, Trainer
+from gifine.training.ending import Interruption
+from gifine.training.trainer import Trainer
 
 log = logging.getLogger(__name__)
 
@@ -114,7 +113,7 @@ def _fit(config: RunConfig, folder: Path, record: Record, track: wandb_run.Log) 
         record.provenance["warnings"] = [doubt]
     splits = reader.load(tokenizer, objective)
     record.rows = {name: len(split.examples) for name, split in splits.items()}
-    described = {name: objective.describe(split.examples, name) for name, split in splits.items()}
+    described = {name: split.told | objective.describe(split.examples, name) for name, split in splits.items()}
     record.examples = {name: told for name, told in described.items() if told}
     record.provenance["data"] = {name: split.fingerprint for name, split in splits.items()}
 
@@ -157,31 +156,28 @@ def _fit(config: RunConfig, folder: Path, record: Record, track: wandb_run.Log) 
     if (said := trained.describe(model, train.parameters)) is not None and _is_main_process():
         log.info(said)
 
-    if train.embedding_rows is EmbeddingRows.occurring and not train.fsdp:
+    trims = not (train.fsdp or task.objective.pretrains)  # of masked words all rows are scored
+    if train.embedding_rows is EmbeddingRows.occurring and trims:
         rows.keep(model, dataset.tokens(splits))
     layer = type(layouts.layers(model)[0]).__name__
     arguments = training_arguments(train, task, next(iter(evaluated)), seeds.dropout, folder / CHECKPOINTS, layer)
     record.provenance |= circumstances.describe(arguments, model)
-    batch = arguments.train_batch_size * arguments.world_size * train.gradient_accumulation  # all that make a step
+    batch = assembly.examples_of_a_step(arguments)
 
     def planned(steps: int) -> None:
         record.steps = {"planned": steps}
         records.write(folder, record)  # for whoever wants to see how far it is
 
     alarm, interruption = StopWhenDiverged(), Interruption(train.save_steps)
-    chooser = logged_key(next(iter(evaluated)), task.select_by)
-    patience = Patience(train.patience, chooser, task.select_by) if train.patience is not None else None
-    trainer = Trainer(
-        model=model,
-        args=arguments,
-        train_dataset=examples,
-        sampler=EpochSampler(examples["length"][:], batch, seeds.order, group_by_length=train.group_by_length),
-        loss=loss,
-        patience=patience,
-        eval_dataset=cast("Any", evaluated),  # its type leaves datasets' own out, here and in predict
-        data_collator=objective.make_collator(tokenizer, config),
-        processing_class=tokenizer,
-        compute_metrics=objective.make_metrics(config, evaluated),
+    trainer = assembly.make(
+        config,
+        objective,
+        model,
+        tokenizer,
+        arguments,
+        examples,
+        evaluated,
+        loss,
         callbacks=[Plan(planned), Curve(folder / CURVE, task.name, track), alarm, interruption, Bar()],
     )
     told_every = None if config.tracking.name is Tracker.off else config.tracking.gate_steps
@@ -206,12 +202,15 @@ def _fit(config: RunConfig, folder: Path, record: Record, track: wandb_run.Log) 
         record.best = {"step": state.best_global_step, task.select_by: state.best_metric}
     reported = list(evaluated)[1 if config.evaluate.split_dev else 0]  # of two halves, the one that chooses nothing
     record.last, record.evaluations = last_evaluation(state, logged_key(reported, task.select_by), task.select_by)
+    if task.objective.pretrains:
+        tokens, seconds = budget.tokens_in(state.global_step, trainer.sampler), trainer.clock.seconds
+        record.seen = {"tokens": tokens, "seconds": round(seconds, 3)}
     if alarm.reason is not None:
         record.status, record.error = Status.DIVERGED, alarm.reason
         return
     ends_early = state.global_step < state.max_steps
-    if ends_early and patience is not None and patience.reason is not None:
-        record.stopped_early = {"step": state.global_step, "reason": patience.reason}
+    if ends_early and trainer.ended is not None:
+        record.stopped_early = {"step": state.global_step, "reason": trainer.ended}
         ends_early = False
     if ends_early or interruption.agreed(arguments):  # train() returns normally after a signal
         record.status = Status.INTERRUPTED

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from gifine import cli
-from gifine.compose import recipes
+from gifine.compose import checks, recipes
 from gifine.errors import ConfigError
 from gifine.runs import identity
 
@@ -104,3 +104,32 @@ def test_where_values_come_from_decides_nothing():
     by_hand = ["train.learning_rate=5.5e-6", "train.epochs=10", "train.batch_size=32", "train.warmup=50"]
     by_hand += ["train.max_length=64", "model.classifier_dropout=0.1"]
     assert identity.run_id(config("recipe=auto")) == identity.run_id(config(*by_hand))
+
+
+@pytest.mark.parametrize(
+    ("recipe", "model", "steps", "batch", "rate"),
+    [
+        ("rtd_deberta", "debertav3", 1_000_000, 256, 1e-4),
+        ("rtd_deberta_xsmall", "debertav3", 1_000_000, 64, 3e-4),
+        ("rtd_deberta_continue", "debertav3", 100_000, 256, 5e-5),
+        ("mlm_deberta", "debertav2", 1_000_000, 32, 1e-4),
+        ("mlm_bert", "bert", 1_000_000, 256, 1e-4),
+        ("rtd_electra_base", "bert", 766_000, 256, 2e-4),
+        ("rtd_electra_large", "bert", 400_000, 2048, 2e-4),
+    ],
+)
+def test_recipes_of_pre_training_name_their_source_and_pass_the_checks(recipe, model, steps, batch, rate):
+    assert "Source: " in (cli.conf_dir() / "recipe" / f"{recipe}.yaml").read_text()
+    composed = config(f"recipe={recipe}", f"model={model}", f"task={recipe.partition('_')[0]}", "data=demo")
+    checks.check(composed)
+    assert composed.recipe.name == recipe
+    assert composed.recipe.source
+    train = composed.train
+    assert (train.max_steps, train.batch_size, train.learning_rate) == (steps, batch, rate)
+
+
+def test_electras_recipes_are_electras():
+    base = config("recipe=rtd_electra_base", "model=bert", "model.size=base", "task=rtd", "data=demo").task
+    large = config("recipe=rtd_electra_large", "model=bert", "model.size=large", "task=rtd", "data=demo").task
+    assert (base.rtd_weight, base.masking.share, large.masking.share, base.masking.mask) == (50, 0.15, 0.25, 0.85)
+    assert not base.steps_apart("bert")

@@ -8,8 +8,9 @@ import signal
 import time
 
 import pytest
+from safetensors.torch import load_file
 
-from conftest import tiny_bert
+from conftest import TINY_MODEL, tiny_bert
 from support.processes import ACCELERATE, RUN, TORCHRUN, differences, finish, start
 
 pytestmark = [pytest.mark.long, pytest.mark.usefixtures("float64")]
@@ -72,6 +73,24 @@ def test_accelerate_starts_the_run_that_torchrun_starts(two_processes, tmp_path)
     assert finish(start(ACCELERATE, *words)).count("record: ") == 1
     for name in ("model/model.safetensors", "predictions-validation.parquet", "metrics.jsonl"):
         assert (tmp_path / "run" / name).read_bytes() == (two_processes["token"] / name).read_bytes(), name
+
+
+def test_a_pair_of_two_processes_takes_the_steps_of_one_with_twice_the_batch(train, tmp_path):
+    """Generator and discriminator one after the other, each in two batches, and the masks by row."""
+    words = ["task=rtd", "model=debertav3", "data=demo", *TINY_MODEL, "model.tokenizer=demo", "gi.threshold=sequence"]
+    words += ["model.config_overrides.hidden_dropout_prob=0", "model.config_overrides.attention_probs_dropout_prob=0"]
+    words += ["data.demo_text_rows=160", "data.held_out=0.1", "train.evaluate=end", "train.select_best=false"]
+    words += ["train.max_length=32", "train.max_tokens=500", "train.learning_rate=1e-2", "train.save_model=true"]
+    two = ["train.batch_size=2", "train.gradient_accumulation=2", f"output_dir={tmp_path / 'two'}"]
+    finish(start(TORCHRUN, *words, *two, f"data.cache_dir={tmp_path}"))
+    one = train(*words, "train.batch_size=8")
+    record = json.loads((tmp_path / "two" / "record.json").read_text())
+    assert record["steps"] == one.record.steps
+    assert record["seen"]["tokens"] == one.record.seen["tokens"]
+    assert record["metrics"] == pytest.approx(one.record.metrics, rel=1e-9)
+    for name in ("model.safetensors", "generator/model.safetensors", "delta.safetensors"):
+        theirs, ours = (load_file(folder / "model" / name) for folder in (tmp_path / "two", one.folder))
+        assert max(float((theirs[each] - ours[each]).abs().max()) for each in ours) < 1e-10, name
 
 
 def stopped_and_gone_on(folder, launcher, *words):

@@ -220,7 +220,7 @@ def test_a_signal_that_comes_while_processes_ask_each_other_is_heard_a_step_late
     import torch.distributed
     from transformers import TrainerControl, TrainerState
 
-    from gifine.training.trainer import Interruption
+    from gifine.training.ending import Interruption
 
     def all_reduce(votes):
         if not interruption.signalled:

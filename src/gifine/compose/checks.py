@@ -91,6 +91,8 @@ def _model(model: ModelConfig) -> Iterator[str]:
         yield "model.tokenizer=demo: its vocabulary fits no published checkpoint; it goes with model.random_init=true"
     if model.classifier_dropout is not None and not 0 <= model.classifier_dropout < 1:
         yield f"model.classifier_dropout={model.classifier_dropout:g}: must be in 0 … 1, below 1"
+    if model.drop_change and model.random_init:
+        yield "model.drop_change=true: with model.random_init=true there are no weights whose change could be dropped"
     if model.resize_embeddings and model.random_init:
         yield "model.resize_embeddings=true: with model.random_init=true the model is as large as its tokenizer anyway"
     for key, instead in SETTLED.items():

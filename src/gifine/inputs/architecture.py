@@ -86,11 +86,14 @@ def longest_input(known: Mapping[str, Any]) -> int | None:
 
 
 def count(config: RunConfig) -> tuple[int, int] | None:
-    """All parameters and those of the change; None where the architecture is not known without a network.
+    """All parameters and those of the change; None where the architecture is not known without a network, and for
+    pre-training, whose heads and generator are not counted here.
 
     Raises:
         ModelError: for a change that cannot be read, or does not go with the model.
     """
+    if config.task.objective.pretrains:
+        return None
     known = architecture(config.model)
     learned = 0 if config.is_gi else change_files.parameters_of(config.change, change_files.sizes(known))
     try:

@@ -128,6 +128,7 @@ def _run(folder: Path, args: Namespace) -> FinishedRun | None:
 
 def _check(run: FinishedRun, args: Namespace) -> None:
     task = run.config.task
+    finished.check_answers(run)
     if task.objective is not Objective.classification:
         raise RunError(f"{run.folder}: task={task.name} is of questions; gifine inspect looks at classifiers alone")
     for texts in args.text:

@@ -1,6 +1,6 @@
 """SIGTERM, SIGUSR1 and SIGUSR2, by which a cluster announces the end of a job.
 
-They end a run as Ctrl-C does, wherever it is, but for training, which finishes its step first (`trainer.Interruption`).
+They end a run as Ctrl-C does, wherever it is, but for training, which finishes its step first (`ending.Interruption`).
 """
 
 from __future__ import annotations

@@ -40,9 +40,13 @@ def build(config: RunConfig, tokenizer: PreTrainedTokenizerFast, provenance: dic
     own: dict[str, Any] = {}
     # A stream of its own: gates of the same layer would start alike in both, and so would dropout inside of them.
     with streams.drawn_from(streams.generator("generator").initial_seed()):
-        source = _generator(config, discriminator)
-        changed = task.changed is not Part.discriminator
-        generator = _build(config, source, tokenizer, Objective.mlm, changed=changed, provenance=own)
+        source, changed = _generator(config, discriminator), task.changed is not Part.discriminator
+        # Tables that are shared keep their width, whatever that of the layers.
+        shares = config.task.sharing(normalise_type(discriminator.config.model_type)) is not Sharing.none
+        width = embedding_width(discriminator.config) if shares and source.random_init else None
+        generator = _build(
+            config, source, tokenizer, Objective.mlm, changed=changed, embedding_size=width, provenance=own
+        )
     own["from"] = None if source.random_init else model_files.source(source)
     provenance["generator"] = own
     return _pair(config, generator, discriminator, start_from_sum=not model.random_init)
@@ -85,11 +89,12 @@ def _build(
     objective: Objective,
     *,
     changed: bool,
+    embedding_size: int | None = None,
     provenance: dict[str, Any],
 ) -> PreTrainedModel:
     gi, change = (config.gi, config.change) if changed else (GiConfig(side=GateSide.none), {"name": GI})
     return pretrained.build(
-        model,
+        model if changed else replace(model, drop_change=True),
         gi,
         change,
         labels=(),
@@ -98,7 +103,7 @@ def _build(
         pad_token_id=tokenizer.pad_token_id,
         token_types=1,
         parameters=config.train.parameters,
-        drop_change=not changed,
+        embedding_size=embedding_size,
         provenance=provenance,
     )
 
@@ -106,22 +111,29 @@ def _build(
 def _generator(config: RunConfig, discriminator: PreTrainedModel) -> ModelConfig:
     """What the generator is built of: `model` with its sizes, and its place of weights."""
     model, wanted = config.model, config.task.generator
-    family = normalise_type(discriminator.config.model_type)
-    entries = discriminator.config.to_dict()
-    depth = wanted.layers or -(-discriminator.config.num_hidden_layers // 2)
-    sizes = own_names(model.config_overrides | wanted.config_overrides, family) | {"num_hidden_layers": depth}
-    # Tables that are shared keep their width; layers may be narrower.
-    width = discriminator.config.hidden_size
-    if sizes.get("hidden_size", width) != width and config.task.sharing(family) is not Sharing.none:
-        sizes = {"embedding_size": embedding_width(discriminator.config)} | sizes
-    ours = replace(model, config_overrides=sizes)
-    if wanted.checkpoint is not None:
-        return replace(ours, checkpoint=wanted.checkpoint, revision=None, init_from=None, random_init=False)
-    if model.random_init:
+    own = own_names(wanted.config_overrides, model.family)
+    own |= {} if wanted.layers is None else {"num_hidden_layers": wanted.layers}
+    place = wanted.checkpoint
+    if place is not None and Path(place).expanduser().is_dir():
+        place = str(_in_pair(model_files.saved_model(place)) or model_files.saved_model(place))
+    elif place is None and not model.random_init and isinstance(folder := _source(model), Path):
+        place = None if (inner := _in_pair(folder)) is None else str(inner)
+    elsewhere: dict[str, Any] = {"revision": None, "init_from": None, "random_init": False}
+    if place is not None:
+        return replace(model, config_overrides=own, checkpoint=place, **elsewhere)
+    halved = {"num_hidden_layers": -(-discriminator.config.num_hidden_layers // 2)} | own
+    ours = replace(model, config_overrides=own_names(model.config_overrides, model.family) | halved)
+    theirs = discriminator.config.to_dict()
+    if model.random_init or all(theirs.get(key) == halved[key] for key in halved if key != "num_hidden_layers"):
         return ours
-    folder = model_files.locate(model_files.source(model))
-    if isinstance(folder, Path) and (folder / GENERATOR / CONFIG).is_file():
-        return replace(ours, checkpoint=str(folder / GENERATOR), revision=None, init_from=None)
-    if any(entries.get(key) != value for key, value in sizes.items() if key != "num_hidden_layers"):
-        return replace(ours, random_init=True)
-    return ours
+    # Of other sizes than the checkpoint, whose first layers are none of its.
+    return replace(ours, checkpoint=model_files.source(model), init_from=None, random_init=True)
+
+
+def _source(model: ModelConfig) -> Path | str:
+    return model_files.locate(model_files.source(model))
+
+
+def _in_pair(folder: Path) -> Path | None:
+    """The generator's folder below a discriminator's, if that is what a run has saved."""
+    return folder / GENERATOR if (folder / GENERATOR / CONFIG).is_file() else None

@@ -39,7 +39,7 @@ def build(
     pad_token_id: int | None = None,
     token_types: int = 1,
     parameters: Parameters = Parameters.all,
-    drop_change: bool = False,
+    embedding_size: int | None = None,
     provenance: dict[str, Any] | None = None,
 ) -> PreTrainedModel:
     """A classifier for `labels`, in the order of their ids (none: regression), as the config says; or, as `objective`
@@ -48,9 +48,9 @@ def build(
     `change` has the name of what is done to attention and its keys, of one's own also its `file`; GI's are `gi`, which
     nothing else reads. With `gi.side=none` it is transformers' own class, if all `parameters` train. `vocab_size`,
     `pad_token_id` and `token_types` (how many the data have) are the tokeniser's: with random weights the model takes
-    the first two over, a checkpoint has to go with them. With `drop_change` what a checkpoint's own change has learned
-    may be left behind. Into `provenance` goes what became of the checkpoint's head,
-    and how many word embeddings are new. Seed torch first. ModelError: see the message.
+    the first two over, a checkpoint has to go with them. `embedding_size` is the width of the
+    word embeddings of a drawn model whose layers are narrower. Into `provenance` goes what became of the checkpoint's
+    head, and how many word embeddings are new. Seed torch first. ModelError: see the message.
     """
     checkpoint = model_files.source(model)
     if model.random_init and model.checkpoint is None:
@@ -69,6 +69,8 @@ def build(
     entries |= model.config_overrides
     if objective is Objective.mlm and family.pretraining is not None:
         entries |= family.pretraining.settled
+    if embedding_size is not None:
+        entries["embedding_size"] = embedding_size
     entries = own_names(entries, normalise_type(entries["model_type"])) | {
         "id2label": id2label,
         "label2id": {label: index for index, label in id2label.items()},
@@ -106,7 +108,7 @@ def build(
         model.revision,
         is_whole=head.is_whole,
         new_head=head.order is None,
-        drop_change=drop_change,
+        drop_change=model.drop_change,
         refused=refused,
         base=model.base,
         entries=entries,

@@ -1,6 +1,7 @@
 """What is learned and how it is scored: a module or folder for each objective, all with the same functions.
 
-    LAYOUT, prepare       rows as token ids; LAYOUT, in the key of the cache, is another for other columns
+    LAYOUT, prepare       rows as token ids; LAYOUT, in the key of the cache, is another for other columns; a corpus is
+                          no table of rows: inputs/corpora makes its examples
     learnable             which examples are trained on
     arrange               which are evaluated, and in which order
     describe              what a record is to say of a split, beside the number of its examples
@@ -33,6 +34,10 @@ def choose(task: TaskConfig) -> Objective:
         from gifine.objectives import question_answering  # datasets and transformers: seconds
 
         return question_answering
+    if task.objective.pretrains:
+        from gifine.objectives import pretraining
+
+        return pretraining
     from gifine.objectives import classification
 
     return classification

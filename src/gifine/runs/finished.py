@@ -166,3 +166,15 @@ def _tails(paths: Sequence[str]) -> dict[str, str]:
         if len(set(tails.values())) == len(set(parts.values())):
             return tails
     raise AssertionError("whole paths tell files apart")
+
+
+def check_answers(run: FinishedRun) -> None:
+    """
+    Raises:
+        RunError: for one of pre-training, which answers nothing.
+    """
+    name = run.config.task.name
+    if run.config.task.objective.pretrains:
+        raise RunError(
+            f"{run.folder}: task={name} pre-trains; fine-tune what it left first: model.init_from={run.folder}"
+        )

@@ -58,6 +58,7 @@ class Record:
     thresholds: dict[str, float] = field(default_factory=dict)  # a split: beyond which doubt a question has no answer
     seconds: dict[str, float] = field(default_factory=dict)
     cost: dict[str, float] = field(default_factory=dict)  # of a step of training: `training/cost.py`
+    seen: dict[str, float] = field(default_factory=dict)  # of pre-training, all attempts: tokens, seconds of training
     started: str = ""  # UTC, ISO 8601
     finished: str | None = None
     contents: dict[str, str] = field(default_factory=dict)  # `sources.contents`: what the run_id has in place of paths

@@ -112,12 +112,15 @@ def _add(estimates: Estimates, record: dict[str, Any]) -> None:
     train, task, rows = record["config"]["train"], record["config"]["task"]["name"], record["rows"]["train"]
     processes = record["provenance"]["processes"]
     seen = rows * train["epochs"]
-    if train["max_steps"] is not None:
+    if record.get("seen"):  # pre-training, which may have had another end
+        seen = record["steps"]["done"] * train["batch_size"] * train["gradient_accumulation"] * processes
+    elif train["max_steps"] is not None:
         seen = train["max_steps"] * train["batch_size"] * train["gradient_accumulation"] * processes
     each = record["seconds"]["total"] * processes / seen
     model = _model(**{key: record["config"]["model"][key] for key in _IDENTIFYING})
     estimates.by_task.setdefault((model, task), []).append(each)
-    estimates.by_model.setdefault(model, []).append(each)
+    if not record.get("seen"):  # it has other examples than what is fine-tuned
+        estimates.by_model.setdefault(model, []).append(each)
     estimates.rows[task] = rows
     if questions := record.get("examples", {}).get("train", {}).get("questions"):
         estimates.windows[task] = rows / questions

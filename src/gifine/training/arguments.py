@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from transformers import TrainingArguments
 
-from gifine.choices import Device, Evaluate
+from gifine.choices import Device, Evaluate, Objective
 from gifine.config import TaskConfig, TrainConfig
 from gifine.errors import ConfigError
 from gifine.machine.footprint import KEPT_CHECKPOINTS
@@ -57,6 +57,7 @@ def training_arguments(
         save_strategy=interval,
         save_steps=every,
         save_total_limit=KEPT_CHECKPOINTS,
+        remove_unused_columns=not task.objective.pretrains,  # masks are by a row's number
         load_best_model_at_end=train.select_best,
         metric_for_best_model=logged_key(split, task.select_by) if train.select_best else None,
         greater_is_better=True if train.select_best else None,
@@ -69,7 +70,8 @@ def training_arguments(
         use_cpu=train.device is Device.cpu or not torch.accelerator.is_available(),
         # It keeps DDP from laying out gradients anew after a process's first step. From three processes on, the layout
         # decides in what order a gradient is summed up: a run that goes on would round its first step differently.
-        ddp_find_unused_parameters=torch.are_deterministic_algorithms_enabled(),
+        # A pair is asked for one part at a time.
+        ddp_find_unused_parameters=torch.are_deterministic_algorithms_enabled() or task.objective is Objective.rtd,
         fsdp=train.fsdp,  # pyrefly: ignore[bad-argument-type] - declared as text for the command line only
         fsdp_config=sharding if train.fsdp else None,
         seed=seed,

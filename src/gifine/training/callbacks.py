@@ -17,6 +17,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from gifine.config import GI
 from gifine.machine.disk import write_text
 from gifine.models.changed import at_work
+from gifine.models.pretraining.pair import Pair
 
 log = logging.getLogger(__name__)
 
@@ -66,9 +67,9 @@ class Curve(TrainerCallback):
 class ChangeStatistics(TrainerCallback):
     """Every `steps` steps, if any, gives `track` what is told of the change as `change/<layer>/<site>/<statistic>`.
 
-    Of GI it is `gates/<layer>/<side>/<statistic>`. Layers count from 0; of accumulated batches, and of several
-    processes, it is the last and the first. Of the first step and about `_KEPT` others, `path` (change.jsonl) has them
-    as well, a line each, whether or not a run is tracked.
+    Of GI it is `gates/<layer>/<side>/<statistic>`; of a pair it is the discriminator's, if that has a change. Layers
+    count from 0; of accumulated batches, and of several processes, it is the last and the first. Of the first step and
+    about `_KEPT` others, `path` (change.jsonl) has them as well, a line each, whether or not a run is tracked.
     """
 
     def __init__(
@@ -78,7 +79,7 @@ class ChangeStatistics(TrainerCallback):
         track: Callable[[dict[str, Any]], None],
         path: Path | None = None,
     ) -> None:
-        self.sites, self.steps, self.track, self.path = list(at_work(model)), steps, track, path
+        self.sites, self.steps, self.track, self.path = _sites(model), steps, track, path
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -175,6 +176,11 @@ class Bar(TrainerCallback):
     ) -> None:
         if self.bar is not None:
             self.bar.close()
+
+
+def _sites(model: nn.Module) -> list[Any]:
+    parts = (model.discriminator, model.generator) if isinstance(model, Pair) else (model,)
+    return next((found for part in parts if (found := list(at_work(part)))), [])
 
 
 def logged_key(split: str, metric: str) -> str:

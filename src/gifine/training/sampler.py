@@ -36,8 +36,11 @@ class EpochSampler(Sampler[int], TrainerCallback):
         return len(self.lengths)
 
     def __iter__(self) -> Iterator[int]:
+        return iter(self.order(self.epoch))
+
+    def order(self, epoch: int) -> list[int]:
         # Seeds lie far apart: the second epoch of seed 1 is not the first of seed 2.
-        generator = torch.Generator().manual_seed(self.seed * 2**20 + self.epoch)
+        generator = torch.Generator().manual_seed(self.seed * 2**20 + epoch)
         if self.group_by_length:
-            return iter(get_length_grouped_indices(self.lengths, self.batch_size, generator=generator))
-        return iter(torch.randperm(len(self), generator=generator).tolist())
+            return get_length_grouped_indices(self.lengths, self.batch_size, generator=generator)
+        return torch.randperm(len(self), generator=generator).tolist()

@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
@@ -15,17 +13,20 @@ import transformers
 from accelerate.utils.constants import FSDP_MODEL_NAME
 from safetensors.torch import load_file
 from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
-from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 from torch.utils.data import Sampler
 from transformers import EvalPrediction, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import rotate_checkpoints
 
 from gifine.errors import OutputError
 from gifine.inputs.model_files import TRAINED
-from gifine.machine import disk, out_of_memory, signals
+from gifine.machine import disk, out_of_memory
 from gifine.models import frozen
+from gifine.models.pretraining.pair import Pair, saved_state
 from gifine.objectives.contract import Loss
 from gifine.training import checkpointing
+from gifine.training.budget import Clock
+from gifine.training.ending import Patience
 from gifine.training.sampler import EpochSampler
 
 
@@ -39,6 +40,7 @@ class Trainer(transformers.Trainer):
         compute_metrics: Callable[[EvalPrediction, str], dict[str, float]],
         loss: Loss | None = None,
         patience: Patience | None = None,
+        clock: Clock | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, compute_metrics=self._compute_metrics, **kwargs)
@@ -53,10 +55,17 @@ class Trainer(transformers.Trainer):
         if patience is not None:
             self.add_callback(patience)
         self.add_callback(sampler)
+        self.clock = Clock() if clock is None else clock
         self.add_callback(_RunningLoss(self))
+        self.add_callback(self.clock)  # after the one that sets it
         self.sampler = sampler
         self.checkpoints = Path(str(self.args.output_dir))
         self._writing = False
+
+    @property
+    def ended(self) -> str | None:
+        """Why training was over before its last step, if it was: no better score, or a budget that is spent."""
+        return self.clock.reason if self.patience is None else self.patience.reason or self.clock.reason
 
     def decay(self, steps: int) -> float:
         """What weight decay alone leaves of a parameter in the first `steps` steps, as a factor."""
@@ -64,6 +73,14 @@ class Trainer(transformers.Trainer):
         assert isinstance(scheduler, LambdaLR)
         rate, shape = scheduler.base_lrs[0], scheduler.lr_lambdas[0]  # one for all parameters
         return math.prod(1 - float(rate) * shape(step) * self.args.weight_decay for step in range(steps))
+
+    def create_scheduler(self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None) -> LRScheduler:
+        if self.clock.budget is None or self.lr_scheduler is not None:
+            return super().create_scheduler(num_training_steps, optimizer)
+        chosen = self.optimizer if optimizer is None else optimizer
+        assert chosen is not None
+        self.lr_scheduler = self.clock.schedule(chosen)
+        return self.lr_scheduler
 
     def compute_loss(
         self,
@@ -84,8 +101,8 @@ class Trainer(transformers.Trainer):
         """What `compute_loss` divides by: with a loss of ours, the weight of all examples of the step."""
         if self.loss is None or not batch_samples:
             return super()._get_num_items_in_batch(batch_samples, device)
-        own = torch.stack([self.loss.weight_of(batch) for batch in batch_samples]).sum().to(device)
-        return self.accelerator.gather(own).sum()
+        own = torch.stack([self.loss.weight_of(batch) for batch in batch_samples]).sum(dim=0).to(device)
+        return self.accelerator.gather(own[None]).sum(dim=0)
 
     def evaluate(self, eval_dataset: Any = None, *args: Any, **kwargs: Any) -> dict[str, float]:
         self._split = eval_dataset if isinstance(eval_dataset, str) else ""  # of several, each is asked for by name
@@ -129,7 +146,7 @@ class Trainer(transformers.Trainer):
             self._writing = False
         self._point_to_best()
         partial = self.checkpoints / checkpointing.PARTIAL / final.name
-        running = {"sum": self._tr_loss.item(), "since": self._globalstep_last_logged}
+        running = {"sum": self._tr_loss.item(), "since": self._globalstep_last_logged, "seconds": self.clock.seconds}
         self._running_loss(partial).write_text(json.dumps(running))
         self.accelerator.wait_for_everyone()  # each process has written its random state and its losses
         if self.args.should_save:
@@ -156,9 +173,10 @@ class Trainer(transformers.Trainer):
             running = json.loads(path.read_text())
             self._tr_loss.fill_(running["sum"])
             self._globalstep_last_logged = running["since"]
+            self.clock.seconds = running.get("seconds", 0.0)
 
     def _load_best_model(self) -> None:
-        is_complete = self.patience is not None and self.patience.reason is not None
+        is_complete = self.ended is not None
         if self.state.global_step < self.state.max_steps and not is_complete:
             return  # stopped early: whoever sent the signal may not wait
         self._point_to_best()  # an earlier attempt may have known this folder by another path
@@ -166,12 +184,19 @@ class Trainer(transformers.Trainer):
         problem = checkpointing.damage(best)
         if problem is not None:
             raise OutputError(f"the best checkpoint {best} is damaged ({problem}); overwrite=true starts anew")
-        if not self._load_trained(best):
+        if not self._load_own(best):
             super()._load_best_model()
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        if not self._load_trained(Path(resume_from_checkpoint)):
+        if not self._load_own(Path(resume_from_checkpoint)):
             super()._load_from_checkpoint(resume_from_checkpoint, model)
+
+    def _load_own(self, checkpoint: Path) -> bool:
+        """Load a checkpoint that transformers' Trainer would not read whole, if it is one."""
+        if isinstance(self.model, Pair):
+            self._issue_warnings_after_load(self.model.load_state_dict(saved_state(checkpoint), strict=False))
+            return True
+        return self._load_trained(checkpoint)
 
     def _load_trained(self, checkpoint: Path) -> bool:
         """Load a checkpoint that holds the parameters that train, if it is one."""
@@ -211,83 +236,3 @@ class _RunningLoss(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         self.trainer.go_on_with_loss()
-
-
-class Patience(TrainerCallback):
-    """Ends training after `evaluations` in a row whose `key` is not above the best one; `reason` then says so.
-
-    It is told from what the Trainer has logged, which a checkpoint holds: a run that goes on waits no longer than one
-    that was not stopped.
-    """
-
-    def __init__(self, evaluations: int, key: str, name: str) -> None:
-        self.evaluations, self.key, self.name = evaluations, key, name
-        self.reason: str | None = None
-
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        self._judge(state, control)
-
-    def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        metrics: dict[str, float] = kwargs["metrics"]
-        if self.key not in metrics:
-            return  # of another split
-        best = -math.inf if state.best_metric is None else state.best_metric
-        if not metrics[self.key] > best:  # NaN, too, is no better
-            self._judge(state, control)
-
-    def _judge(self, state: TrainerState, control: TrainerControl) -> None:
-        since = state.best_global_step or 0
-        waited = sum(self.key in entry and entry["step"] > since for entry in state.log_history)
-        if waited >= self.evaluations:
-            self.reason = f"no better {self.name} in {waited} evaluations since step {since}"
-            control.should_training_stop = True
-
-
-class Interruption(TrainerCallback):
-    """Saves every `save_steps`, and on SIGTERM, SIGUSR1 or SIGUSR2 saves and stops at the end of the step.
-
-    At the end of an epoch its evaluation still belongs to it, so training stops after that; in the middle, the Trainer
-    would end the epoch with an evaluation that undisturbed training does not have.
-    """
-
-    def __init__(self, save_steps: int | None) -> None:
-        self.save_steps = save_steps
-        self.signalled = False
-        self.in_mid_epoch = False
-
-    def listening(self) -> AbstractContextManager[None]:
-        """Take the signals' handlers for the time of a `with` block."""
-
-        def note(number: int, frame: FrameType | None) -> None:
-            self.signalled = True
-
-        return signals.handled(note)
-
-    def agreed(self, args: TrainingArguments) -> bool:
-        """Whether any process was signalled: all have to ask, and get the same answer.
-
-        A signal that comes while they ask is not in it, but stays in `signalled`, and is in the next one.
-        """
-        if args.world_size == 1:
-            return self.signalled
-        votes = torch.tensor(float(self.signalled), device=args.device)
-        torch.distributed.all_reduce(votes)
-        return bool(votes.item())
-
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        mid_epoch = bool(float(state.epoch or 0) % 1)
-        if mid_epoch and self.save_steps is not None and state.global_step % self.save_steps == 0:
-            control.should_save = True  # the last step of an epoch is saved with its evaluation
-        if mid_epoch and self.agreed(args):
-            self.in_mid_epoch = True
-            control.should_save = control.should_training_stop = True
-
-    def on_epoch_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        if self.in_mid_epoch:
-            control.should_evaluate = control.should_save = False
-        elif self.agreed(args):
-            control.should_save = control.should_training_stop = True
