@@ -18,6 +18,7 @@ from gifine.compose import composition, grid
 from gifine.compose.conf_dir import conf_dir
 from gifine.config import RunConfig
 from gifine.errors import ExitCode, ModelError
+from gifine.inputs import architecture
 from gifine.machine.footprint import Footprint
 from gifine.runs import identity
 
@@ -26,10 +27,15 @@ def count(config: RunConfig) -> Footprint:
     """What the model of a run takes.
 
     Raises:
-        ModelError: for an architecture that cannot be built, and for pre-training.
+        ModelError: for an architecture that cannot be built, and in pre-training for one that is on the Hub alone.
     """
-    if config.task.objective.pretrains:
-        raise ModelError(f"task={config.task.name}: heads and generators of pre-training are not counted")
+    if config.task.objective.pretrains:  # by arithmetic: a generator and a discriminator may share parameters
+        counted = architecture.count_trained(config)
+        if counted is None:
+            raise ModelError(
+                f"task={config.task.name}: the architecture is not known: counted are models of conf/model, and folders"
+            )
+        return Footprint(*counted)
     import torch
     from transformers.initialization import no_init_weights
 
@@ -45,8 +51,8 @@ def count(config: RunConfig) -> Footprint:
             objective=config.task.objective,
             parameters=config.train.parameters,
         )
-    counted = models.count_parameters(built)
-    return Footprint(counted["total"], counted["gates"], counted["trainable"])
+    found = models.count_parameters(built)
+    return Footprint(found["total"], found["gates"], found["trainable"])
 
 
 def table(rows: Iterator[tuple[str, Footprint]]) -> str:

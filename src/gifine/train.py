@@ -25,7 +25,7 @@ from gifine.errors import DataError, ExitCode, ModelError, OutputError
 from gifine.inputs import architecture, change_files, dataset, own_changes, sources, tokenizers
 from gifine.inputs.run_folder import MODEL
 from gifine.machine import disk, out_of_memory
-from gifine.models import bases, layouts, trained
+from gifine.models import bases, layouts, pairs, trained
 from gifine.models.speedups import embedding_rows as rows
 from gifine.objectives.contract import Outcome
 from gifine.runs import identity, lifecycle, origin, parent, preregistration, records, replicate, verification
@@ -106,6 +106,7 @@ def _fit(config: RunConfig, folder: Path, record: Record, track: wandb_run.Log) 
     objective, reader = objectives.choose(task), dataset.open_reader(config)
     tokenizer = tokenizers.load_for(reader.config.model)
     places = parent.placed(config, reader.config)
+    pairs.check(places, tokenizer)
     doubt = tokenizers.doubt(tokenizer)
     if doubt is not None:
         if _is_main_process():

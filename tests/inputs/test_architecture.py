@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+import torch
 
-from gifine import changes, cli, memory
+from gifine import changes, cli, memory, models
 from gifine.config import ModelConfig, RunConfig
-from gifine.inputs import architecture
+from gifine.inputs import architecture, tokenizers
+from gifine.models import pairs
 
 SIZES = [
     (path.stem, size)
@@ -54,3 +56,30 @@ def test_layers_are_what_is_left_of_embeddings_and_head():
 def test_a_checkpoint_on_the_hub_is_not_known():
     own = ModelConfig(name="own", family="bert", checkpoint="my/bert")
     assert architecture.count(replace(config(), model=own)) is None
+
+
+NARROW = "task.generator.config_overrides={hidden_size: 16, num_attention_heads: 2}"
+PRETRAINED = [
+    ["model=bert", "task=mlm"],
+    ["model=deberta", "task=mlm"],
+    ["model=bert", "task=rtd"],
+    ["model=debertav3", "task=rtd"],
+    ["model=debertav3", "task=rtd", "task.generator.sharing=shared"],
+    ["model=roberta", "task=rtd", "task.generator.sharing=none", "task.changed=generator"],
+    ["model=bert", "task=rtd", NARROW],
+    ["model=debertav3", "task=rtd", NARROW, "task.changed=discriminator"],
+]
+
+
+@pytest.mark.parametrize("words", PRETRAINED, ids=" ".join)
+def test_pre_training_counts_all_that_it_trains(words):
+    """Of both models, each parameter once; a change of more layers than the generator has is in all of these."""
+    tokenizer = tokenizers.load_for(ModelConfig(name="own", family="bert", tokenizer="demo"))
+    sizes = (
+        "model.config_overrides={hidden_size: 32, num_attention_heads: 2, intermediate_size: 24, num_hidden_layers: 3}"
+    )
+    rows = f"+model.config_overrides.vocab_size={tokenizers.size(tokenizer)}"
+    tiny = config(sizes, rows, "model.random_init=true", "gi=both", "gi.layers=2", *words)
+    with torch.device("meta"):
+        counted = models.count_parameters(pairs.build(tiny, tokenizer, {}))
+    assert architecture.count_trained(tiny) == (counted["total"], counted["gates"], counted["trainable"])

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from gifine.choices import DataSource, Objective, Parameters, Sharing
 from gifine.config import DataConfig, RunConfig, TaskConfig, TrainConfig
-from gifine.errors import did_you_mean
+from gifine.errors import ModelError, did_you_mean
 from gifine.inputs import packaged
+from gifine.inputs.model_files import locate, saved_model, weight_files
 from gifine.objectives import pretraining_scores
 
 _SOURCES = (DataSource.demo, DataSource.glue_dir, DataSource.squad_dir, DataSource.hub)
@@ -98,7 +100,13 @@ def _masking(task: TaskConfig) -> Iterator[str]:
 def _generator(config: RunConfig) -> Iterator[str]:
     generator, weight = config.task.generator, config.task.rtd_weight
     if generator.layers is not None and generator.layers < 1:
-        yield f"task.generator.layers={generator.layers}: at least 1, or null for half of the discriminator's"
+        yield f"task.generator.layers={generator.layers}: at least 1, or null: by task.generator.sharing"
+    if generator.checkpoint is not None:
+        try:
+            if isinstance(place := locate(generator.checkpoint), Path):
+                weight_files(saved_model(str(place)))
+        except ModelError as error:
+            yield f"task.generator.checkpoint={generator.checkpoint}: {error}"
     if generator.learning_rate is not None and not generator.learning_rate > 0:
         yield f"task.generator.learning_rate={generator.learning_rate:g}: must be above 0"
     if not weight > 0:

@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from gifine.choices import GateSide, Objective, Parameters
+from gifine.choices import GateSide, Objective, Parameters, Part, Sharing
 from gifine.config import ModelConfig, RunConfig
 from gifine.errors import ModelError
-from gifine.inputs import change_files, parameters
+from gifine.inputs import change_files, generators, parameters
 from gifine.inputs.families import FAMILIES, common_names, normalise_type, own_names
 from gifine.inputs.model_files import CONFIG, locate
 from gifine.inputs.parameters import linear
@@ -86,14 +86,13 @@ def longest_input(known: Mapping[str, Any]) -> int | None:
 
 
 def count(config: RunConfig) -> tuple[int, int] | None:
-    """All parameters and those of the change; None where the architecture is not known without a network, and for
-    pre-training, whose heads and generator are not counted here.
+    """All parameters and those of the change; None where the architecture is not known without a network.
 
     Raises:
         ModelError: for a change that cannot be read, or does not go with the model.
     """
     if config.task.objective.pretrains:
-        return None
+        return _count_pretraining(config)
     known = architecture(config.model)
     learned = 0 if config.is_gi else change_files.parameters_of(config.change, change_files.sizes(known))
     try:
@@ -103,6 +102,47 @@ def count(config: RunConfig) -> tuple[int, int] | None:
     except (KeyError, TypeError):
         return None
     return None if changed is None else (own.embeddings + layers * own.layer + own.shared + own.head + changed, changed)
+
+
+def _count_pretraining(config: RunConfig) -> tuple[int, int] | None:
+    """Of a masked language model, or of generator and discriminator; E_Δ is as large as the table it is added to."""
+    task, known = config.task, architecture(config.model)
+    try:
+        if task.objective is Objective.mlm:
+            return _count_one(config, known, masked=True, changed=True)
+        source = generators.of(config, known)
+        ours = architecture(source)
+        if source.random_init and task.sharing(config.model.family) is not Sharing.none:
+            ours["embedding_size"] = known.get("embedding_size") or known["hidden_size"]
+        pair = (
+            _count_one(config, ours, masked=True, changed=task.changed is not Part.discriminator),
+            _count_one(config, known, masked=False, changed=task.changed is not Part.generator),
+        )
+        shared = _pretrained(config, known).shared if task.sharing(config.model.family) is Sharing.shared else 0
+    except (KeyError, TypeError):
+        return None
+    (one, own), (other, others) = pair
+    return one + other - shared, own + others
+
+
+def _count_one(config: RunConfig, known: Mapping[str, Any], *, masked: bool, changed: bool) -> tuple[int, int]:
+    """A masked language model, or a discriminator, by the entries of its config.json."""
+    parts, own = FAMILIES[config.model.family].count(known, 1), _pretrained(config, known)
+    learned = 0
+    if changed and config.is_gi:
+        learned = _gates(config, known)
+    elif changed:
+        depth, layers = known["num_hidden_layers"], config.change.get("layers")
+        change = config.change | ({} if layers is None else {"layers": min(layers, depth)})
+        learned = change_files.parameters_of(change, change_files.sizes(known)) or 0
+    head = own.masked if masked else own.replaced
+    return own.embeddings + known["num_hidden_layers"] * parts.layer + parts.shared + head + learned, learned
+
+
+def _pretrained(config: RunConfig, known: Mapping[str, Any]) -> parameters.Pretrained:
+    count = FAMILIES[config.model.family].pretrained
+    assert count is not None, "task_checks refuses a family without"
+    return count(known)
 
 
 def count_trained(config: RunConfig) -> tuple[int, int, int] | None:
@@ -115,17 +155,15 @@ def count_trained(config: RunConfig) -> tuple[int, int, int] | None:
     if counted is None:
         return None
     total, changed = counted
+    if config.train.parameters is Parameters.all:
+        return total, changed, total
     head = _parts(config, known).head
-    match config.train.parameters:
-        case Parameters.all:
-            return total, changed, total
-        case Parameters.change:
-            return total, changed, changed + head
-        case Parameters.bias:
-            width, inner = known["hidden_size"], known["intermediate_size"]
-            in_layer, elsewhere = FAMILIES[config.model.family].biases
-            biases = known["num_hidden_layers"] * (in_layer * width + inner) + elsewhere * width
-            return total, changed, biases + changed + head
+    if config.train.parameters is Parameters.change:
+        return total, changed, changed + head
+    width, inner = known["hidden_size"], known["intermediate_size"]
+    in_layer, elsewhere = FAMILIES[config.model.family].biases
+    biases = known["num_hidden_layers"] * (in_layer * width + inner) + elsewhere * width
+    return total, changed, biases + changed + head
 
 
 def _parts(config: RunConfig, known: Mapping[str, Any]) -> parameters.Parameters:
@@ -142,7 +180,9 @@ def _gates(config: RunConfig, known: Mapping[str, Any]) -> int:
 
 
 def in_layers(config: RunConfig) -> int | None:
-    """Those that every token meets: all but embeddings and the head."""
+    """Those that every token meets: all but embeddings and the head; None of pre-training, where some meet more."""
+    if config.task.objective.pretrains:
+        return None
     counted = count(config)
     if counted is None:
         return None

@@ -12,7 +12,16 @@ from enum import Enum
 from typing import Any
 
 from gifine.inputs.model_files import CONFIG
-from gifine.inputs.parameters import Parameters, count_bert, count_deberta, count_deberta_v2, count_xlnet
+from gifine.inputs.parameters import (
+    Parameters,
+    Pretrained,
+    count_bert,
+    count_deberta,
+    count_deberta_v2,
+    count_xlnet,
+    pretrained_bert,
+    pretrained_deberta,
+)
 
 TOKENIZER_JSON = "tokenizer.json"
 SENTENCEPIECE = "spm.model"
@@ -39,6 +48,7 @@ class Traits:
 
     tokenizer: TokenizerClass
     count: Callable[[Mapping[str, Any], int], Parameters]  # of a config.json's entries and a number of labels
+    pretrained: Callable[[Mapping[str, Any]], Pretrained] | None = None  # None: neither MLM nor RTD is defined
     positions_after_padding: bool = False  # they are counted from pad_token_id + 1
     # With position_biased_input=false there are none: only distances count, of which the farthest are alike.
     positions_optional: bool = False
@@ -51,14 +61,20 @@ class Traits:
 
 _BYTE_PAIRS = ("vocab.json", "merges.txt")
 FAMILIES = {
-    "bert": Traits(TokenizerClass("BertTokenizer", ("vocab.txt",)), count_bert),
-    "roberta": Traits(TokenizerClass("RobertaTokenizer", _BYTE_PAIRS), count_bert, positions_after_padding=True),
+    "bert": Traits(TokenizerClass("BertTokenizer", ("vocab.txt",)), count_bert, pretrained_bert),
+    "roberta": Traits(
+        TokenizerClass("RobertaTokenizer", _BYTE_PAIRS), count_bert, pretrained_bert, positions_after_padding=True
+    ),
     "deberta": Traits(
-        TokenizerClass("DebertaTokenizer", _BYTE_PAIRS, Mend.pairs), count_deberta, positions_optional=True
+        TokenizerClass("DebertaTokenizer", _BYTE_PAIRS, Mend.pairs),
+        count_deberta,
+        pretrained_deberta,
+        positions_optional=True,
     ),
     "deberta_v2": Traits(
         TokenizerClass("DebertaV2Tokenizer", (SENTENCEPIECE,), Mend.sentencepiece),
         count_deberta_v2,
+        pretrained_deberta,
         positions_optional=True,
     ),
     "xlnet": Traits(

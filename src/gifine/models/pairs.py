@@ -4,12 +4,13 @@ what                     starts from
 a masked language model  model.checkpoint, its head too if it has one; or drawn
 the discriminator        model.checkpoint, be it an encoder, a masked language model or a discriminator; or drawn
 the generator            task.generator.checkpoint; null: that of the run that model.checkpoint is from, or the first
-                         layers of model.checkpoint, if its sizes are those; or drawn
+                         layers of model.checkpoint, if its sizes are those; or drawn (`inputs/generators.py`)
 E_Δ (sharing=gdes)       E_D − E_G, so that the discriminator is its checkpoint; 0 if both are drawn
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,13 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from gifine.choices import GateSide, Objective, Part, Sharing
 from gifine.config import GI, GiConfig, ModelConfig, RunConfig
-from gifine.inputs import model_files, tokenizers
+from gifine.errors import ModelError
+from gifine.inputs import generators, model_files, sources, tokenizers
 from gifine.inputs.families import normalise_type, own_names
-from gifine.inputs.model_files import CONFIG
-from gifine.models import pretrained, streams
+from gifine.inputs.generators import GENERATOR
+from gifine.models import bases, pretrained, streams
 from gifine.models.pretraining.heads import embedding_width
-from gifine.models.pretraining.pair import GENERATOR, Pair, saved_state
+from gifine.models.pretraining.pair import Pair, saved_state
 from gifine.models.pretraining.parts import MaskedLM, ReplacedTokens
 
 
@@ -40,7 +42,8 @@ def build(config: RunConfig, tokenizer: PreTrainedTokenizerFast, provenance: dic
     own: dict[str, Any] = {}
     # A stream of its own: gates of the same layer would start alike in both, and so would dropout inside of them.
     with streams.drawn_from(streams.generator("generator").initial_seed()):
-        source, changed = _generator(config, discriminator), task.changed is not Part.discriminator
+        source = generators.of(config, discriminator.config.to_dict())
+        changed = task.changed is not Part.discriminator
         # Tables that are shared keep their width, whatever that of the layers.
         shares = config.task.sharing(normalise_type(discriminator.config.model_type)) is not Sharing.none
         width = embedding_width(discriminator.config) if shares and source.random_init else None
@@ -48,8 +51,31 @@ def build(config: RunConfig, tokenizer: PreTrainedTokenizerFast, provenance: dic
             config, source, tokenizer, Objective.mlm, changed=changed, embedding_size=width, provenance=own
         )
     own["from"] = None if source.random_init else model_files.source(source)
-    provenance["generator"] = own
+    provenance["generator"] = own | {"commit": pretrained.commit(source), "weights": sources.checkpoint(source)}
     return _pair(config, generator, discriminator, start_from_sum=not model.random_init)
+
+
+def check(config: RunConfig, tokenizer: PreTrainedTokenizerFast) -> None:
+    """What can be said of a pair before any data are read.
+
+    Raises:
+        ModelError: for a generator that is not there, or that knows other tokens than the discriminator.
+    """
+    if config.task.objective is not Objective.rtd:
+        return
+    theirs = _entries(config.model)
+    source = generators.of(config, theirs)
+    ours = _entries(source)
+    known, other = (
+        size if model.random_init else max(size, entries.get("vocab_size", 0))
+        for size in (tokenizers.size(tokenizer),)
+        for model, entries in ((source, ours), (config.model, theirs))
+    )
+    if known != other:
+        raise ModelError(
+            f"the generator, '{model_files.source(source)}', knows {known} tokens, the discriminator {other}: they "
+            "must be the same; task.generator.checkpoint takes another one"
+        )
 
 
 def reload(config: RunConfig, folder: Path) -> PreTrainedModel:
@@ -92,7 +118,7 @@ def _build(
     embedding_size: int | None = None,
     provenance: dict[str, Any],
 ) -> PreTrainedModel:
-    gi, change = (config.gi, config.change) if changed else (GiConfig(side=GateSide.none), {"name": GI})
+    gi, change = _within(config, _entries(model)) if changed else (GiConfig(side=GateSide.none), {"name": GI})
     return pretrained.build(
         model if changed else replace(model, drop_change=True),
         gi,
@@ -108,32 +134,23 @@ def _build(
     )
 
 
-def _generator(config: RunConfig, discriminator: PreTrainedModel) -> ModelConfig:
-    """What the generator is built of: `model` with its sizes, and its place of weights."""
-    model, wanted = config.model, config.task.generator
-    own = own_names(wanted.config_overrides, model.family)
-    own |= {} if wanted.layers is None else {"num_hidden_layers": wanted.layers}
-    place = wanted.checkpoint
-    if place is not None and Path(place).expanduser().is_dir():
-        place = str(_in_pair(model_files.saved_model(place)) or model_files.saved_model(place))
-    elif place is None and not model.random_init and isinstance(folder := _source(model), Path):
-        place = None if (inner := _in_pair(folder)) is None else str(inner)
-    elsewhere: dict[str, Any] = {"revision": None, "init_from": None, "random_init": False}
-    if place is not None:
-        return replace(model, config_overrides=own, checkpoint=place, **elsewhere)
-    halved = {"num_hidden_layers": -(-discriminator.config.num_hidden_layers // 2)} | own
-    ours = replace(model, config_overrides=own_names(model.config_overrides, model.family) | halved)
-    theirs = discriminator.config.to_dict()
-    if model.random_init or all(theirs.get(key) == halved[key] for key in halved if key != "num_hidden_layers"):
-        return ours
-    # Of other sizes than the checkpoint, whose first layers are none of its.
-    return replace(ours, checkpoint=model_files.source(model), init_from=None, random_init=True)
+def _entries(model: ModelConfig) -> dict[str, Any]:
+    """Of the config.json that a model is built of."""
+    if model.random_init and model.checkpoint is None:
+        entries = {"model_type": model.family} | model.sizes[model.size].config
+    else:
+        entries = bases.read_config(model_files.source(model), model.revision)
+    return entries | own_names(model.config_overrides, model.family)
 
 
-def _source(model: ModelConfig) -> Path | str:
-    return model_files.locate(model_files.source(model))
-
-
-def _in_pair(folder: Path) -> Path | None:
-    """The generator's folder below a discriminator's, if that is what a run has saved."""
-    return folder / GENERATOR if (folder / GENERATOR / CONFIG).is_file() else None
+def _within(config: RunConfig, entries: Mapping[str, Any]) -> tuple[GiConfig, dict[str, Any]]:
+    """The change, of no more layers than the model has: a generator may have fewer than the discriminator."""
+    depth = entries.get("num_hidden_layers")
+    gi, change = config.gi, dict(config.change)
+    if config.task.objective is not Objective.rtd or depth is None:
+        return gi, change
+    if gi.layers is not None:
+        gi = replace(gi, layers=min(gi.layers, depth))
+    if change.get("layers") is not None:
+        change["layers"] = min(change["layers"], depth)
+    return gi, change

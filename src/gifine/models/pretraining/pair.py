@@ -6,8 +6,8 @@ section 3.3): the discriminator reads
     E_D = sg(E_G) + E_Δ
 
 whose gradient goes to E_Δ alone, though E_D's value moves with E_G. So it is with word embeddings, and with positions
-where both read them in their input. With position_biased_input=false the original keeps an E_Δ of positions, too, which
-nothing reads and only weight decay moves: it does not exist here.
+where both read them in their input (of BERT and RoBERTa with token types, too). With position_biased_input=false the
+original keeps an E_Δ of positions, which nothing reads and only weight decay moves: it does not exist here.
 
 Shapes: B examples, T positions, N places that are scored, V tokens, E features of embeddings.
 """
@@ -29,9 +29,9 @@ from transformers.utils import ModelOutput
 from gifine.choices import Sharing
 from gifine.errors import ModelError
 from gifine.inputs import model_files
+from gifine.inputs.generators import GENERATOR
 from gifine.models.pretraining.parts import UNSCORED, MaskedLM, ReplacedTokens, of_scores
 
-GENERATOR = "generator"  # in the discriminator's folder: the generator's
 DELTA = "delta.safetensors"  # there: E_Δ to the bit; E_D, rounded, is in the weights
 CHUNK = 1 << 24  # probabilities at a time, when tokens are drawn: 128 MB
 

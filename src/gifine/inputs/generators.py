@@ -1,0 +1,59 @@
+"""Which model the generator of task=rtd is, beside a discriminator: no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from gifine.choices import Sharing
+from gifine.config import ModelConfig, RunConfig
+from gifine.inputs import model_files
+from gifine.inputs.families import normalise_type, own_names
+from gifine.inputs.model_files import CONFIG
+
+GENERATOR = "generator"  # in a saved discriminator's folder: the generator's
+
+
+def of(config: RunConfig, theirs: Mapping[str, Any]) -> ModelConfig:
+    """`model` with the generator's sizes, and its place of weights. `theirs` are entries of the discriminator's
+    config.json.
+
+    Raises:
+        ModelError: for folders that have no model.
+    """
+    model, wanted = config.model, config.task.generator
+    own = own_names(wanted.config_overrides, model.family)
+    own |= {} if wanted.layers is None else {"num_hidden_layers": wanted.layers}
+    place = wanted.checkpoint
+    if place is not None and Path(place).expanduser().is_dir():
+        saved = model_files.saved_model(place)
+        place = str(_in_pair(saved) or saved)
+    elif place is None and not model.random_init:
+        folder = model_files.locate(model_files.source(model))
+        inner = _in_pair(folder) if isinstance(folder, Path) else None
+        place = None if inner is None else str(inner)
+    elsewhere: dict[str, Any] = {"revision": None, "init_from": None, "random_init": False}
+    if place is not None:
+        return replace(model, config_overrides=own, checkpoint=place, **elsewhere)
+    sizes = {key: value for key, value in own.items() if key != "num_hidden_layers"}
+    ours = replace(
+        model, config_overrides=own_names(model.config_overrides, model.family) | _layers(config, theirs) | own
+    )
+    if model.random_init or all(theirs.get(key) == value for key, value in sizes.items()):
+        return ours
+    # Of other sizes than the checkpoint, whose first layers are none of its.
+    return replace(ours, checkpoint=model_files.source(model), init_from=None, random_init=True)
+
+
+def _layers(config: RunConfig, theirs: Mapping[str, Any]) -> dict[str, Any]:
+    """DeBERTaV3's generators have half of the discriminator's, ELECTRA's as many."""
+    depth = theirs.get("num_hidden_layers")
+    is_half = config.task.sharing(normalise_type(config.model.family)) is Sharing.gdes
+    return {} if depth is None else {"num_hidden_layers": -(-depth // 2) if is_half else depth}
+
+
+def _in_pair(folder: Path) -> Path | None:
+    """The generator's folder below a discriminator's, if that is what a run has saved."""
+    return folder / GENERATOR if (folder / GENERATOR / CONFIG).is_file() else None
