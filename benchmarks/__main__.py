@@ -24,10 +24,12 @@ from benchmarks import harness
 HERE = Path(__file__).parent
 ORDER = (
     "attention",
+    "xlnet",
     "gates",
     "families",
     "step",
     "questions",
+    "masked",
     "frozen",
     "epoch",
     "evaluation",

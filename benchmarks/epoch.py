@@ -26,7 +26,7 @@ import torch
 
 from benchmarks import harness, stock, workloads
 from gifine.config import RunConfig
-from gifine.inputs import glue_tsv
+from gifine.inputs import glue_tsv, needs
 
 QUICK = {
     "threads": (1,),
@@ -138,7 +138,7 @@ def run_glue_command(script: Path, ours: RunConfig, scratch: Path) -> list[str]:
     for option, split in (("train", ours.task.train_split), ("validation", ours.task.evaluation_splits[0])):
         files[option] = scratch / f"{option}.csv"
         layout, task = ours.task.splits[split], ours.task
-        path = glue_tsv.find(Path(str(ours.data.dir)), str(layout.tsv), allow_partial=True)
+        path = needs.official_file(Path(str(ours.data.dir)), str(layout.tsv), allow_partial=True)
         rows = glue_tsv.read(
             path,
             layout.columns,

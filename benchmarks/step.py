@@ -33,6 +33,8 @@ from transformers import PreTrainedModel, set_seed
 from benchmarks import harness, stock
 from gifine import execution, models
 from gifine.cli import compose, config_from
+from gifine.inputs.families import own_names
+from gifine.models import layouts
 from gifine.models.speedups import embedding_rows, last_layer
 
 BATCH = 8
@@ -106,7 +108,7 @@ def build(
         shape = config_from(compose([f"model={model}"])).model
         entries = shape.sizes["large"].config | (size or {}) | {"num_hidden_layers": depth, "num_labels": 2}
         plain = models.family_classes(shape.family).plain_config
-        built = stock.build(plain.from_dict(entries), gated=who == PEER_GATED)
+        built = stock.build(plain.from_dict(own_names(entries, shape.family)), gated=who == PEER_GATED)
     else:
         changed = "".join(f", {key}: {value}" for key, value in (size or {}).items())
         words = [f"model={model}", f"gi={'both' if who == OURS_GATED else 'none'}", "model.random_init=true"]
@@ -129,12 +131,21 @@ def batch(n: int, device: str = "cpu") -> tuple[Tensor, Tensor]:
     return ids.to(device), (ids[:, 0] % 2).to(device)
 
 
+def segments(model: PreTrainedModel, ids_BT: Tensor) -> dict[str, Tensor]:
+    """Of two texts of equal length, for XLNet, whose attention reads them."""
+    if not layouts.cls_last(model):
+        return {}
+    T = ids_BT.shape[1]
+    return {"token_type_ids": (torch.arange(T, device=ids_BT.device) >= T // 2).long().expand_as(ids_BT)}
+
+
 def step(model: PreTrainedModel) -> Callable[[Tensor, Tensor], None]:
     """A training step as transformers' Trainer makes it: gradients clipped to norm 1, fused AdamW."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, weight_decay=0.0, fused=True)
 
     def call(ids_BT: Tensor, labels_B: Tensor) -> None:
-        model(input_ids=ids_BT, attention_mask=torch.ones_like(ids_BT), labels=labels_B).loss.backward()
+        inputs = {"input_ids": ids_BT, "attention_mask": torch.ones_like(ids_BT)} | segments(model, ids_BT)
+        model(**inputs, labels=labels_B).loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()

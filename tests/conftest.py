@@ -122,11 +122,12 @@ def cluster():
 
 
 @pytest.fixture
-def float64():
+def float64(monkeypatch):
     """Models are built and trained in float64, where rounding is far below whatever a fault would do."""
     import torch
 
     torch.set_default_dtype(torch.float64)
+    monkeypatch.setattr(torch, "FloatTensor", torch.DoubleTensor)  # by which transformers makes XLNet's parameters
     yield
     torch.set_default_dtype(torch.float32)
 

@@ -128,6 +128,7 @@ def first_cell(words: list[str]) -> list[str]:
 
 OWN = {
     "data.dir=": "",
+    "first.data.dir=": "",
     "prefetch=": "",
     "model.init_from=": "model",
     "plan=": "PLAN.yaml",

@@ -29,6 +29,7 @@ from gifine.inspect import ablation, looking, page, pictures, seen
 from gifine.inspect.findings import Attention as Weights
 from gifine.inspect.findings import Example, Findings, Track
 from gifine.inspect.loading import Loaded
+from gifine.inspect.meaning import Classes
 from gifine.inspect.passes import Pass
 from gifine.models.changed import ChangedModule
 from gifine.models.speedups import last_layer
@@ -53,9 +54,8 @@ def loaded(model: Any, lengths: tuple[int, ...] = (9, 4, 6), size: int = 2) -> L
         return {key: torch.tensor([row[key] + [0] * (width - len(row[key])) for row in rows]) for key in rows[0]}
 
     batches = [[*range(start, min(start + size, len(lengths)))] for start in range(0, len(lengths), size)]
-    references = np.arange(len(lengths)) % 3
-    rows = list(range(len(lengths)))
-    return Loaded(model, tokenizer, collate, features, rows, references, ["a", "b", "c"], "accuracy", batches)
+    meaning = Classes(["a", "b", "c"], np.arange(len(lengths)) % 3, "accuracy")
+    return Loaded(model, tokenizer, collate, features, [f"row {n}" for n in range(len(lengths))], meaning, batches)
 
 
 def looked(model: Any, **options: Any) -> tuple[Pass, np.ndarray]:
@@ -151,6 +151,19 @@ def test_what_is_said_of_attention() -> None:
     )
 
 
+@pytest.mark.parametrize(("real", "last"), [([1, 1, 1, 0], 2), ([0, 1, 1, 1], 3)])
+def test_the_last_token_is_found_beside_padding_on_either_side(real: list[int], last: int) -> None:
+    """XLNet's head reads it; questions are padded behind it, and all else in front."""
+    one = Pass(loaded(make("xlnet", NONE), lengths=(3,)), [])
+    one.batch, one.real_BT, one.ids_BT = [0], torch.tensor([real]).bool(), torch.tensor([[1] * 4])
+    weights_T = torch.zeros(4)
+    weights_T[last] = 1
+    one._attend(0, weights_T.expand(1, HEADS, 4, 4))
+    found = one.made_attention().summary
+    assert found["to the last token"][0, 0] == 1
+    assert found["to other special tokens"][0, 0] == 0
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_all_switched_off_is_the_plain_model(family: str) -> None:
     subject, plain = loaded(make(family).double()), loaded(make(family, NONE).double())
@@ -185,7 +198,8 @@ def test_ablations_say_what_each_part_costs() -> None:
     with seen.between(model, by_hand):
         without = one.loaded.logits()
     assert of_head.logit == np.abs(without - logits).max() > 0
-    answers, labels = without.argmax(-1), one.loaded.references
+    assert isinstance(one.loaded.meaning, Classes)
+    answers, labels = without.argmax(-1), one.loaded.meaning.references
     assert labels is not None
     assert of_head.score.value == (answers == labels).mean()
     loss = nn.functional.cross_entropy(torch.tensor(without), torch.tensor(labels))
@@ -271,7 +285,7 @@ def test_any_change_is_looked_at(name: str, family: str) -> None:
 def findings(depth: int, heads: int, lengths: list[int], token: str) -> Findings:
     numbers, first = np.random.default_rng(0), np.cumsum([0, *lengths])
     examples = [
-        Example([token] * size, int(start), token, token, row)
+        Example([token] * size, int(start), token, token, f"row {row}")
         for row, (size, start) in enumerate(zip(lengths, first, strict=False))
     ]
     layers = list(range(depth))
@@ -370,7 +384,7 @@ def test_a_run_is_looked_at_as_it_was_evaluated(run: Path, tmp_path: Path) -> No
     assert {len(batch) for batch in found.batches} == {16}
     assert found.settings.startswith("change=gi  gi.layers=null  gi.side=both  gi.level=0.3")
     assert found.training["gates/0/key/mean"].keys() == {1, 2, 3, 4}
-    assert sorted(example.row or 0 for example in found.examples) == list(range(48))
+    assert [example.name for example in found.examples] == [f"row {row}" for row in range(48)]
     first = found.examples[0]
     assert first.tokens[0] == "[CLS]"
     assert first.label in ("acceptable", "unacceptable")

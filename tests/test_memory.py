@@ -46,6 +46,12 @@ def test_command_prints_a_line_for_each_run_and_refuses_what_is_wrong(capsys):
     assert code == 0
     assert "giDeBERTaV3-30-both-last6 cola s42 | 460.3 M | 25.2 M" in out
     assert "giDeBERTaV3-30-both-last12" in out
+    code, out, _ = call("model=debertav3", "model.size=base", "gi=none", "task=rtd")
+    assert code == 0
+    assert "326.8 M | 0.0 M" in out, "of the discriminator and of a generator with half of its layers"
+    code, _, err = call("model=bert", "model.checkpoint=someone/bert", "task=mlm")
+    assert code == 2
+    assert "task=mlm: the architecture is not known" in err
     code, out, err = call("model=nope")
     assert (code, out) == (2, "")
     assert err.startswith("error: model=nope: no such choice")

@@ -324,6 +324,7 @@ def test_two_runs_of_one_task_do_not_share_a_place(command, runs, tmp_path, plac
         (["--incomplete"], "they go with --zip FILE"),
         (["--fill", "sample.zip"], "they go with --zip FILE"),
         (["--quoting", "none"], "--quoting is that of --file FILE"),
+        (["--quoting", "none", "--file", "a.json"], "--quoting is of a csv or tsv file; a.json is neither"),
         (["--zip", "a.zip", "--fill", "b.zip", "--incomplete"], "not allowed with argument"),
         (["--zip", "a.zip", "--fill", "/no/such.zip"], "--fill /no/such.zip: no such file or folder"),
         (["--zip", "/"], "--zip /: a folder"),

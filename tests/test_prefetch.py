@@ -17,7 +17,7 @@ import pyarrow.parquet
 import pytest
 from filelock import FileLock
 
-from conftest import TINY_DEMO, tiny_bert
+from conftest import TINY_DEMO, TINY_MODEL, tiny_bert
 from gifine import cli, evaluate, predict, prefetch
 from gifine.compose import grid
 from gifine.errors import ConfigError, DataError, ExitCode, PrefetchError
@@ -172,6 +172,26 @@ def test_what_is_there_is_not_fetched_again(filled, shell, server):
     done = shell("gifine.prefetch", f"prefetch={folder}", *BERT, CHECKPOINTS)
     assert done.returncode == 0, done.stderr
     assert server.requests == []
+
+
+@pytest.mark.long
+@pytest.mark.integration
+@pytest.mark.xdist_group("prefetch")
+def test_xlnets_tokenizer_is_cut_by_its_model_there_too(shared, shell, server, train, place, tmp_path):
+    own = shared / "tokenizers" / "xlnet-base-cased"
+    files = {path.name: path.read_bytes() for path in own.iterdir() if path.is_file()}
+    server.repos["models/tiny/xlnet"] = Repo({"main": files})
+    words = ["task=cola", "model=xlnet", *TINY_MODEL, "train.max_length=32", "train.epochs=1"]
+    words += ["data=glue_dir", f"data.dir={shared / 'glue'}", "data.allow_partial=true"]
+    words += ["data.max_train_rows=16", "data.max_eval_rows=16", "model.tokenizer=tiny/xlnet", f"prefetch={tmp_path}"]
+    done = shell("gifine.prefetch", *words)
+    assert done.returncode == 0, done.stderr
+    away = shell("gifine", *words, f"output_dir={place / 'xlnet'}", offline=True)
+    assert away.returncode == 0, away.stderr
+    record = json.loads((place / "xlnet" / "record.json").read_text())
+    beside = train(*words[:-2], f"model.tokenizer={own}")
+    assert record["metrics"] == beside.record.metrics
+    assert record["provenance"]["tokenizer"] == beside.record.provenance["tokenizer"]
 
 
 @pytest.mark.long

@@ -39,6 +39,10 @@ class Parameters(Enum):
     bias = "bias"  # all biases (BitFit, arXiv 2106.10199); with change, head, and what the checkpoint does not have
 
 
+# How people read it: as the name of a plain model's arm, and behind the name of a change.
+TRAINED = {Parameters.change: ("head only", "trained alone"), Parameters.bias: ("biases only", "with biases")}
+
+
 class Objective(Enum):
     classification = "classification"  # a label for one or two texts; without `labels` a number
     questions = "questions"  # the answer to a question as a part of a context, as in SQuAD

@@ -78,7 +78,7 @@ class ModelConfig:
     init_from: str | None = None  # another run's folder, or a model's: its weights, without the head if labels differ
     tokenizer: str | None = None  # folder or Hub id; null: the checkpoint's; demo: the demo data's own
     classifier_dropout: float | None = None  # dropout before the classification layer; null: as config.json says
-    attention: Attention = not_deciding(Attention.fast)  # how DeBERTas compute it; the other families have one way
+    attention: Attention = not_deciding(Attention.fast)  # how DeBERTas and XLNet compute it; the others have one way
     random_init: bool = False  # random weights instead of a checkpoint's: none are fetched
     config_overrides: dict[str, Any] = field(default_factory=dict)  # entries of config.json: {num_hidden_layers: 2}
     # of weights with a change, as pre-training with gates leaves them, take all but the change
@@ -202,6 +202,7 @@ class FirstConfig:
     task: str | None = None  # a choice of `task`, such as mnli: train on it first, and start from those weights
     # entries of `train` that are others in that run, {epochs: 3}; a grid may have first.task=null beside it
     train: dict[str, Any] = field(default_factory=dict)
+    data: dict[str, Any] = field(default_factory=dict)  # the same of `data`: {source: glue_dir, dir: FOLDER}
     run: str | None = None  # the run_id of that run, which decides; gifine writes it
 
 

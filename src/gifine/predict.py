@@ -50,7 +50,7 @@ def parser() -> commands.Parser:
     parser.add_argument(
         "--quoting",
         choices=[each.value for each in Quoting],
-        help="of --file, if a csv or tsv: as task.files.quoting, and by default the run's",
+        help="of --file, which is then a csv or tsv: as task.files.quoting, and by default the run's",
     )
     parser.add_argument("--zip", type=Path, metavar="FILE", help="put the files of all runs into one zip to submit")
     missing = parser.add_mutually_exclusive_group()
@@ -72,6 +72,8 @@ def _predict_all(args: Namespace) -> ExitCode:
         raise ArgumentError("--file is read instead of the test sets; it goes with neither --zip nor --data-dir")
     if args.quoting is not None and args.file is None:
         raise ArgumentError("--quoting is that of --file FILE")
+    if args.quoting is not None and args.file.suffix.lower() not in (".csv", ".tsv"):
+        raise ArgumentError(f"--quoting is of a csv or tsv file; {args.file} is neither")
     if args.file:
         found = _with_file(args)
     else:

@@ -113,8 +113,8 @@ def _fit(config: RunConfig, folder: Path, record: Record, track: wandb_run.Log) 
             log.warning(doubt)
         record.provenance["warnings"] = [doubt]
     splits = reader.load(tokenizer, objective)
-    record.rows = {name: len(split.examples) for name, split in splits.items()}
     described = {name: split.told | objective.describe(split.examples, name) for name, split in splits.items()}
+    record.rows = {name: told.get("questions", len(splits[name].examples)) for name, told in described.items()}
     record.examples = {name: told for name, told in described.items() if told}
     record.provenance["data"] = {name: split.fingerprint for name, split in splits.items()}
 
@@ -288,7 +288,8 @@ def _show(record: Record, folder: Path) -> None:
 
 def _described(record: Record) -> str:
     counts = record.parameters
-    rows = ", ".join(f"{split} {number}" for split, number in record.rows.items())
+    windows = {name: f" in {told['windows']} windows" for name, told in record.examples.items() if "windows" in told}
+    rows = ", ".join(f"{split} {number}{windows.get(split, '')}" for split, number in record.rows.items())
     train = f", {counts['trainable']:,} train" if counts["trainable"] < counts["total"] else ""
     name = record.config["change"]["name"]
     learned = f"{counts['gates']:,} in {'gates' if name == GI else name}"

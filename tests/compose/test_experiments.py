@@ -22,6 +22,7 @@ def test_grids_are_found():
         "laboratory",
         "mnli_first",
         "original_sbatch",
+        "original_table",
         "paper_grid",
         "pretrain_demo",
         "random_search",

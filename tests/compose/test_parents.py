@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from gifine.choices import DataSource
 from gifine.compose import grid
 from gifine.compose.grid import Cell
 from gifine.errors import ConfigError
@@ -60,6 +61,28 @@ def test_values_of_training_may_be_others_first():
     assert same.run_id == parent.run_id
 
 
+def test_data_may_be_elsewhere_first(tmp_path):
+    """SQuAD's files and MNLI's lie in two folders; the paths decide nothing, nor does a search of them."""
+    squad, glue = tmp_path / "squad", tmp_path / "GLUE, my 'own'"
+    for folder in (squad, glue / "MNLI"):
+        folder.mkdir(parents=True)
+    for name in ("train", "dev_matched", "dev_mismatched"):
+        (glue / "MNLI" / f"{name}.tsv").touch()
+    words = ["data=squad_dir", f"data.dir={squad}", "task=squad", "first.task=mnli"]
+    with pytest.raises(ConfigError, match=r"^first.task=mnli: data=squad_dir: task=mnli .* first.data.source and"):
+        cells(*words)
+    quoted = str(glue).replace("'", "\\'")
+    places = ["first.data.source=glue_dir", f"first.data.dir='{quoted}'", "first.data.max_train_rows=9"]
+    ((parent,), (child,)) = cells(*words, *places)
+    assert (parent.config.data.source, parent.config.data.dir) == (DataSource.glue_dir, str(glue))
+    assert (child.config.data.source, child.config.data.dir) == (DataSource.squad_dir, str(squad))
+    assert (parent.config.data.max_train_rows, child.config.data.max_train_rows) == (9, None)
+    (alone,) = grid.expand(["task=mnli", "data=glue_dir", f"data.dir='{quoted}'", "data.max_train_rows=9"])
+    assert parent.run_id == alone.run_id
+    (again,) = grid.expand(parent.overrides)  # as a sweep in this process composes it
+    assert again.run_id == parent.run_id
+
+
 def test_published_values_are_those_of_the_task_that_is_trained_first():
     words = ["model=deberta", "model.size=large", "recipe=auto", *RTE]
     ((parent,), (child,)) = cells(*words)
@@ -101,6 +124,7 @@ def test_what_is_wrong_with_the_run_first_is_told_before_anything_starts(tmp_pat
         (["first.task=mnli", "first.train.epochs=-1"], "first.task=mnli: train.epochs=-1: must be above 0"),
         (["first.task=mnli", "first.train.epochs=many"], "first.task=mnli: first.train: Value 'many'"),
         (["first.task=mnli", "first.run=0123456789ab"], "first.run=0123456789ab: gifine writes it"),
+        (["first.task=mnli", "first.data.folder=here"], "first.data.folder: no such key; valid: source, dir"),
         (["first.task=mnli", f"model.init_from={tmp_path}"], "first.task=mnli: excludes model.init_from="),
         (["first.task=mnli", *official], f"first.task=mnli: no file {tmp_path}/MNLI/train.tsv"),
         (["first.task=demo"], "first.task=demo: task=demo: goes with data=demo, not with data=hub"),

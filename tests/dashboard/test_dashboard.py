@@ -38,6 +38,7 @@ with warnings.catch_warnings():
 pytestmark = WANDB
 KEY = "0123456789abcdef0123456789abcdef01234567"
 TASKS = ["cola", "mnli", "mrpc", "qnli", "qqp", "rte", "squad", "squad_v2", "sst2", "stsb", "wnli"]
+PARTLY = ["head-only", "biases-only"]
 ODD = "lr=0.1, it's <3"  # a group as people may call it
 
 
@@ -154,9 +155,9 @@ def test_the_interface_reads_its_own(written):
     spec = internal.Spec.model_validate(written("--group", ODD, "--tasks", "rte,mrpc")["report"]["spec"])
     project = internal.Project(name="gi", entity_name="me")
     report = wr.Report._from_model(internal.ReportViewspec(project=project, spec=spec))
-    (baseline, changed) = [block for block in report.blocks if isinstance(block, wr.PanelGrid)][1].runsets
+    (baseline, _, changed) = [block for block in report.blocks if isinstance(block, wr.PanelGrid)][1].runsets
     assert "in ['gi-none']" in str(baseline.filters)
-    assert "not in ['gi-none']" in str(changed.filters)
+    assert f"not in {['gi-none', *PARTLY]}" in str(changed.filters)
     assert changed.groupby[0] == "config.task.value.name"
 
 
@@ -192,8 +193,9 @@ def test_seeds_are_averaged_and_nothing_else(written):
         if panel["viewType"] in ("Bar Chart", "Run History Line Plot"):
             assert (panel["config"]["groupAgg"], panel["config"]["groupArea"]) == ("mean", "stddev")
             assert "groupBy" not in panel["config"], "the table's grouping"
-    (baseline, changed), _ = next((runsets, panels) for heading, runsets, panels in grids(spec) if heading == "RTE")
-    assert [key["name"] for key in baseline["grouping"]] == cell[:4], "level and layers of a baseline mean nothing"
+    (*plain, changed), _ = next((runsets, panels) for heading, runsets, panels in grids(spec) if heading == "RTE")
+    for each in plain:
+        assert [key["name"] for key in each["grouping"]] == cell[:4], "level and layers of a plain model mean nothing"
     assert [key["name"] for key in changed["grouping"]] == cell
     (alone,), bars = next((runsets, panels) for heading, runsets, panels in grids(spec) if "layers" in heading)
     assert alone["grouping"] == [], "each run is a dot"
@@ -212,24 +214,48 @@ def test_runs_are_filtered(written):
         for runset in runsets:
             arms: dict[str, dict[str, list[str]]] = {
                 "Baseline": {"run:tags": ["gi-none"]},
+                "Plain, trained in part": {"run:tags": PARTLY},
                 "Gated": {"run:tags": ["gi-key", "gi-query", "gi-both"]},
-                "Changed": {"run:tags not": ["gi-none"]},
+                "Changed": {"run:tags not": ["gi-none", *PARTLY]},
             }
             assert conditions(runset) == {"config:task.value.name": tasks, **narrowed, **arms.get(runset["name"], {})}
 
 
-def test_one_change_is_shown_beside_the_baseline(written):
+@pytest.mark.parametrize(
+    ("words", "runset"),
+    [
+        (["gi=none"], "Baseline"),
+        (["gi=none", "train.parameters=change"], "Plain, trained in part"),
+        (["gi=none", "train.parameters=bias"], "Plain, trained in part"),
+        (["gi=key", "train.parameters=change"], "Changed"),
+        (["change=lora", "train.parameters=bias"], "Changed"),
+    ],
+)
+def test_each_run_is_in_one_of_the_sides(written, words, runset):
+    """By the tags that tracking gives it: what trains makes an arm, as in the report."""
+    tags = {*wandb_run._tags(cli.config_from(cli.compose(["task=rte", *words])))}
+    runsets = next(runsets for heading, runsets, _ in grids(written("--tasks", "rte")) if heading == "RTE")
+    of = {each["name"]: conditions(each) for each in runsets}
+    found = [
+        name
+        for name, wanted in of.items()
+        if tags & {*wanted.get("run:tags", tags)} and not tags & {*wanted.get("run:tags not", [])}
+    ]
+    assert found == [runset]
+
+
+def test_one_change_is_shown_beside_plain_models(written):
     spec = written("--tasks", "rte", "--changes", "lora,ia3")
     (runset,) = spec["workspace"]["spec"]["section"]["runSets"]
-    assert conditions(runset)["run:tags"] == ["gi-none", "change-lora", "change-ia3"]
+    assert conditions(runset)["run:tags"] == ["gi-none", *PARTLY, "change-lora", "change-ia3"]
     assert list(sections(spec)) == ["Overview", "RTE", "Other changes"]
     assert {panel["viewType"] for panel in sections(spec)["RTE"]} == {"Run History Line Plot", "Bar Chart"}
     heads = [heading for heading, _, _ in grids(spec)]
     assert heads == ["How runs ended", "Baseline against changed runs", "RTE", "RTE: changes", "Other changes"]
     for heading, runsets, _ in grids(spec):
         for runset in runsets:
-            of = {"Baseline": ["gi-none"], "Changed": ["change-lora", "change-ia3"]}
-            wanted = of.get(runset["name"], ["gi-none", "change-lora", "change-ia3"])
+            of = {"Baseline": ["gi-none"], "Plain, trained in part": PARTLY, "Changed": ["change-lora", "change-ia3"]}
+            wanted = of.get(runset["name"], ["gi-none", *PARTLY, "change-lora", "change-ia3"])
             assert conditions(runset)["run:tags"] == wanted, heading
     assert spec["report"]["title"] == "gifine: change lora, ia3; task rte"
 
@@ -240,7 +266,12 @@ def test_gi_alone_is_shown_as_before_there_were_others(written):
     assert [heading for heading, _, _ in grids(spec)][2:] == ["RTE", "RTE: level × layers", "Gates"]
     tags = [conditions(runset)["run:tags"] for _, runsets, _ in grids(spec) for runset in runsets]
     sides = ["gi-key", "gi-query", "gi-both"]
-    assert [list(each) for each in dict.fromkeys(map(tuple, tags))] == [["gi-none", *sides], ["gi-none"], sides]
+    assert [list(each) for each in dict.fromkeys(map(tuple, tags))] == [
+        ["gi-none", *PARTLY, *sides],
+        ["gi-none"],
+        PARTLY,
+        sides,
+    ]
 
 
 def test_a_change_of_ones_own(written, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import json
 import re
@@ -93,7 +94,8 @@ def read(case: Case, folder: Path) -> list[Row]:
     if about in ("text", "label"):
         content = written(case.source, record(about, json.loads(case.given))).encode()
     elif about == "encoding":
-        content = written(case.source, record("text", "süß"), in_ascii=False).encode(case.given)
+        text = written(case.source, record("text", "süß"), in_ascii=False)
+        content = gzip.compress(text.encode()) if case.given == "gzip" else text.encode(case.given)
     else:
         text = case.given.replace("\\n", "\n").replace("\\r", "\r").replace("\\t", "\t")
         content = own(text, case).encode()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from gifine.choices import Objective
 from gifine.config import TaskConfig
 from gifine.errors import DataError
-from gifine.inputs import glue_tsv
+from gifine.inputs import glue_tsv, needs
 from gifine.inputs.rows import Row
 from gifine.objectives.metrics import CLASSIFICATION_METRICS, REGRESSION_METRICS
 from support.tasks import TASKS, load_task
@@ -118,15 +118,15 @@ def test_positions_out_of_range(path: Path) -> None:
 
 def test_find_prefers_the_full_file(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="holds: nothing"):
-        glue_tsv.find(tmp_path, "CoLA/train.tsv", allow_partial=True)
+        needs.official_file(tmp_path, "CoLA/train.tsv", allow_partial=True)
     folder = tmp_path / "CoLA"
     folder.mkdir()
     (folder / "train.part.tsv").touch()
     with pytest.raises(DataError, match=r"only the partial train\.part\.tsv: data\.allow_partial=true"):
-        glue_tsv.find(tmp_path, "CoLA/train.tsv")
-    assert glue_tsv.find(tmp_path, "CoLA/train.tsv", allow_partial=True) == folder / "train.part.tsv"
+        needs.official_file(tmp_path, "CoLA/train.tsv", allow_partial=False)
+    assert needs.official_file(tmp_path, "CoLA/train.tsv", allow_partial=True) == folder / "train.part.tsv"
     (folder / "train.tsv").touch()
-    assert glue_tsv.find(tmp_path, "CoLA/train.tsv", allow_partial=True) == folder / "train.tsv"
+    assert needs.official_file(tmp_path, "CoLA/train.tsv", allow_partial=True) == folder / "train.tsv"
 
 
 @pytest.mark.parametrize("name", [name for name in TASKS if load_task(name).objective is Objective.classification])

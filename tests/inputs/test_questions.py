@@ -100,7 +100,8 @@ def test_version_1_is_not_taken_for_version_2(tmp_path):
     ("content", "said"),
     [
         ([{"question": "Who?"}], "a list, not SQuAD's JSON"),
-        ("{", "line 1: not JSON"),
+        ("id,question\n", r"line 1: not JSON \(Expecting value\); questions are in SQuAD's JSON"),
+        ('{"data": []}\n{"data": []}', r"line 2: not JSON \(Extra data\); questions are in SQuAD's JSON"),
         ({"dat": []}, "the file has no 'data'; it has: dat"),
         ({"data": {}}, "data is {}, not a list"),
         ({"data": []}, "has no questions"),

@@ -6,6 +6,7 @@ import copy
 import io
 import json
 import pickle
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from transformers import AutoTokenizer, DataCollatorWithPadding
 
 from gifine.config import DEMO, ModelConfig, SizeConfig
 from gifine.errors import ModelError
-from gifine.inputs import tokenizers
+from gifine.inputs import tokenizers, xlnet_tokenizer
 from gifine.inputs.xlnet_tokenizer import PAD_SEGMENT, XLNetTokenizer
 
 CORPUS = [
@@ -153,6 +154,26 @@ def test_copies_and_what_is_saved_are_the_same(tiny, tmp_path):
     for other in (copy.deepcopy(tiny), pickle.loads(pickle.dumps(tiny)), tokenizers.load(str(tmp_path))):  # noqa: S301
         assert type(other) is XLNetTokenizer
         assert other(CORPUS)["input_ids"] == expected
+
+
+def test_threads_do_not_encode_with_each_others_settings(tiny, monkeypatch):
+    """While one is encoding, with a length, another one comes that wants texts whole."""
+    tokenizer, others = copy.deepcopy(tiny), []
+    encode = xlnet_tokenizer._Backend.encode_batch
+
+    def encode_batch(*args: Any, **kwargs: Any) -> Any:
+        if not others:
+            others.append(threading.Thread(target=lambda: others.append(tokenizer(CORPUS[0])["input_ids"])))
+            others[0].start()
+            others[0].join(timeout=0.1)
+        return encode(*args, **kwargs)
+
+    monkeypatch.setattr(xlnet_tokenizer._Backend, "encode_batch", encode_batch)
+    found = tokenizer(CORPUS[0], truncation=True, max_length=6)["input_ids"]
+    others[0].join()
+    assert len(found) == 6
+    assert others[1] == tiny(CORPUS[0])["input_ids"]
+    assert not isinstance(tokenizer.backend_tokenizer, xlnet_tokenizer._Backend)
 
 
 def test_without_its_model_there_is_none(tiny, tmp_path):

@@ -35,9 +35,7 @@ from support.tiny_models import (
 from support.tiny_models import make as gated
 
 FILE = Path(__file__).parent.parent / "support" / "scaling.py"
-WAYS = [
-    (family, way) for family in FAMILIES for way in Attention if way is Attention.hf or family.startswith("deberta")
-]
+WAYS = [(family, way) for family in FAMILIES for way in Attention if way is Attention.hf or family_classes(family).fast]
 KINDS = ["query", "weights", "ffn", "ffn_output"]  # one of each kind of module and of code
 FACTOR = torch.linspace(-0.1, 0.1, D, dtype=torch.float64)
 

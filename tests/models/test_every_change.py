@@ -45,6 +45,8 @@ KERNELS = [
     pytest.param("deberta", "hf", marks=pytest.mark.long),
     pytest.param("deberta", "fast", marks=pytest.mark.long),
     pytest.param("deberta_v2", "hf", marks=pytest.mark.long),
+    pytest.param("xlnet", "hf", marks=pytest.mark.long),
+    pytest.param("xlnet", "fast", marks=pytest.mark.long),
 ]
 
 

@@ -1,4 +1,5 @@
-"""DeBERTa's fast attention: transformers' outputs and gradients for every setting, and the same training."""
+"""Fast attention: DeBERTa's, with transformers' outputs and gradients for every setting, and the same training with it
+and with XLNet's, which `test_fast_xlnet.py` looks into."""
 
 from __future__ import annotations
 
@@ -32,6 +33,7 @@ from support.rounding import tolerances
 from support.tiny_models import BOTH, LABELS, NONE, ROUNDING, make, make_batch, model_config
 
 DEBERTAS = ["deberta", "deberta_v2"]
+FAST = [*DEBERTAS, "xlnet"]
 PLAIN = {"deberta": v1.DisentangledSelfAttention, "deberta_v2": v2.DisentangledSelfAttention}
 GATED = {"deberta": deberta.GiDebertaSelfAttention, "deberta_v2": deberta_v2.GiDebertaV2SelfAttention}
 
@@ -321,7 +323,7 @@ def kinds(model: nn.Module) -> set[str]:
     return {type(module).__name__ for module in model.modules()}
 
 
-@pytest.mark.parametrize("family", DEBERTAS)
+@pytest.mark.parametrize("family", FAST)
 @pytest.mark.parametrize("gi", [NONE, BOTH], ids=["plain", "gated"])
 def test_a_model_has_it_and_is_saved_as_ever(tmp_path, family: str, gi: GiConfig) -> None:
     ours, theirs = fast(family, gi), hf(family, gi)
@@ -353,14 +355,16 @@ VARIANTS = [
     ("deberta_v2", {"share_att_key": False, "position_buckets": -1, "norm_rel_ebd": "none"}),
     ("deberta_v2", {"conv_kernel_size": 3, "conv_act": "gelu"}),
     ("deberta_v2", {"relative_attention": False, "pos_att_type": []}),
+    ("xlnet", {}),
 ]
+NO_DROPOUT: dict[str, Any] = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+XLNETS_NO_DROPOUT: dict[str, Any] = {"dropout": 0.0, "summary_last_dropout": 0.0}
 
 
 @pytest.mark.parametrize("gi", [NONE, BOTH], ids=["plain", "gated"])
 @pytest.mark.parametrize(("family", "overrides"), VARIANTS)
 def test_fifty_steps_are_those_of_transformers(family: str, overrides: dict[str, Any], gi: GiConfig) -> None:
-    no_dropout = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
-    losses = []
+    no_dropout, losses = XLNETS_NO_DROPOUT if family == "xlnet" else NO_DROPOUT, []
     for made in (fast, hf):
         model = made(family, gi, **no_dropout, **overrides, initializer_range=0.02).double().train()
         optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
@@ -399,7 +403,7 @@ def test_gradient_checkpointing_draws_the_same_dropout(family: str) -> None:
 
 
 @pytest.mark.parametrize("gi", [NONE, GiConfig(side=GateSide.both, level=0.3)], ids=["plain", "gated"])
-@pytest.mark.parametrize("family", DEBERTAS)
+@pytest.mark.parametrize("family", FAST)
 def test_autocast_is_near_float32(family: str, gi: GiConfig) -> None:
     model, batch = fast(family, gi, initializer_range=0.1), make_batch(family, width=12)
     expected = model(**batch).logits
@@ -486,6 +490,8 @@ def test_a_run_is_evaluated_with_its_own(train, tmp_path, attention: str) -> Non
 def test_ddp_and_fsdp_with_gradient_checkpointing_are_one_process(train, tmp_path) -> None:
     words = [*DEBERTA_RUN, "gi.threshold=sequence"]
     one = train(*words, "train.batch_size=16", "model.attention=hf")
+    own = ["train.keep_checkpoints=true", f"data.cache_dir={tmp_path}"]
     for name, more in (("ddp", []), ("fsdp", ["train.fsdp=true", "train.gradient_checkpointing=true"])):
-        finish(start(ACCELERATE, *words, *more, f"output_dir={tmp_path / name}", f"data.cache_dir={tmp_path}"))
+        finish(start(ACCELERATE, *words, *more, *own, f"output_dir={tmp_path / name}"))
         assert max(differences(one.folder, tmp_path / name)) < 1e-10, name
+    assert [*(tmp_path / "fsdp" / "checkpoints").glob("checkpoint-*/optimizer.bin")], "it was not FSDP"

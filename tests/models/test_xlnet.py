@@ -40,7 +40,9 @@ class Golden:
             load_file(folder / f"{name}.safetensors") for name in ("state", "inputs", "outputs")
         )
 
-    def model(self, variant: str, objective: Objective = Objective.classification) -> Any:
+    def model(
+        self, variant: str, attention: Attention = Attention.fast, objective: Objective = Objective.classification
+    ) -> Any:
         entries = {key: value for key, value in self.config.items() if key != "model_type"}
         made = CLASSES.model(objective, plain=variant == "plain")
         if variant == "plain":
@@ -50,7 +52,7 @@ class Golden:
             gate = {"gi_side": side, "gi_level": float(level[1:]), "gi_layers": int(last[4:])}
             model = made(CLASSES.config.from_dict(entries | gate))
         model.load_state_dict({name: self.state[name] for name in model.state_dict()})
-        return model.double().eval()
+        return with_attention(model.double().eval(), attention)
 
     def batch(self, kind: str) -> dict[str, Tensor]:
         return {name.split(".")[1]: value for name, value in self.inputs.items() if name.startswith(f"{kind}.")}
@@ -59,9 +61,10 @@ class Golden:
 @pytest.mark.shared
 @pytest.mark.parametrize("kind", ["padded", "full", "short"])
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_golden_logits_losses_and_gradients(shared: Path, variant: str, kind: str) -> None:
+@pytest.mark.parametrize("attention", Attention)
+def test_golden_logits_losses_and_gradients(shared: Path, attention: Attention, variant: str, kind: str) -> None:
     golden = Golden(shared / "golden" / "xlnet")
-    model, expected = golden.model(variant), golden.summary[variant][kind]
+    model, expected = golden.model(variant, attention), golden.summary[variant][kind]
     output = model(**golden.batch(kind))
     output.loss.backward()
     wanted = golden.outputs[f"{variant}.{kind}.logits.f64"]
@@ -86,11 +89,14 @@ def test_golden_rows_padded_left_and_alone(shared: Path, variant: str) -> None:
     ("name", "kinds", "last"), [("xlnet_qa", ("padded", "full", "short"), 3), ("xlnet_qa_right", ("left", "right"), 2)]
 )
 @pytest.mark.parametrize("variant", ["plain", "key-l0.1-last1", "query-l0.1", "both-l0.3"])
-def test_golden_ends_of_answers(shared: Path, name: str, kinds: tuple[str, ...], last: int, variant: str) -> None:
+@pytest.mark.parametrize("attention", Attention)
+def test_golden_ends_of_answers(
+    shared: Path, attention: Attention, name: str, kinds: tuple[str, ...], last: int, variant: str
+) -> None:
     variant = f"{variant}-last{last}" if variant.count("-") == 1 else variant
     golden = Golden(shared / "golden" / name)
     for kind in kinds:
-        model, expected = golden.model(variant, Objective.questions), golden.summary[variant][kind]
+        model, expected = golden.model(variant, attention, Objective.questions), golden.summary[variant][kind]
         output = model(**golden.batch(kind))
         output.loss.backward()
         for end in ("start_logits", "end_logits"):
@@ -103,9 +109,8 @@ def test_golden_ends_of_answers(shared: Path, name: str, kinds: tuple[str, ...],
         assert norms == pytest.approx(expected["grad_norm_f64"], abs=ROUNDING)
 
 
-@pytest.mark.parametrize("attention", Attention)
-def test_without_a_change_it_is_transformers_to_the_bit(attention: Attention) -> None:
-    model = build(model_config("xlnet", attention=attention), NONE, labels=LABELS)
+def test_without_a_change_it_is_transformers_to_the_bit() -> None:
+    model = build(model_config("xlnet", attention=Attention.hf), NONE, labels=LABELS)
     entries: dict[str, Any] = ARCHITECTURE["xlnet"] | {"num_labels": len(LABELS)}
     theirs = CLASSES.plain_classifier(CLASSES.plain_config(**entries))
     theirs.load_state_dict(model.state_dict())
@@ -205,9 +210,3 @@ def test_sizes_have_its_names_or_berts() -> None:
     for key, said in (("use_mems_eval", "texts are read whole"), ("n_layers", "did you mean 'n_layer'")):
         with pytest.raises(ModelError, match=said):
             build(model_config("xlnet", config_overrides={key: 1}), NONE, labels=LABELS)
-
-
-def test_the_fast_attention_is_transformers_own() -> None:
-    model = make("xlnet")
-    kinds = [type(module) for module in model.modules()]
-    assert [type(module) for module in with_attention(model, Attention.fast).modules()] == kinds

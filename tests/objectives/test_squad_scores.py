@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import re
 from collections import Counter
 from functools import cache
 from pathlib import Path
@@ -15,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gifine.objectives import squad_scores
+from support import squad_by_hand
 
 CLOSE = 1e-9  # the official scripts add F1 up in another order
 
@@ -168,30 +168,6 @@ def test_single_answers(squad: Path) -> None:
         assert (exact, f1) == (wanted, pytest.approx(result["f1"], abs=1e-12)), (each, version)
 
 
-def by_hand(text: str, wanted: list[str], *, no_answers: bool) -> tuple[float, float]:
-    """The rules once more: characters one by one, and words crossed off a list."""
-
-    def words(raw: str) -> list[str]:
-        kept = "".join(c for c in raw.lower() if not (c.isascii() and c.isprintable() and not c.isalnum() and c != " "))
-        return re.sub(r"(?<!\w)(the|an|a)(?!\w)", " ", kept).split()
-
-    def overlap(ours: list[str], theirs: list[str]) -> float:
-        left = list(theirs)
-        for word in ours:
-            if word in left:
-                left.remove(word)
-        hits = len(theirs) - len(left)
-        if no_answers and not (ours and theirs):
-            return float(ours == theirs)
-        return 2 * hits / (len(ours) + len(theirs)) if hits else 0.0
-
-    lists = [words(each) for each in wanted]
-    if no_answers:
-        lists = [each for each in lists if each] or [[]]
-    ours = words(text)
-    return float(any(ours == each for each in lists)), max(overlap(ours, each) for each in lists)
-
-
 @given(
     st.lists(st.sampled_from(["the", "a", "Cat", "cat", "-", "½", "“cat”", "the-cat", "a.", "", "é"]), max_size=5),
     st.lists(st.lists(st.sampled_from(["the", "Cat", "cat", "½", "-", "é", "an"]), max_size=4), min_size=1, max_size=3),
@@ -200,7 +176,21 @@ def by_hand(text: str, wanted: list[str], *, no_answers: bool) -> tuple[float, f
 def test_other_code_for_the_same_rules(given: list[str], lists: list[list[str]], no_answers: bool) -> None:
     text, wanted = " ".join(given), ["  ".join(each) for each in lists]
     (exact,), (f1,) = squad_scores.judge([text], [wanted], no_answers=no_answers)
-    assert (exact, f1) == pytest.approx(by_hand(text, wanted, no_answers=no_answers))
+    assert (exact, f1) == pytest.approx(squad_by_hand.judge(text, wanted, no_answers=no_answers))
+
+
+@pytest.mark.long
+@pytest.mark.shared
+def test_other_code_on_answers_of_real_systems(squad: Path) -> None:
+    for system in ("v1.1-bert", "v1.1-logistic", "v2.0-bert", "v2.0-nlnet"):
+        given, no_answers = read(squad / f"full/predictions-{system}.json"), system.startswith("v2")
+        wanted = golds(squad / f"full/dev-{system[:4]}.json")
+        asked = [name for name in wanted if name in given]
+        lists = [wanted[name] for name in asked]
+        found = squad_scores.judge([given[name] for name in asked], lists, no_answers=no_answers)
+        for name, each, exact, f1 in zip(asked, lists, *found, strict=True):
+            by_hand = squad_by_hand.judge(given[name], each, no_answers=no_answers)
+            assert (exact, f1) == pytest.approx(by_hand, abs=1e-12), (system, name)
 
 
 def test_rules_that_differ_between_the_versions() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
+from gifine import cli
 from gifine.choices import Padding
 from gifine.config import TaskConfig
 from gifine.errors import DataError
@@ -24,6 +26,7 @@ from gifine.objectives.question_answering.loss import SpanLoss
 WORDS = [f"w{number}" for number in range(40)]
 CONTEXT = " ".join(WORDS[:30])
 TASK = TaskConfig(name="squad", inputs=["question", "context"], stride=8, max_question_tokens=4)
+V2 = replace(TASK, unanswerable=True)
 LAYOUTS = {
     "bert": ("[CLS]:0 $A:0 [SEP]:0 $B:1 [SEP]:1", ["input_ids", "attention_mask", "token_type_ids"]),
     "roberta": ("[CLS] $A [SEP] [SEP] $B [SEP]", ["input_ids", "attention_mask"]),
@@ -109,8 +112,8 @@ def test_what_cannot_be_learnt_is_noted_and_left_out(caplog):
     }
     examples = prepare("bert", *notes.values())
     told = reading.describe(examples, "train")
-    assert "train: 1 of 6 questions: answer that no window has whole: not trained on (q0)" in caplog.text
-    assert told.pop("questions") == 6
+    assert "train: 1 of 6 questions: answer that no window has whole: not learnt (q0)" in caplog.text
+    assert (told.pop("questions"), told.pop("windows")) == (6, len(examples))
     assert told == {
         "nowhere": {"questions": 1, "ids": ["q1"]},
         "moved": {"questions": 1, "ids": ["q2"]},
@@ -129,7 +132,7 @@ def test_what_cannot_be_learnt_is_noted_and_left_out(caplog):
 def test_halves_are_of_questions_and_share_no_window():
     answered = [ask(place("w3", "w3"), idx=idx) if idx % 3 else ask(None, idx=idx) for idx in range(12)]
     examples = prepare("bert", *answered)
-    select, report = reading.halves_of(examples)
+    select, report = reading.halves_of(examples, V2)
     sides = [{*half["idx"]} for half in (select, report)]
     assert sides[0] | sides[1] == {*range(12)}
     assert not sides[0] & sides[1]
@@ -139,10 +142,40 @@ def test_halves_are_of_questions_and_share_no_window():
 
 def test_too_few_questions_are_refused():
     with pytest.raises(DataError, match="one question to evaluate on, and two halves need two"):
-        reading.halves_of(prepare("bert", ask(place("w3", "w3"))))
+        reading.halves_of(prepare("bert", ask(place("w3", "w3"))), TASK)
+    few = prepare("bert", *(ask(place("w3", "w3") if idx else None, idx=idx) for idx in range(4)))
+    with pytest.raises(DataError, match="of 4 questions to evaluate on 3 have an answer; each half needs one that has"):
+        reading.halves_of(few, V2)
+    assert reading.halves_of(few, TASK)
     lost = Question(("w0", CONTEXT), 0, None, "q0", ("cat",), None, Trouble.nowhere)
     with pytest.raises(DataError, match="no question can be trained on"):
         reading.learnable(prepare("bert", lost))
+
+
+@pytest.mark.parametrize(("kind", "has"), [("HasAns", False), ("NoAns", True)])
+def test_questions_of_one_kind_alone_are_told_and_choose_nothing_of_the_other(kind, has, caplog):
+    splits: Any = {
+        "train": SimpleNamespace(examples=prepare("bert", ask(place("w3", "w3")), ask(None, idx=1))),
+        "validation": SimpleNamespace(examples=prepare("bert", ask(place("w3", "w3") if has else None))),
+    }
+    words = ["task=squad_v2", "data=squad_dir", "data.dir=.", "model=bert"]
+    reading.arrange(splits, cli.config_from(cli.compose(words)))
+    assert caplog.messages == [f"validation: {'each' if has else 'none'} of 1 questions has an answer"]
+    for metric in ("exact", "f1"):
+        chosen = cli.config_from(cli.compose([*words, f"task.select_by={kind}_{metric}"]))
+        with pytest.raises(DataError, match=f"{kind}_{metric}: validation has no question with(out)? an answer"):
+            reading.arrange(splits, chosen)
+
+
+@pytest.mark.parametrize(
+    ("layout", "text"), [("dropped", "Cafe\u0301"), ("held", "Cafe\u0301"), ("inside", "Cafe\u0301s")]
+)
+def test_combining_marks_are_of_the_token_before_them(layout, text):
+    """Whether a tokenizer leaves them out, as some do at a word's end, or not."""
+    ends = {"dropped": 4, "held": 5, "inside": 6}
+    offsets = np.asarray([[0, ends[layout]], [len(text) + 1, len(text) + 3]], dtype=np.int32)
+    found = windows._with_marks(f"{text} is", offsets)
+    assert found.tolist() == [[0, len(text)], [len(text) + 1, len(text) + 3]]
 
 
 def test_what_is_read_back_goes_by_the_row_in_the_file():
@@ -197,7 +230,9 @@ def test_the_loss_is_transformers_own_without_padding_and_knows_no_padding():
 
 
 @pytest.mark.shared
-@pytest.mark.parametrize("name", ["bert-base-uncased", "roberta-base", "deberta-base", "deberta-v3-base"])
+@pytest.mark.parametrize(
+    "name", ["bert-base-uncased", "roberta-base", "deberta-base", "deberta-v3-base", "xlnet-base-cased"]
+)
 def test_a_window_of_all_is_what_the_published_tokenizer_makes_of_the_pair(shared, name):
     tokenizer = tokenizers.load(str(shared / "tokenizers" / name))
     asked, context = "Who  sleeps ½ of it?", "The café's dog (10, 000) sleeps.  It 😀 sleeps."
@@ -205,10 +240,14 @@ def test_a_window_of_all_is_what_the_published_tokenizer_makes_of_the_pair(share
     task = replace(TASK, max_question_tokens=32)
     found: Any = windows.prepare([question], task, tokenizer, 96, labelled=True, fingerprint=name)
     (row,) = found
-    whole = tokenizer(asked, context, return_offsets_mapping=True)
+    context_first = name.startswith("xlnet")
+    pair = (context, asked) if context_first else (asked, context)
+    whole = tokenizer(*pair, return_offsets_mapping=True)
     sides, offsets = whole.sequence_ids(0), whole.pop("offset_mapping")
     assert {key: row[key] for key in whole} == dict(whole)
-    expected = [offset if side == 1 else (-1, -1) for side, offset in zip(sides, offsets, strict=True)]
+    expected = [
+        offset if side == (not context_first) else (-1, -1) for side, offset in zip(sides, offsets, strict=True)
+    ]
     assert [*zip(row["starts"], row["ends"], strict=True)] == [tuple(each) for each in expected]
     learnt = context[row["starts"][row["start_positions"]] : row["ends"][row["end_positions"]]]
     assert learnt.strip() == "dog"

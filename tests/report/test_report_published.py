@@ -76,6 +76,18 @@ def test_published_steps_are_no_difference(tmp_path):
     found = entries(tmp_path, "task=squad_v2", "model=xlnet", "recipe=auto")
     (own,) = (each for each in found if "its own" in each.column and each.measure.endswith("best_f1"))
     assert own.differing == []
+    for seed in (1, 2, 3):
+        made = config("task=squad_v2", "model=xlnet", "recipe=auto", "task.max_answer_tokens=30", seed=seed)
+        write(tmp_path / "shorter", record(made, [0.8] * len(measures(made))))
+    entry = published.set_beside(read(tmp_path / "shorter"))[-1]
+    assert entry.differing == ["task.max_answer_tokens 30, theirs 64"]
+
+
+@pytest.mark.parametrize(("model", "task"), [("debertav3", "squad_v2"), ("xlnet", "rte")])
+def test_settings_that_are_not_published_are_said_to_be_unknown(tmp_path, model, task):
+    found = entries(tmp_path, f"task={task}", f"model={model}", "recipe=auto")
+    assert {each.column: each.differing for each in found}
+    assert all(each.differing == ["their settings are not published"] for each in found)
 
 
 @pytest.mark.parametrize(

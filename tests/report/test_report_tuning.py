@@ -17,14 +17,15 @@ from gifine.compose import search
 from gifine.config import RunConfig, SearchConfig
 from gifine.objectives.halving import halves
 from gifine.report import __main__ as report
-from gifine.report import contents, plots
+from gifine.report import contents, plots, settings
 from gifine.report.analysis import best_of, crossed, families, tuning
 from gifine.report.analysis.comparison import Basis, Verdict
 from gifine.report.analysis.families import Rules
 from gifine.report.analysis.tuned_scores import Halves
 from gifine.report.contents import Contents
-from gifine.report.formats import answer, flat, markdown, sheets
+from gifine.report.formats import answer, flat, markdown, sheets, tuned
 from gifine.report.reading import Reader
+from gifine.report.settings import Settings, Value
 from gifine.runs.records import Status
 from gifine.runs.replicate import Replicate, replicate
 from support import synthetic
@@ -194,17 +195,57 @@ def test_a_diverged_trial_counts_as_the_worst(tmp_path):
     assert each.gated.means[0] == pytest.approx(np.mean([*ours, worst]))
 
 
-def test_what_tests_several_arms_is_said_once_and_by_trial(tmp_path):
-    found = gathered(sweep(tmp_path, seeds=1, gates=(PLAIN, BOTH, KEY)))
+LOWER: Gate = BOTH | {"level": 0.1}
+
+
+@pytest.mark.parametrize(
+    ("gates", "told"),
+    [
+        ((BOTH, BOTH | {"side": KEY["side"]}), {"none": "gi.side=none", "both": "gi.side=both", "key": "gi.side=key"}),
+        (
+            (BOTH, LOWER),
+            {"none": "gi.side=none", "both 0.3": "gi.side=both gi.level=0.3", "both 0.1": "gi.side=both gi.level=0.1"},
+        ),
+    ],
+    ids=["sides", "levels"],
+)
+def test_what_tests_several_arms_is_said_once_and_by_trial(tmp_path, gates, told):
+    found = gathered(sweep(tmp_path, seeds=1, gates=(PLAIN, *gates)))
     text = markdown.text(sheets.make(found, ["tuning"]), "").replace("\\", "")
     assert text.count("to test what was chosen") == text.count("a trial's score is the mean") == 1
     asked: dict[int, dict[str, None]] = {}
     for each in found.tunings:
-        for one, side in zip(each.chosen, ("none", str(each.gate.get("gi.side"))), strict=True):
-            asked.setdefault(given(one.number)[1], {})[side] = None
+        for one, words in zip(each.chosen, (told["none"], _words(each.gate, told)), strict=True):
+            asked.setdefault(given(one.number)[1], {})[words] = None
     assert sum(map(len, asked.values())) == 3
-    for number, sides in asked.items():
-        assert f"once with search.trial={number} gi.side={','.join(sides)}" in text
+    for number, arms in asked.items():
+        alone = [words for words in arms if " " not in words]
+        together = [f"gi.side={','.join(words.removeprefix('gi.side=') for words in alone)}"] if alone else []
+        for words in [*together, *(words for words in arms if " " in words)]:
+            assert f"once with search.trial={number} {words}" in text
+
+
+def _words(gate: Settings, told: dict[str, str]) -> str:
+    return next(words for name, words in told.items() if settings.gate(gate).startswith(name))
+
+
+def test_arms_of_one_change_are_asked_for_by_the_keys_that_tell_them_apart():
+    def lora(rank: int, sites: str = '["query"]', **more: str) -> Settings:
+        change: dict[str, Value] = {"name": "lora", "layers": None, "rank": rank, "sites": sites}
+        parts = {"change": {f"change.{key}": value for key, value in change.items()}}
+        parts["train"] = {f"train.{key}": value for key, value in more.items()}
+        return Settings(parts)
+
+    plain, small, large = Settings({"gi": {"gi.side": "none"}}), lora(4), lora(8, parameters="change")
+    gates = [plain, small, large]
+    assert [tuned._asked(each, gates) for each in gates] == [
+        "change=none",
+        "change=lora change.rank=4",
+        "change=lora change.rank=8 train.parameters=change",
+    ]
+    wide = lora(4, '["query", "value"]')
+    assert tuned._asked(wide, [plain, small, wide]) == """change=lora 'change.sites=["query", "value"]'"""
+    assert tuned._asked(small, [plain, small]) == "change=lora"
 
 
 def test_seeds_that_chose_nothing_test_where_there_are_enough(tmp_path):

@@ -125,7 +125,18 @@ def test_run_id_is_stable_across_versions():
         (["model.random_init=true", "gi.side=key"], "mrpc_bert-large-random_key-0.3_s42"),
         (["model.checkpoint=my/bert-tiny"], "mrpc_bert-tiny_both-0.3_s42"),
         (["model.checkpoint='my/roberta tiny'"], "mrpc_roberta-tiny_both-0.3_s42"),
+        (["gi=none", "train.parameters=change"], "mrpc_bert-large_head-only_s42"),
+        (["gi=none", "train.parameters=bias"], "mrpc_bert-large_biases-only_s42"),
+        (["change=lora", "train.parameters=change"], "mrpc_bert-large_lora-trained-alone_s42"),
+        (["train.parameters=bias"], "mrpc_bert-large_both-0.3-with-biases_s42"),
     ],
 )
 def test_slug_is_readable(overrides, slug):
     assert identity.slug(config(*overrides)) == slug
+
+
+def test_a_run_is_found_under_what_was_said_before_of_what_trains(tmp_path):
+    frozen = config("gi=none", "train.parameters=bias", f"output_root={tmp_path}")
+    folder = tmp_path / f"mrpc_bert-large_plain-bias-only_s42-{identity.run_id(frozen)}"
+    folder.mkdir()
+    assert identity.directory(frozen) == folder

@@ -7,4 +7,6 @@ import torch
 from gifine.__main__ import main
 
 torch.set_default_dtype(torch.float64)
+# By which transformers makes XLNet's parameters.
+torch.FloatTensor = torch.DoubleTensor  # pyrefly: ignore[bad-assignment] - declared as one class
 sys.exit(main())

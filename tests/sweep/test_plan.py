@@ -12,12 +12,14 @@ import pytest
 
 from conftest import TINY_DEMO
 from gifine import memory
+from gifine.choices import Padding
 from gifine.compose import grid
 from gifine.config import RunConfig
 from gifine.runs import identity, records
 from gifine.runs.records import Record, Status
+from gifine.sweep import estimate
 from gifine.sweep.commands import plan
-from gifine.sweep.estimate import FLOPS, START_SECONDS, Basis
+from gifine.sweep.estimate import FLOPS, START_SECONDS, TASKS, Basis
 
 
 def planned(*overrides: str) -> plan.Plan:
@@ -84,16 +86,67 @@ def test_hours_scale_with_rows_and_epochs(finish, tmp_path):
     same = planned(*place, "task=rte", "train.epochs=4", "gi=none")
     assert (same.device_hours, same.runs_by_basis) == (pytest.approx(3), {Basis.SAME_TASK: 1})
     other = planned(*place, "task=wnli", "train.epochs=2")
-    assert (other.device_hours, other.runs_by_basis) == (pytest.approx(1.5 * 635 / 2490), {Basis.SAME_MODEL: 1})
+    pieces = TASKS["wnli"][1] / TASKS["rte"][1]
+    assert (other.device_hours, other.runs_by_basis) == (
+        pytest.approx(1.5 * 635 / 2490 * pieces),
+        {Basis.SAME_MODEL: 1},
+    )
     few = planned(*place, "task=rte", "train.max_steps=249", "train.batch_size=10")
     assert few.device_hours == pytest.approx(1.5 / 2)
     assert planned(*place, "task=rte", "model.size=base").runs_by_basis == {Basis.DEFAULT: 1}
 
 
+def test_pretraining_takes_what_its_budget_says(finish, tmp_path):
+    words = ["task=rtd", "model=debertav3", "data=demo", "train.max_length=100", "train.batch_size=10"]
+    place = f"output_root={tmp_path}"
+    unknown = planned(place, *words)
+    assert (unknown.device_hours, unknown.runs_by_basis) == (0, {Basis.UNKNOWN: 1})
+    timed = planned(place, *words, "train.max_seconds=7200")
+    assert (timed.device_hours, timed.runs_by_basis) == (pytest.approx(2), {Basis.BUDGET: 1})
+    seen = {"seen": {"tokens": 100_000, "seconds": 3600}, "steps": {"done": 100, "planned": 100}}
+    finish(*words, "train.epochs=2", rows=500, seconds=3600, **seen)
+    for budget, hours in (("max_tokens=200000", 2), ("max_steps=50", 0.5), ("epochs=3", 1.5)):
+        one = planned(place, *words, f"train.{budget}")
+        assert (one.device_hours, one.runs_by_basis) == (pytest.approx(hours), {Basis.SAME_TASK: 1}), budget
+
+
 def test_a_run_trains_on_windows_and_the_tables_count_questions(finish, tmp_path):
     words = ["task=squad", "model=bert"]
-    finish(*words, rows=2 * 87_599, seconds=3600, examples={"train": {"questions": 87_599}})
-    assert planned(f"output_root={tmp_path}", *words, "seed=1").device_hours == pytest.approx(1)
+    told = {"questions": 87_599, "windows": 2 * 87_599}
+    finish(*words, rows=87_599, seconds=3600, examples={"train": told})
+    same = planned(f"output_root={tmp_path}", *words, "seed=1")
+    assert (same.device_hours, same.runs_by_basis) == (pytest.approx(1), {Basis.SAME_TASK: 1})
+
+
+@pytest.mark.parametrize(
+    ("max_length", "stride", "counted"),  # of SQuAD 1.1's dev questions, with BERT's word pieces
+    [
+        (512, 128, (1.0076, 178.1)),
+        (384, 128, (1.0249, 178.5)),
+        (256, 128, (1.1359, 170.8)),
+        (192, 64, (1.4995, 160.4)),
+        (128, 64, (2.2858, 113.2)),
+        (128, 32, (3.0913, 122.1)),
+        (96, 48, (3.1647, 88.6)),
+    ],
+)
+def test_windows_and_their_lengths_are_about_those_of_squad(max_length, stride, counted):
+    reading = estimate._reading({"max_length": max_length}, {"objective": "questions", "stride": stride})
+    assert estimate._examples("squad", reading, max_length, Padding.dynamic) == pytest.approx(counted, rel=0.1)
+
+
+def test_shorter_windows_are_more_and_cost_less_each(finish, tmp_path):
+    """What was learnt of windows of one length is not taken for those of another."""
+    words, told = ["task=squad", "model=bert"], {"questions": 87_599, "windows": 88_641}
+    finish(*words, "train.max_length=384", rows=87_599, seconds=3600, examples={"train": told})
+    place = [f"output_root={tmp_path}", *words, "seed=1"]
+    short = planned(*place, "train.max_length=128", "task.stride=32")
+    assert short.runs_by_basis == {Basis.SAME_MODEL: 1}
+    windows, pieces = 3.0 / (88_641 / 87_599), 122 / 174
+    assert short.device_hours == pytest.approx(windows * pieces, rel=0.01)
+    assert planned(*place, "train.max_length=384", "data.max_train_rows=8760").device_hours == pytest.approx(
+        0.1, rel=0.01
+    )
 
 
 def test_what_no_estimate_can_be_made_of_is_left_out(finish, tmp_path):

@@ -199,6 +199,8 @@ def test_tracking_decides_nothing():
         (["gi.layers=6"], "giDeBERTaV3-30-both-last6 cola s42"),
         (["gi=none", "model=roberta-large", "seed=1"], "RoBERTa cola s1"),
         (["model=bert", "model.size=base", "gi=key", "gi.level=0"], "giBERT-base-0-key cola s42"),
+        (["model=bert", "gi=none", "train.parameters=change"], "BERT head only cola s42"),
+        (["model=bert", "change=lora", "train.parameters=bias"], "BERT lora with biases cola s42"),
     ],
 )
 def test_titles(words, title):

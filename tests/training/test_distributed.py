@@ -31,6 +31,12 @@ def two_processes(tmp_path_factory):
     return folders
 
 
+def last_checkpoint(folder):
+    """The names of its files: FSDP's optimizer is in `optimizer.bin`, that of DDP in `optimizer.pt`."""
+    (last,) = (folder / "checkpoints").glob("checkpoint-8")
+    return {path.name for path in last.iterdir()}
+
+
 @pytest.mark.parametrize("threshold", ["sequence", "token"])
 def test_two_processes_give_what_one_with_twice_the_batch_gives(two_processes, train, threshold):
     one = train(*RUN, f"gi.threshold={threshold}", "train.batch_size=16")
@@ -113,8 +119,20 @@ def stopped_and_gone_on(folder, launcher, *words):
 
 
 def test_fsdp_by_accelerate_is_stopped_goes_on_and_ends_as_ddp_does(two_processes, tmp_path):
-    stopped_and_gone_on(tmp_path / "run", ACCELERATE, *RUN, "gi.threshold=sequence", "train.fsdp=true")
+    words = [*RUN, "gi.threshold=sequence", "train.fsdp=true", "train.keep_checkpoints=true"]
+    stopped_and_gone_on(tmp_path / "run", ACCELERATE, *words)
     assert max(differences(two_processes["sequence"], tmp_path / "run")) < 1e-10
+    assert {"model.safetensors", "pytorch_model_fsdp.bin", "optimizer.bin"} <= last_checkpoint(tmp_path / "run")
+
+
+def test_fsdp_of_one_process_is_the_run_without_it(train, tmp_path):
+    """So it can be tried on a machine with one GPU. What is computed again has the same dropout, which it can have."""
+    run = [word for word in RUN if "dropout" not in word]
+    words = ["train.fsdp=true", "train.gradient_checkpointing=true", "train.keep_checkpoints=true"]
+    words += [f"output_dir={tmp_path / 'run'}", f"data.cache_dir={tmp_path}"]
+    finish(start([*TORCHRUN[:-1], "--nproc-per-node=1"], *run, *words))
+    assert max(differences(train(*run).folder, tmp_path / "run")) < 1e-10
+    assert "optimizer.bin" in last_checkpoint(tmp_path / "run")
 
 
 def test_so_does_fsdp_of_a_change_alone_whose_checkpoints_have_no_more_than_it(tmp_path):
@@ -127,8 +145,7 @@ def test_so_does_fsdp_of_a_change_alone_whose_checkpoints_have_no_more_than_it(t
     finish(start(TORCHRUN, *words, f"output_dir={tmp_path / 'ddp'}", f"data.cache_dir={tmp_path}"))
     stopped_and_gone_on(tmp_path / "fsdp", TORCHRUN, *words, "train.fsdp=true")
     assert max(differences(tmp_path / "ddp", tmp_path / "fsdp")) < 1e-10
-    for run in ("ddp", "fsdp"):
-        (last,) = (tmp_path / run / "checkpoints").glob("checkpoint-8")
-        files = {path.name for path in last.iterdir()}
-        assert "trained.safetensors" in files
+    for run, optimizer in (("ddp", "optimizer.pt"), ("fsdp", "optimizer.bin")):
+        files = last_checkpoint(tmp_path / run)
+        assert {"trained.safetensors", optimizer} <= files
         assert not files & {"model.safetensors", "pytorch_model_fsdp.bin"}

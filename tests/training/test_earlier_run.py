@@ -85,7 +85,9 @@ def test_a_run_does_not_start_from_one_that_answers_one_for_all(run):
     assert (records["three"]["status"], records["two"]["status"]) == ("degenerate", "failed")
     assert f"error: nothing to start from: {folder_of('three').name} is degenerate: " in said
     assert records["two"]["error"] in said
-    assert records["two"]["provenance"]["init_from"]["run_id"] == records["three"]["run_id"]  # it may have a twin
+    noted = records["two"]["provenance"]["init_from"]
+    assert noted["run_id"] == records["three"]["run_id"], "it may have a twin"
+    assert noted["status"] == "degenerate", "the report counts both as one accident"
 
 
 def test_a_run_does_not_start_from_one_that_has_not_finished(run):

@@ -198,7 +198,7 @@ def test_biases_train_in_a_plain_model(train, base):
     weights = load_file(result.folder / "model" / "trained.safetensors")
     biases = {name for name in weights if "bias" in name}
     assert weights.keys() - biases == {"classifier.weight"}
-    assert "plain-bias-only" in result.folder.name
+    assert "_biases-only_" in result.folder.name
     assert evaluate.main([str(result.folder)]) == ExitCode.DONE
 
 

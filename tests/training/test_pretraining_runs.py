@@ -89,6 +89,8 @@ def test_fine_tuning_starts_from_the_discriminator_with_its_gates_or_without(tra
     words += ["train.save_model=true", "train.device=cpu"]
     kept = train(*words)
     assert kept.record.provenance["init_from"]["run_id"] == earlier.record.run_id
+    assert kept.record.provenance["init_from"]["text"] == earlier.record.provenance["data"]["train"]
+    assert kept.record.provenance["init_from"]["seen"] == earlier.record.seen
     assert kept.record.parameters["gates"] > 0
     after = load_file(kept.folder / "model" / "model.safetensors")
     encoder = [name for name in found if name.startswith("deberta.")]

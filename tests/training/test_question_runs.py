@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+from argparse import Namespace
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet
@@ -16,10 +18,12 @@ from gifine import cli, evaluate, predict, prefetch
 from gifine.compose import checks
 from gifine.errors import ConfigError, ExitCode
 from gifine.inputs import needs
-from gifine.inspect import __main__ as inspect
+from gifine.inspect import looking
+from gifine.report import __main__ as report
+from gifine.runs import finished
 from gifine.runs.records import Status
 from gifine.training import callbacks
-from support import asked
+from support import asked, squad_by_hand
 from support.processes import RUN, TORCHRUN, finish, start
 
 QUESTIONS = ["data=squad_dir", "train.max_length=24", "task.max_question_tokens=8", "task.stride=8"]
@@ -29,6 +33,7 @@ TOKENIZERS = {
     "roberta": "roberta-base",
     "deberta": "deberta-base",
     "debertav3": "deberta-v3-base",
+    "xlnet": "xlnet-base-cased",
 }
 
 
@@ -46,19 +51,47 @@ def test_a_run_is_chosen_by_f1_and_evaluates_to_the_same(train, data, capsys):
     task = cli.config_from(cli.compose(["task=squad_v2"])).task
     assert record.metrics.keys() == {f"squad_v2/validation/{name}" for name in task.metrics}
     assert record.best["f1"] == record.metrics["squad_v2/validation/f1"]
-    assert record.examples == {"train": {"questions": 48}, "validation": {"questions": 24}}
-    assert record.rows["train"] > 48, "some contexts take two windows"
+    assert record.rows == {"train": 48, "validation": 24}
+    assert record.examples["train"].keys() == {"questions", "windows"}
+    assert record.examples["train"]["windows"] > 48, "some contexts take two windows"
     assert record.thresholds == {"validation": 0.0}
     table = pyarrow.parquet.read_table(result.folder / "predictions-validation.parquet").to_pydict()
     assert table["idx"] == list(range(24))
     assert np.mean(table["f1"]) == pytest.approx(record.metrics["squad_v2/validation/f1"])
+    file = Path(data[0].partition("=")[2], "dev-v2.0.json")
+    by_hand = squad_by_hand.score_run(result.folder, file, no_answers=True)
+    assert record.metrics == pytest.approx({f"squad_v2/validation/{name}": by_hand[name] for name in by_hand})
     capsys.readouterr()
     assert evaluate.main([str(result.folder)]) == ExitCode.DONE
     assert capsys.readouterr().out.count("same as the record") == len(task.metrics)
     assert evaluate.main([str(result.folder), "--invariance"]) == ExitCode.BAD_INPUT
     assert "--invariance is for classification" in capsys.readouterr().err
-    assert inspect.main([str(result.folder)]) == ExitCode.BAD_INPUT
-    assert "task=squad_v2 is of questions; gifine inspect looks at classifiers alone" in capsys.readouterr().err
+
+
+def test_inspect_looks_at_windows_and_scores_questions(train, data, tmp_path):
+    result = train(*WORDS, *data, "task=squad_v2", "train.epochs=1")
+    (run,) = finished.read([result.folder])
+    asked_for = Namespace(text=[], split="validation", rows=128, seconds=1e9, base=None)
+    found = looking.look(result.folder, run, asked_for, tmp_path)
+    record = result.record
+    windows = record.examples["validation"]["windows"]
+    assert found.subtitle == f"the first 24 rows of squad_v2, validation, in {windows} windows"
+    assert len(found.examples) == windows > 24
+    assert found.examples[0].name == "row 0, window 1"
+    assert {example.label for example in found.examples} > {"no answer", "the cat"}
+    assert found.ablations is not None
+    base, lines = found.ablations.base, (result.folder / "metrics.jsonl").read_text().splitlines()
+    assert base.value == record.metrics["squad_v2/validation/f1"]
+    evaluated = [each for each in map(json.loads, lines) if "squad_v2/validation/loss" in each]
+    assert base.loss == pytest.approx(evaluated[-1]["squad_v2/validation/loss"], rel=1e-5)
+    assert len(found.ablations.found) == 1 + 2 + 4
+    assert found.ablations.found[0].logit > 0, "it does something"
+    asked_for = Namespace(text=[["who runs", "the cat runs " * 8]], split="validation", rows=1, seconds=0, base=None)
+    found = looking.look(result.folder, run, asked_for, tmp_path)
+    assert [example.name for example in found.examples[:2]] == ["text 1, window 1", "text 1, window 2"]
+    assert {example.label for example in found.examples} == {None}
+    predicted = found.examples[0].predicted
+    assert predicted == "no answer" or predicted in "the cat runs " * 8
 
 
 def test_a_run_that_is_stopped_ends_as_one_that_is_not(train, data, monkeypatch, tmp_path):
@@ -85,7 +118,8 @@ def test_a_run_that_is_stopped_ends_as_one_that_is_not(train, data, monkeypatch,
 @pytest.mark.shared
 @pytest.mark.parametrize("model", TOKENIZERS)
 @pytest.mark.parametrize(("version", "change"), [("1.1", "gi=none"), ("2.0", "gi=both")])
-def test_every_family_trains_on_both_versions(train, shared, version, change, model):
+def test_every_family_trains_on_both_versions(train, shared, tmp_path, capsys, version, change, model):
+    """And its checkpoint is evaluated, predicts, and is reported."""
     folder = shared / "squad"
     task = "squad" if version == "1.1" else "squad_v2"
     result = train(
@@ -102,10 +136,22 @@ def test_every_family_trains_on_both_versions(train, shared, version, change, mo
         "train.max_length=96",
         "task.max_question_tokens=32",
         "task.stride=48",
+        "train.save_model=true",
     )
     assert result.record.status in (Status.DONE, Status.DEGENERATE)
     assert result.record.examples["validation"]["questions"] == 24
-    assert 0 <= (result.record.metrics[f"{task}/validation/f1"] or 0) <= 1
+    assert result.record.examples["validation"]["windows"] > 24, "some contexts take several windows"
+    by_hand = squad_by_hand.score_run(result.folder, folder / f"dev-v{version}.cut.json", no_answers=version == "2.0")
+    assert result.record.metrics == pytest.approx({f"{task}/validation/{name}": by_hand[name] for name in by_hand})
+    assert evaluate.main([str(result.folder)]) == ExitCode.DONE
+    (tmp_path / "other.json").write_text(json.dumps(asked.document(5, unanswerable=False)))
+    words = [str(result.folder), "--file", str(tmp_path / "other.json"), "--out", str(tmp_path / "out")]
+    assert predict.main(words) == ExitCode.DONE
+    answers = json.loads((tmp_path / "out" / f"{task}-other.json").read_text())
+    assert [*answers] == [f"q{number}" for number in range(5)]
+    capsys.readouterr()
+    assert report.main([str(result.folder), "--format", "json"]) == ExitCode.DONE
+    assert f"{task}/validation/f1" in capsys.readouterr().out
 
 
 @pytest.mark.long

@@ -1,4 +1,4 @@
-"""Runs of a tiny XLNet on the demo task: stopped and gone on, and beside a baseline."""
+"""Runs of a tiny XLNet on the demo task: stopped and gone on, beside a baseline, and by two processes."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ from safetensors.torch import load_file
 from conftest import TINY_DEMO
 from gifine.runs.records import Status
 from gifine.training import callbacks
+from support.processes import ACCELERATE, differences, finish, start
 
 RUN = [word.replace("model=bert", "model=xlnet") for word in TINY_DEMO]
 RUN += ["gi=both", "gi.level=0.3", "train.batch_size=8", "train.save_model=true"]
+NO_DROPOUT = ["model.config_overrides.dropout=0", "model.config_overrides.summary_last_dropout=0"]
 
 
 def weights(folder: Path) -> bytes:
@@ -52,3 +54,15 @@ def test_a_baseline_starts_as_its_twin(train):
     assert losses[0] == losses[1]
     ours, theirs = (load_file(each.folder / "model" / "model.safetensors") for each in (gated, plain))
     assert theirs.keys() < ours.keys()
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("float64")
+def test_two_processes_and_accumulated_batches_are_one_process(train, tmp_path):
+    """With DDP, which waits for each gradient, and with FSDP."""
+    words = [*RUN, *NO_DROPOUT, "gi.threshold=sequence", "gi.mask_padding=true"]
+    one = train(*words, "train.batch_size=32", "model.attention=hf")
+    words += ["train.gradient_accumulation=2"]
+    for name, more in (("ddp", []), ("fsdp", ["train.fsdp=true", "train.gradient_checkpointing=true"])):
+        finish(start(ACCELERATE, *words, *more, f"output_dir={tmp_path / name}", f"data.cache_dir={tmp_path}"))
+        assert max(differences(one.folder, tmp_path / name)) < 1e-10, name

@@ -118,10 +118,11 @@ def _first(config: RunConfig) -> Iterator[str]:
         yield f"first.run={first.run}: gifine writes it; first.task says what is trained first"
     if first.task is not None and config.model.init_from is not None:
         yield f"first.task={first.task}: excludes model.init_from={config.model.init_from}; the weights have one source"
-    valid = [key.name for key in fields(TrainConfig)]
-    for key in first.train:
-        if key not in valid:
-            yield f"first.train.{key}: no such key{did_you_mean(key, valid)}; valid: {', '.join(valid)}"
+    for name, schema in (("train", TrainConfig), ("data", DataConfig)):
+        valid = [key.name for key in fields(schema)]
+        for key in getattr(first, name):
+            if key not in valid:
+                yield f"first.{name}.{key}: no such key{did_you_mean(key, valid)}; valid: {', '.join(valid)}"
 
 
 def _gi(gi: GiConfig, model: ModelConfig) -> Iterator[str]:

@@ -30,14 +30,8 @@ _QUOTE_IT = (
     'no text; quote it, as "no" or "1.0": YAML takes yes, no, on and off for truth values, and digits for numbers'
 )
 
-_OPEN = (
-    "change.",
-    "model.config_overrides",
-    "task.generator.config_overrides",
-    "first.train",
-    "search.space",
-    "hydra.launcher.additional_parameters",
-)
+_OPEN = ("change.", "model.config_overrides", "task.generator.config_overrides", "first.train", "first.data")
+_OPEN += ("search.space", "hydra.launcher.additional_parameters")
 
 recipes.register(conf_dir())
 

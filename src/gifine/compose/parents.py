@@ -6,8 +6,10 @@ that the run's own is known before anything is trained.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 
 from omegaconf.errors import OmegaConfBaseException
 
@@ -16,6 +18,7 @@ from gifine.compose import checks
 from gifine.compose.composition import unwrap
 from gifine.compose.conf_dir import folders
 from gifine.compose.overrides import parsed
+from gifine.compose.quoting import quoted
 from gifine.config import FirstConfig, RunConfig, SearchConfig, TrainConfig
 from gifine.errors import ConfigError, DataError, PrefetchError, did_you_mean
 from gifine.inputs import needs, offline, sources
@@ -23,6 +26,7 @@ from gifine.runs import identity
 from gifine.schema import from_entries
 
 _OWN = ("task", "output_dir", "overwrite")  # keys that say something of a run itself, not of its parent
+_ELSEWHERE = "; first.data.source and first.data.dir say where the data of that run are"
 
 
 @dataclass
@@ -48,6 +52,7 @@ class Parents:
         if task not in valid:
             raise ConfigError(f"first.task={task}: no such task{did_you_mean(task, valid)}; valid: {', '.join(valid)}")
         words = [*(word for word in overrides if not _is_own(word)), f"task={task}"]
+        words += [f"data.{key}={_written(value)}" for key, value in config.first.data.items()]
         parent = self._parent(words, task)
         if parent.task == config.task:
             return replace(parent, output_dir=config.output_dir, overwrite=config.overwrite), None, []
@@ -59,7 +64,8 @@ class Parents:
             try:
                 self.known[key] = _checked(self.compose(words))
             except ConfigError as error:
-                self.known[key] = ConfigError(*(f"first.task={task}: {problem}" for problem in error.problems))
+                told = (each + _ELSEWHERE * each.startswith("data=") for each in error.problems)
+                self.known[key] = ConfigError(*(f"first.task={task}: {problem}" for problem in told))
         found = self.known[key]
         if isinstance(found, ConfigError):
             raise found
@@ -71,6 +77,11 @@ class Parents:
 
 def _is_own(word: str) -> bool:
     return parsed(word).key_or_group.split(".")[0] in _OWN
+
+
+def _written(value: Any) -> str:
+    """As a word of a command line has it."""
+    return quoted(value) if isinstance(value, str) else json.dumps(value)
 
 
 def _checked(config: RunConfig) -> RunConfig:

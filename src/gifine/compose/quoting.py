@@ -49,11 +49,11 @@ def quoting(word: str) -> str:
         return ""
     if kind is str:
         wanted: str | list[str] = value
-        written = f"{key}={_quoted(value)}"
+        written = f"{key}={quoted(value)}"
     else:
         inner = value[1:-1] if value.startswith("[") and value.endswith("]") else value
         wanted = [each.strip() for each in inner.split(",")]
-        written = f"{key}=[{','.join(map(_quoted, wanted))}]"
+        written = f"{key}=[{','.join(map(quoted, wanted))}]"
     try:
         given: Any = parsed(written)._value  # value() does not look into lists
     except HydraException:
@@ -62,7 +62,7 @@ def quoting(word: str) -> str:
     return f"; quote it: {_for_shell(written)}" if texts == wanted and written != word else ""
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
     """As Hydra reads it back."""
     escaped = text.replace("\\'", "\\\\'").replace("'", "\\'")
     return f"'{escaped}'"

@@ -1,6 +1,7 @@
 """`${published:KEY}` in a config: what conf/recipe/published says for its model, size and task.
 
-A file there is named after the model, and holds for each task its `source` and for each size its settings.
+A file there is named after the model, and holds for each task its `source` and for each size its settings. Where some
+of these are not published, `ours` says which.
 """
 
 from __future__ import annotations
@@ -12,10 +13,12 @@ from typing import Any
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
+from gifine.config import TaskConfig
 from gifine.errors import ConfigError
 
 READS = ("model.name", "model.size", "task.name")  # the keys that decide what ${published:KEY} is
-STEPS = "max_steps"  # which few have
+OURS = "ours"  # what of the settings nobody has published, in words
+FEW = {"max_steps": None, "max_answer_tokens": TaskConfig.max_answer_tokens}  # what few have, and the others instead
 
 
 def register(conf_dir: Path) -> None:
@@ -23,13 +26,13 @@ def register(conf_dir: Path) -> None:
 
     def published(key: str, *, _root_: DictConfig) -> Any:
         found = settings(conf_dir, _root_.model.name, _root_.task.name, _root_.model.size)
-        return found.get(key) if key == STEPS else found[key]
+        return found.get(key, FEW[key]) if key in FEW else found[key]
 
     OmegaConf.register_new_resolver("published", published, replace=True)
 
 
 def settings(conf_dir: Path, model: str, task: str, size: str) -> dict[str, Any]:
-    """The published settings, and their `source`.
+    """The published settings, and their `source`, which names what is ours among them.
 
     Raises:
         ConfigError: where nothing is published; it says what is.
@@ -43,7 +46,9 @@ def settings(conf_dir: Path, model: str, task: str, size: str) -> dict[str, Any]
         raise ConfigError(f"{asked}; tasks: {', '.join(tasks)}")
     if size not in tasks[task]:
         raise ConfigError(f"{asked}; sizes: {', '.join(name for name in tasks[task] if name != 'source')}")
-    return {"source": tasks[task]["source"], **tasks[task][size]}
+    found = tasks[task][size]
+    source = "; ours: ".join([tasks[task]["source"], *([found[OURS]] if OURS in found else [])])
+    return {"source": source, **found}
 
 
 @cache

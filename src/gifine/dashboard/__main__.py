@@ -35,7 +35,7 @@ def parser() -> commands.Parser:
     add("--group", action="append", default=[], metavar="GROUP", help="only runs of this tracking.group; repeatable")
     add("--tasks", type=_words, metavar="NAME,…", help="only these tasks (default: all but the demo)")
     add("--models", type=_words, default=(), metavar="NAME,…", help="only runs of these models (model.name)")
-    add("--changes", type=_words, default=(), metavar="NAME,…", help="only these changes, beside the baseline")
+    add("--changes", type=_words, default=(), metavar="NAME,…", help="only these changes, beside plain models")
     add("--split-dev", action="store_true", help="the runs had evaluate.split_dev=true: metrics of the reported half")
     add("--only", choices=_PARTS, help="one of the two")
     add("--dry-run", type=_path, metavar="FILE", help="write what would be saved to this file, as JSON")

@@ -20,7 +20,7 @@ from wandb_workspaces import expr
 
 from gifine import changes as shipped
 from gifine.changes.contract import SITES
-from gifine.choices import GateSide
+from gifine.choices import TRAINED, GateSide, Parameters
 from gifine.config import GI, TaskConfig
 from gifine.dashboard.selection import Selection
 from gifine.tracking import wandb_run
@@ -57,6 +57,7 @@ class Arms(Enum):
 
     all = "all"
     baselines = "baselines"
+    partly = "partly"  # plain models of which the head or the biases alone train
     all_changed = "all changed"
     gated = "gated"  # with GI
 
@@ -87,14 +88,16 @@ def runs(selection: Selection, task: TaskConfig | None = None, arms: Arms = Arms
 
 def _of_arms(selection: Selection, arms: Arms) -> expr.FilterExpr:
     """By tags: a run with another change has gi.side none in its config, as a baseline."""
-    plain, *gated = map(wandb_run.gi_tag, GateSide)
+    plain, partly = wandb_run.plain_tag(Parameters.all), [*map(wandb_run.plain_tag, TRAINED)]
+    gated = [wandb_run.gi_tag(side) for side in GateSide if side is not GateSide.none]
     if arms is Arms.all_changed and not selection.changes:  # those of one's own as well, whatever they are called
-        return expr.Tags().notin([plain])
+        return expr.Tags().notin([plain, *partly])
     chosen = [wandb_run.change_tag(name) for name in selection.changes if name != GI]
     gi = gated if selection.has_gi else []
     tags = {
-        Arms.all: [plain, *gi, *chosen],
+        Arms.all: [plain, *partly, *gi, *chosen],
         Arms.baselines: [plain],
+        Arms.partly: partly,
         Arms.gated: gated,
         Arms.all_changed: [*gi, *chosen],
     }

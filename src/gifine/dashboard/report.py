@@ -56,8 +56,9 @@ def _introduction(selection: Selection) -> list[BlockTypes]:
         f"A cell is all runs with the same {cell}: lines and bars are means over its runs, bands and whiskers their "
         "standard deviation. Runs that differ in anything else than these and the seed are averaged as well.",
         "arm is the change with its keys, of GI side, level and layers, and what trains if not all does; plain is the "
-        "baseline. What gi says is GI's alone: of other changes and of the baseline it means nothing. gi.layers is "
-        "empty where all layers are gated: such runs are not in the plots with an axis for it.",
+        "baseline, head-only and biases-only are plain models that train in part. What gi says is GI's alone: of other "
+        "changes and of plain models it means nothing. gi.layers is empty where all layers are gated: such runs are "
+        "not in the plots with an axis for it.",
         "Runs of an older gifine have no arm: they are told apart by the keys of gi.",
         "Metrics are the record's: of the best checkpoint where train.select_best is on, and of dev sets.",
     ]
@@ -137,6 +138,7 @@ def _sides(selection: Selection, task: TaskConfig | None = None) -> list[wr.Runs
     plain = [key for key in panels.CELL if key not in ("gi.level", "gi.layers")]
     return [
         _runset("Baseline", selection, task, Arms.baselines, [*by, *plain]),
+        _runset("Plain, trained in part", selection, task, Arms.partly, [*by, *plain]),
         _runset("Changed", selection, task, Arms.all_changed, [*by, *panels.CELL]),
     ]
 

@@ -27,7 +27,7 @@ class Selection:
     tasks: tuple[TaskConfig, ...]
     groups: tuple[str, ...] = ()
     models: tuple[str, ...] = ()
-    changes: tuple[str, ...] = ()  # beside the baseline
+    changes: tuple[str, ...] = ()  # beside plain models
     narrowed: bool = False  # not the tasks that are shown by default
     split_dev: bool = False  # runs with evaluate.split_dev, whose metrics are of one half of the first split
 

@@ -16,9 +16,9 @@ from gifine.dashboard.selection import Selection
 _ABOUT = """\
 Lines and bars are means over the runs of a row of the table on the left, with their standard deviation: rows differ in
 {cell}. Runs that differ in anything else than these and the seed are averaged as well. `arm` is the change with its
-keys, of GI side, level and layers, and what trains if not all does: `plain` is the baseline. What `gi` says is GI's
-alone: of other changes and of the baseline it means nothing. `gi.layers` is empty where all layers are gated; such runs
-are not in the plots with an axis for it.
+keys, of GI side, level and layers, and what trains if not all does: `plain` is the baseline, `head-only` and
+`biases-only` are plain models that train in part. What `gi` says is GI's alone: of other changes and of plain models it
+means nothing. `gi.layers` is empty where all layers are gated; such runs are not in the plots with an axis for it.
 
 Whether a difference could be chance is not shown here: `python -m gifine.report RUNS` compares runs of the same seed.
 """

@@ -11,27 +11,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from gifine.errors import DataError
-from gifine.inputs.rows import Columns, Row, missing_file, read_text
+from gifine.inputs.rows import Columns, Row, read_text
 
 log = logging.getLogger(__name__)
-
-
-def partial_name(name: str) -> str:
-    """The file that holds the beginning of another one: train.part.tsv."""
-    return str(Path(name).with_suffix(f".part{Path(name).suffix}"))
-
-
-def find(data_dir: Path, name: str, *, allow_partial: bool = False) -> Path:
-    """`data_dir`/`name`, or its beginning if only that is there and `allow_partial` permits it."""
-    path = data_dir / name
-    partial = data_dir / partial_name(name)
-    if path.is_file():
-        return path
-    if not partial.is_file():
-        raise missing_file(path)
-    if not allow_partial:
-        raise DataError(f"no file {path}, only the partial {partial.name}: data.allow_partial=true takes it")
-    return partial
 
 
 def read(

@@ -10,8 +10,9 @@ from pathlib import Path
 from gifine.choices import DataSource
 from gifine.config import DEMO, ModelConfig, RunConfig, TaskConfig
 from gifine.errors import DataError, ModelError
-from gifine.inputs import generators, glue_tsv, packaged
+from gifine.inputs import generators, packaged
 from gifine.inputs.model_files import CONFIG, OVER, locate, source
+from gifine.inputs.rows import missing_file
 
 GLUE = "glue"  # below a prefetched folder: the official files
 
@@ -158,7 +159,7 @@ def texts_scored(config: RunConfig) -> list[tuple[TaskConfig, str]]:
 
     Of official files those that are there; of the Hub those of the same repositories.
     """
-    folder, hubs = glue_folder(config), {task.hub.path for task, _ in texts_trained(config)}
+    folder, hubs = official_folder(config), {task.hub.path for task, _ in texts_trained(config)}
     found = []
     for task in map(packaged.task, packaged.tasks() if hubs else []):
         for split in dict.fromkeys([*task.evaluation_splits, *task.test_splits]):
@@ -178,10 +179,31 @@ def official_names(task: TaskConfig, split: str, *, allow_partial: bool) -> list
     name = None if layout is None else layout.official
     if name is None:
         return []
-    return [name, glue_tsv.partial_name(name)] if allow_partial else [name]
+    return [name, partial_name(name)] if allow_partial else [name]
 
 
-def glue_folder(config: RunConfig) -> Path | None:
+def partial_name(name: str) -> str:
+    """The file that holds the beginning of another one: train.part.tsv."""
+    return str(Path(name).with_suffix(f".part{Path(name).suffix}"))
+
+
+def official_file(folder: Path, name: str, *, allow_partial: bool) -> Path:
+    """`folder`/`name`, or its beginning if only that is there and `allow_partial` permits it.
+
+    Raises:
+        DataError: if neither is there, or the beginning alone and not permitted.
+    """
+    path, partial = folder / name, folder / partial_name(name)
+    if path.is_file():
+        return path
+    if not partial.is_file():
+        raise missing_file(path)
+    if not allow_partial:
+        raise DataError(f"no file {path}, only the partial {partial.name}: data.allow_partial=true takes it")
+    return partial
+
+
+def official_folder(config: RunConfig) -> Path | None:
     """The folder of the official files that a run reads: the prefetched copy's, or data.dir."""
     if config.prefetch is not None:
         return Path(config.prefetch).expanduser() / GLUE
@@ -207,7 +229,7 @@ def _official_files(config: RunConfig) -> dict[str, Path]:
         names = official_names(task, split, allow_partial=False)
         if not names or (split in task.test_splits and not (folder / names[0]).is_file()):
             continue  # a run does without a test set
-        path = glue_tsv.find(folder, names[0], allow_partial=data.allow_partial)
+        path = official_file(folder, names[0], allow_partial=data.allow_partial)
         found[str(path.relative_to(folder))] = path
     return found
 

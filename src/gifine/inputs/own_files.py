@@ -64,14 +64,13 @@ def _jsonl(path: Path, text: str, columns: Columns, _: Quoting) -> Iterator[RawR
             yield _object(parse_json(line, path, line=number), f"{path}, line {number}", columns)
 
 
-def parse_json(text: str, path: Path, line: int = 1) -> Any:
-    """What JSON says that begins at this line of its file. Raises DataError if it is none."""
+def parse_json(text: str, path: Path, line: int = 1, wanted: str | None = None) -> Any:
+    """What JSON says that begins at this line of its file. DataError, with the words `wanted`, if it is none."""
     try:
         return json.loads(text, object_pairs_hook=_pairs)
     except json.JSONDecodeError as error:
-        raise DataError(
-            f"{path}, line {line + error.lineno - 1}: not JSON ({error.msg}){_other_suffix(text, path, error)}"
-        ) from None
+        advice = _other_suffix(text, path, error) if wanted is None else f"; {wanted}"
+        raise DataError(f"{path}, line {line + error.lineno - 1}: not JSON ({error.msg}){advice}") from None
     except _TwiceError as error:
         raise DataError(f"{path}, line {line}: an object has the name '{error}' twice") from None
     except (ValueError, RecursionError) as error:  # an integer of thousands of digits; brackets in brackets

@@ -1,7 +1,7 @@
 """Questions with their contexts and answers: SQuAD's JSON, and rows as the Hub has them.
 
 An answer has a place, `answer_start`, where the context has to say the same. Where it does not, a place is found only
-if there is no doubt about it; else the question is not trained on. Either is told (`Trouble`). For scores, which read
+if there is no doubt about it; else the question is not learnt. Either is told (`Trouble`). For scores, which read
 the texts alone, all answers stay.
 """
 
@@ -25,7 +25,7 @@ class Trouble(Enum):
     """What may be wrong with the answer that a question is trained on; the values are for people."""
 
     moved = "answer at another place than answer_start, where its text is"
-    nowhere = "answer that is not in its context, or there more than once and not at answer_start: not trained on"
+    nowhere = "answer that is not in its context, or there more than once and not at answer_start: not learnt"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ def read(path: Path, task: TaskConfig, *, labelled: bool = True) -> list[Questio
     Raises:
         DataError: with the path within the JSON, for whatever does not fit.
     """
-    document = parse_json(read_text(path), path)
+    document = parse_json(read_text(path), path, wanted="questions are in SQuAD's JSON")
     if isinstance(document, list):
         raise DataError(f'{path}: a list, not SQuAD\'s JSON, {{"data": [{{"paragraphs": [{{"context", "qas"}}]}}]}}')
     return _checked([*_of_document(document, str(path), labelled)], task, str(path), labelled)

@@ -20,6 +20,7 @@ _LISTED = 20  # entries of a folder that an error message names at most
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 _WORDS = {"false": 0, "no": 0, "off": 0, "true": 1, "yes": 1, "on": 1, "zero": 0, "one": 1, "two": 2, "three": 3}
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")  # its byte order marks
+_GZIP = b"\x1f\x8b"  # how such a file begins
 
 RawRow = tuple[str, dict[str, Any]]  # where it stands, for error messages; its cells by their columns
 
@@ -77,6 +78,8 @@ def read_text(path: Path) -> str:
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
+        if error.object.startswith(_GZIP):
+            raise DataError(f"{path}: is compressed with gzip; unpack it") from None
         line = error.object.count(b"\n", 0, error.start) + 1
         reason = "it is UTF-16" if error.object.startswith(_UTF_16) else error.reason
         raise DataError(f"{path}, line {line}: not UTF-8 ({reason}); save it as UTF-8") from None

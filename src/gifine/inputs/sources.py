@@ -16,7 +16,7 @@ from pathlib import Path
 from gifine.choices import DataSource
 from gifine.config import DEMO, DataConfig, ModelConfig, RunConfig, TaskConfig
 from gifine.errors import DataError, ModelError
-from gifine.inputs import change_files, digests, generators, glue_tsv, model_files, needs, text_files
+from gifine.inputs import change_files, digests, generators, model_files, needs, text_files
 from gifine.inputs.families import TOKENIZER_FILES
 from gifine.inputs.model_files import CONFIG
 from gifine.inputs.rows import missing_file
@@ -134,7 +134,7 @@ def official(task: TaskConfig, data: DataConfig, split: str, *, labelled: bool =
         raise DataError(f"task={task.name} names no official file for its split {split} (task.splits.{split})")
     # Of a test set every row is wanted: its predictions are told apart by their number alone.
     allow_partial = data.allow_partial and labelled
-    path = glue_tsv.find(Path(data.dir).expanduser(), layout.official, allow_partial=allow_partial)
+    path = needs.official_file(Path(data.dir).expanduser(), layout.official, allow_partial=allow_partial)
     columns = {ours: name for ours, name in layout.columns.items() if labelled or ours != task.label}
     return OfficialFile(path, columns, layout.header, task.skip_short_rows and labelled, task.labels)
 
@@ -220,7 +220,7 @@ def _reads_official(config: RunConfig) -> bool:
 
 def _partial(config: RunConfig) -> dict[str, Path]:
     """The splits of which only the beginning is there and is taken: what that is, nobody but the file itself knows."""
-    folder, found = needs.glue_folder(config), {}
+    folder, found = needs.official_folder(config), {}
     if not _reads_official(config) or not config.data.allow_partial or folder is None:
         return {}
     for task, split in needs.splits_needed(config):

@@ -16,6 +16,7 @@ thousand get other ids there.
 from __future__ import annotations
 
 import json
+import threading
 import unicodedata
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -42,6 +43,10 @@ _SPACE = "▁"  # how pieces write it
 _NEVER = 100.0  # what the published tokenizer.json takes from the scores of pieces that are not to be chosen
 # What str.split takes for white space.
 _WHITE = r"[\x{9}-\x{d}\x{1c}-\x{20}\x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000}]+"
+
+
+# While texts are encoded a tokenizer's backend is another one, and holds how long they may be.
+_ENCODING = threading.RLock()
 
 
 class XLNetTokenizer(PreTrainedTokenizerFast):
@@ -76,14 +81,15 @@ class XLNetTokenizer(PreTrainedTokenizerFast):
         return (*super()._save_pretrained(save_directory, *args, **kwargs), str(path))
 
     def _encode_plus(self, *args: Any, **kwargs: Any) -> Any:
-        if self._cutting is None:
-            self._cutting = _cutting(self._model, self._lowercase)
-        own: Any = self._tokenizer
-        self._tokenizer = _Backend(own, self._cutting)
-        try:
-            found = super()._encode_plus(*args, **kwargs)
-        finally:
-            self._tokenizer = own
+        with _ENCODING:
+            if self._cutting is None:
+                self._cutting = _cutting(self._model, self._lowercase)
+            own: Any = self._tokenizer
+            self._tokenizer = _Backend(own, self._cutting)
+            try:
+                found = super()._encode_plus(*args, **kwargs)
+            finally:
+                self._tokenizer = own
         if kwargs.get("return_overflowing_tokens") and "token_type_ids" in found:
             # Of several windows, `tokenizers` gives all but the first segment 0.
             found["token_type_ids"] = [_segments(each) for each in found.encodings or []]

@@ -16,7 +16,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from gifine import commands
-from gifine.choices import Objective
 from gifine.errors import ArgumentError, ExitCode, OutputError, RunError
 from gifine.inputs.model_files import weight_files
 from gifine.inputs.run_folder import RECORD
@@ -129,8 +128,6 @@ def _run(folder: Path, args: Namespace) -> FinishedRun | None:
 def _check(run: FinishedRun, args: Namespace) -> None:
     task = run.config.task
     finished.check_answers(run)
-    if task.objective is not Objective.classification:
-        raise RunError(f"{run.folder}: task={task.name} is of questions; gifine inspect looks at classifiers alone")
     for texts in args.text:
         if len(texts) != len(task.inputs):
             raise ArgumentError(

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from torch import Tensor
 
-from gifine.inspect import loading, seen
-from gifine.inspect.findings import Ablation, Ablations, Score, Track
+from gifine.inspect import seen
+from gifine.inspect.findings import Ablation, Ablations, Track
 from gifine.inspect.loading import Loaded
 from gifine.inspect.seen import HEADLESS, Seen
 
@@ -25,16 +25,14 @@ def run(loaded: Loaded, logits: np.ndarray, tracks: Sequence[Track], seconds: fl
     parts = list(_parts(tracks))
     if not parts or seconds <= 0:
         return None
-    start, base, found = time.monotonic(), _score(loaded, logits), []
-    answers = loaded.predicted(logits)
+    start, base, found = time.monotonic(), loaded.meaning.score(logits), []
     for layer, head in parts:
         if found and time.monotonic() - start > seconds:
             break
         with seen.between(loaded.model, _off(layer, head)):
             without = loaded.logits()
-        flipped = loaded.predicted(without) != answers if loaded.labels else np.abs(without - logits).ravel() > 0.01
-        largest = float(np.abs(without - logits).max())
-        found.append(Ablation(layer, head, _score(loaded, without), int(flipped.sum()), largest))
+        flipped, largest = loaded.meaning.flipped(logits, without), float(np.abs(without - logits).max())
+        found.append(Ablation(layer, head, loaded.meaning.score(without), flipped, largest))
     return Ablations(base, found, len(parts) - len(found), time.monotonic() - start)
 
 
@@ -71,8 +69,3 @@ def _off(layer: int | None, head: int | None) -> seen.See:
         return changed
 
     return see
-
-
-def _score(loaded: Loaded, logits: np.ndarray) -> Score:
-    value, loss = loading.score(loaded, logits)
-    return Score(None if loss is None else loaded.measure, value, loss)

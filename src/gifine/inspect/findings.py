@@ -18,7 +18,7 @@ class Example:
     first: int  # its place among the N tokens
     label: str | None
     predicted: str
-    row: int | None = None  # of the split's file, from 0; None: given with --text
+    name: str  # as a person knows it
 
 
 @dataclass
@@ -102,8 +102,3 @@ class Findings:
     attention: Attention
     ablations: Ablations | None
     training: dict[str, dict[int, float]]  # by `gates/LAYER/SITE/NAME`, or `change/…`, by step
-
-    def named(self, place: int) -> str:
-        """An example as a person knows it."""
-        row = self.examples[place].row
-        return f"text {place + 1}" if row is None else f"row {row}"

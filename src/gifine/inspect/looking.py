@@ -13,6 +13,7 @@ from gifine.config import GI
 from gifine.inspect import ablation, loading
 from gifine.inspect.findings import Findings
 from gifine.inspect.loading import Loaded
+from gifine.inspect.meaning import Spans
 from gifine.inspect.passes import Pass
 from gifine.models.change_config import ChangedConfig
 from gifine.models.changed import at_work
@@ -77,11 +78,14 @@ def _shown(loaded: Loaded, sites: int) -> list[int]:
 
 
 def _subtitle(loaded: Loaded, run: FinishedRun | None, args: Namespace) -> str:
-    count = len(loaded.features)
-    if loaded.rows is None:
-        return f"{count} {'texts' if count > 1 else 'text'} given"
-    assert run is not None
-    return f"the first {count} rows of {run.config.task.name}, {args.split}"
+    if args.text:
+        count, words = len(args.text), "texts given" if len(args.text) > 1 else "text given"
+        told = f"{count} {words}"
+    else:
+        assert run is not None
+        rows = loaded.meaning.questions.ids if isinstance(loaded.meaning, Spans) else loaded.features
+        told = f"the first {len(rows)} rows of {run.config.task.name}, {args.split}"
+    return f"{told}, in {len(loaded.features)} windows" if isinstance(loaded.meaning, Spans) else told
 
 
 def _settings(config: Any) -> str:
@@ -96,9 +100,11 @@ def _settings(config: Any) -> str:
 def _notes(loaded: Loaded, is_ablated: bool) -> list[str]:
     sizes = sorted({len(batch) for batch in loaded.batches}, reverse=True)
     said = f"batches of {' and '.join(map(str, sizes))} examples"
-    if loaded.measure is not None:
+    if loaded.of_run:
         said += ", made as those that the run evaluates in"
     notes = [f"Computed in float32, in {said}; padding is left out."]
-    if is_ablated and loaded.references is not None:
+    if isinstance(loaded.meaning, Spans):
+        notes.append("Examples are windows: shown is what is said of each alone, scores are of whole questions.")
+    if is_ablated and loaded.meaning.labels() is not None:
         notes.append("Scores are of these examples alone, and of few examples a score moves in large steps.")
     return notes

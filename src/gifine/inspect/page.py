@@ -130,7 +130,7 @@ def _track(found: Findings, track: Track) -> dict[str, Any]:
 
 def _example(found: Findings, place: int) -> dict[str, Any]:
     example = found.examples[place]
-    said = [found.named(place)]
+    said = [example.name]
     said += [f"label {example.label}"] if example.label is not None else []
     return {"tokens": example.tokens, "said": ", ".join([*said, f"predicted {example.predicted}"])}
 
@@ -152,7 +152,7 @@ def _peaks(found: Findings) -> Iterator[tuple[str, ...]]:
         its = [peak for peak, name in zip(found.peaks, tokens, strict=True) if name == token]
         layers, examples = len({peak.layer for peak in its}), len({peak.example for peak in its})
         top = max(its, key=lambda peak: peak.maximum)
-        where = f"layer {top.layer}, {top.site}, head {top.head}, {found.named(top.example)}"
+        where = f"layer {top.layer}, {top.site}, head {top.head}, {found.examples[top.example].name}"
         yield token, f"{count} of {len(tokens)}", str(layers), str(examples), f"{top.maximum:.3g}", where
 
 

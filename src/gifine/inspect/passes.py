@@ -139,12 +139,15 @@ class Pass:
         log_tokens_B = real_BT.sum(dim=1).clamp_min(2).log()
         entropy_BHT = -(weights_BHTT * weights_BHTT.clamp_min(1e-30).log()).sum(dim=-1) / log_tokens_B[:, None, None]
         special_BT = torch.isin(self.ids_BT, self.special.to(self.ids_BT.device)) & real_BT
-        read = -1 if self.cls_last else 0
-        special_BT[:, read] = False
+        rows_B = torch.arange(len(real_BT), device=real_BT.device)
+        read_B = torch.zeros_like(rows_B)
+        if self.cls_last:  # the last that is not padding, which is on either side
+            read_B = (real_BT * torch.arange(real_BT.shape[1], device=real_BT.device)).argmax(dim=1)
+        special_BT[rows_B, read_B] = False
         beside_BHT = sum_beside(weights_BHTT)
         of_query = {
             "evenness": entropy_BHT,
-            f"to the {'last' if self.cls_last else 'first'} token": weights_BHTT[..., read],
+            f"to the {'last' if self.cls_last else 'first'} token": weights_BHTT[rows_B, :, :, read_B],
             "to other special tokens": (weights_BHTT * special_BT[:, None, None, :]).sum(dim=-1),
             "to itself": weights_BHTT.diagonal(dim1=-2, dim2=-1),
             "to its neighbours": beside_BHT,
@@ -180,12 +183,11 @@ class Pass:
 
     def made_examples(self, logits: np.ndarray) -> list[Example]:
         loaded, made = self.loaded, []
-        answers = loaded.predicted(logits)
+        labels, answers = loaded.meaning.labels(), loaded.meaning.answers(logits)
         for place, features in enumerate(loaded.features):
             tokens = [str(loaded.tokenizer.decode([token])).strip() or "␣" for token in features["input_ids"]]
-            label = None if loaded.references is None else loaded.named(loaded.references[place])
-            row = None if loaded.rows is None else loaded.rows[place]
-            made.append(Example(tokens, int(self.first[place]), label, loaded.named(answers[place]), row))
+            label = None if labels is None else labels[place]
+            made.append(Example(tokens, int(self.first[place]), label, answers[place], loaded.names[place]))
         return made
 
 

@@ -36,9 +36,9 @@ def beside_page(found: Findings, maps: Sequence[dict]) -> Iterator[Plot]:
         for place in found.shown:
             example = found.examples[place]
             for track in found.tracks:
-                yield _tokens(found.named(place), example, track)
+                yield _tokens(example.name, example, track)
             if place in found.attention.maps:
-                yield _weights(found.named(place), example, found.attention.maps[place])
+                yield _weights(example.name, example, found.attention.maps[place])
 
 
 def _heat(each: dict) -> Plot:

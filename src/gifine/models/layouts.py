@@ -25,6 +25,7 @@ class Layout:
     embeddings: str = "embeddings"
     unused: tuple[str, ...] = ()  # parameters that no head's loss reaches
     length_first: bool = False  # inside of the model, positions come before examples
+    bare_projections: bool = False  # attention's are parameters, D × H × E without biases, and no linear layers
 
     @property
     def heads(self) -> tuple[str, ...]:
@@ -41,6 +42,7 @@ _OTHERS = {
         embeddings="word_embedding",
         unused=("transformer.mask_emb",),
         length_first=True,
+        bare_projections=True,
     )
 }
 

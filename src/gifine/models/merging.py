@@ -102,7 +102,7 @@ def _merge_site(module: ChangedModule, site: Site, plain: PreTrainedModel, name:
     if site == "weights":
         raise ModelError(f"{where}: it acts on attention's weights, which are no linear layer's")
     layer: Any = layouts.layers(plain)[place.layer]
-    if hasattr(layer, "rel_attn"):
+    if layouts.of(plain).bare_projections:
         _merge_xlnet(module, site, layer, where)
         return
     if site in ("context", "ffn"):

@@ -20,6 +20,7 @@ from gifine.inputs.families import normalise_type, own_names
 from gifine.models import bases, change_config, configuration, families, heads, layouts, trained
 from gifine.models.attention import disentangled_sdpa
 from gifine.models.attention.deberta import FastAttention
+from gifine.models.attention.xlnet import FastXLNetAttention
 from gifine.models.bases import read_config
 from gifine.models.heads import Head
 from gifine.models.loading import WHOLE, Loaded, Unused, load
@@ -175,13 +176,13 @@ def with_attention(model: PreTrainedModel, attention: Attention) -> PreTrainedMo
 
 def attention_path(model: PreTrainedModel, device: torch.device, dtype: torch.dtype) -> str:
     """Which code computes attention on this device, in this precision: `fast` or transformers' `hf`, and its kernel."""
-    config, is_fast = model.config, any(isinstance(module, FastAttention) for module in model.modules())
-    if not is_fast:
+    config, is_deberta = model.config, any(isinstance(module, FastAttention) for module in model.modules())
+    if not is_deberta and not any(isinstance(module, FastXLNetAttention) for module in model.modules()):
         return f"hf/{config._attn_implementation or 'eager'}"
     if getattr(config, "changes_weights", False):
         return "fast/written-out"
     head = torch.empty(1, 1, 1, config.hidden_size // config.num_attention_heads, dtype=dtype, device=device)
-    return f"fast/{'fused' if disentangled_sdpa.serves(head) else 'products'}"
+    return f"fast/{'fused' if is_deberta and disentangled_sdpa.serves(head) else 'products'}"
 
 
 def from_pretrained(

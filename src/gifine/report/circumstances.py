@@ -80,7 +80,8 @@ def _attention(config: dict[str, Any], provenance: dict[str, Any]) -> str | None
     if provenance.get("attention"):
         return provenance["attention"].partition("/")[0]
     model = config["model"]
-    return str(model.get("attention", "hf")) if str(model.get("family")).startswith("deberta") else None
+    has_two = str(model.get("family")).startswith(("deberta", "xlnet"))
+    return str(model.get("attention", "hf")) if has_two else None
 
 
 def _gpus(names: list[str]) -> str | None:

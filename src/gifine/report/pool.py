@@ -9,6 +9,7 @@ from typing import Any
 
 from gifine.choices import Objective
 from gifine.inputs import model_files
+from gifine.objectives.pretraining_scores import LOWER_IS_BETTER
 from gifine.report import settings
 from gifine.report.settings import GLUE, SHORT, SQUAD, Settings, Task, Value, flat
 from gifine.report.starts import Start, Starts
@@ -97,8 +98,10 @@ class Pool:
         if task["select_by"] not in metrics:
             raise ValueError("its task is selected by none of its metrics")
         title = (task.get("title") or name) + (f" after {start.title}" if start.title is not None else "")
-        of_questions = task.get("objective") == Objective.questions.value  # older records have no objective
-        kind = [task["labels"], of_questions, is_own]
+        objective = Objective(task.get("objective", Objective.classification.value))  # older records have none
+        if objective.pretrains:  # losses are in nats, and no fractions
+            metrics = [each for each in metrics if each not in LOWER_IS_BETTER]
+        kind = [task["labels"], objective.value, is_own]
         text = json.dumps([name, title, start.title, splits, metrics, task["select_by"], kind])
         if text not in self.tasks:
             measures = tuple(f"{name}/{split}/{metric}" for split in splits for metric in metrics)
@@ -109,8 +112,9 @@ class Pool:
                 f"{name}/{splits[0]}/{task['select_by']}",
                 len(task["labels"]),
                 name in (*GLUE, *SQUAD) and not is_own,
-                of_questions,
+                objective is Objective.questions,
                 start.title,
+                objective.pretrains,
             )
         return self.tasks[text]
 

@@ -43,6 +43,7 @@ class Run:
     replicate: Replicate  # what its random numbers start from
     first: Replicate | None  # of the run that it starts from; None: not known, or there is none
     first_run: str | None  # run_id of that run
+    first_status: Status | None  # of that run when this one began; None: not recorded, or there is none
     first_task: str | None  # that run's task
     task: Task
     scores: tuple[float | None, ...]  # of task.measures; None: undefined, or it did not come so far
@@ -178,6 +179,7 @@ def _from_entries(folder: Path, entries: dict[str, Any], pool: Pool) -> Run:
         replicate=drawn,
         first=start.seeds,
         first_run=start.run_id,
+        first_status=Status(start.status) if start.status is not None else None,
         first_task=start.task,
         task=task,
         scores=tuple(_number(metrics.get(measure)) for measure in task.measures),

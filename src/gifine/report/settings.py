@@ -15,6 +15,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from gifine import changes
+from gifine.choices import TRAINED, Parameters
 from gifine.errors import ArgumentError, did_you_mean
 from gifine.inputs import change_files
 
@@ -27,11 +28,7 @@ SHORT = 12  # hex digits of a sha256, as in a run_id
 _SHA256 = re.compile(rf" \([0-9a-f]{{{SHORT}}}\)$")  # behind a name
 _SPLITS = {"validation_matched": "m", "validation_mismatched": "mm"}  # as papers write them
 OF_ARMS = ("gi.", "change.", "train.parameters")  # what keys of an arm begin with
-PLAIN, HEAD = "none", "head only"  # arms in which nothing is done to attention
-_TRAINED = {  # by train.parameters: of a plain model, and behind the name of a change
-    "change": (HEAD, "trained alone"),
-    "bias": ("biases only", "with biases"),
-}
+PLAIN, HEAD = "none", TRAINED[Parameters.change][0]  # arms in which nothing is done to attention
 _SIDES = ("none", "key", "query", "both")
 
 
@@ -79,6 +76,7 @@ class Task:
     is_official: bool  # GLUE's or SQuAD's own data, not files of one's own under their names
     of_questions: bool = False  # answers in words, from a context: no labels, and no number
     after: str | None = None  # title of the task of the runs that its runs start from; None: there are none, or unknown
+    pretrains: bool = False  # its scores are of the pre-training itself
 
     @property
     def bare_title(self) -> str:
@@ -149,8 +147,8 @@ def gate(gate: Settings) -> str:
     """
     parameters = gate.get("train.parameters")
     if is_plain(gate):
-        return "none" if parameters is None else _TRAINED[str(parameters)][0]
-    return _changed(gate) if parameters is None else f"{_changed(gate)} {_TRAINED[str(parameters)][1]}"
+        return PLAIN if parameters is None else TRAINED[Parameters(parameters)][0]
+    return _changed(gate) if parameters is None else f"{_changed(gate)} {TRAINED[Parameters(parameters)][1]}"
 
 
 def _changed(gate: Settings) -> str:

@@ -18,6 +18,7 @@ from gifine.runs.replicate import Replicate
 @dataclass(slots=True, frozen=True)
 class Start:
     run_id: str | None = None  # of the run that made the weights; None: no run did, or it is not known
+    status: str | None = None  # of that run when this one began; None: there is none, or it was not recorded
     label: str | None = None  # in the place of `model.init_from`; None: not known to be another run's
     task: str | None = None  # that run's task; None: not known, here and below
     title: str | None = None  # of that task
@@ -41,11 +42,12 @@ class Starts:
                     record = records.entries(place)
                     self.known[place] = origin.as_parent(record) if record.get("run_id") == run_id else {}
                 noted |= self.known[place]
+        status = noted.get("status")
         if "role" not in noted:
-            return Start(run_id, run_id)
+            return Start(run_id, status, run_id)
         label, title = f"{noted['task']} ({noted['role']})", noted.get("title", noted["task"])
         change = {key: noted[key] for key in ("gi", "change", "train") if key in noted}
-        return Start(run_id, label, noted["task"], title, change, replicate.parse(noted["seed"]))
+        return Start(run_id, status, label, noted["task"], title, change, replicate.parse(noted["seed"]))
 
 
 def _places(folder: Path, noted: dict[str, Any], run_id: str) -> Iterator[Path]:

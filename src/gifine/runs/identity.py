@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from gifine import schema
-from gifine.choices import DataSource, GateSide, Parameters
+from gifine.choices import TRAINED, DataSource, GateSide, Parameters
 from gifine.config import GI, RunConfig
 from gifine.inputs import change_files, sources
 from gifine.runs import replicate
@@ -133,9 +133,12 @@ def slug(config: RunConfig) -> str:
 
 
 def arm(config: RunConfig) -> str:
-    """The change with its keys, and what trains if not all: `lora-rank8`, `lora-change-only`, `plain-bias-only`."""
+    """The change with its keys, and what trains if not all: `lora-rank8`, `lora-trained-alone`, `biases-only`."""
     parameters = config.train.parameters
-    return _change(config) + ("" if parameters is Parameters.all else f"-{parameters.value}-only")
+    if parameters is Parameters.all:
+        return _change(config)
+    head, behind = (words.replace(" ", "-") for words in TRAINED[parameters])
+    return head if config.is_plain else f"{_change(config)}-{behind}"
 
 
 def _change(config: RunConfig) -> str:
@@ -162,7 +165,7 @@ def title(config: RunConfig) -> str:
     elif not config.is_plain:
         name = f"gi{name}-{100 * gi.level:g}-{gi.side.value}" + (f"-last{gi.layers}" if gi.layers else "")
     if config.train.parameters is not Parameters.all:
-        name += f" {config.train.parameters.value} only"
+        name += f" {TRAINED[config.train.parameters][not config.is_plain]}"
     return f"{name} {config.task.name} s{replicate.of(config)}"
 
 
@@ -177,7 +180,9 @@ def directory(config: RunConfig, known_as: str | None = None) -> Path:
     root = Path(config.output_root).expanduser()
     known_as = run_id(config) if known_as is None else known_as
     folder = root / f"{slug(config)}-{known_as}"
-    if (config.model.checkpoint or config.model.init_from) and not folder.is_dir():
+    is_frozen = config.train.parameters is not Parameters.all
+    if (config.model.checkpoint or config.model.init_from or is_frozen) and not folder.is_dir():
         # The slug has the name of a folder of weights: the same ones may have been called otherwise when they were run.
+        # And what trains, if not all, was called otherwise by the first versions that knew it.
         return next((each for each in sorted(root.glob(f"*-{known_as}")) if each.is_dir()), folder)
     return folder

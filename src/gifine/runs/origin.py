@@ -38,9 +38,16 @@ def trace(init_from: str) -> dict[str, Any]:
 
 
 def made_by(init_from: str) -> dict[str, Any]:
-    """The run that made them, as its record has it: also where there are no weights, which is told later."""
+    """The run that made them, as its record has it: also where there are no weights, which is told later.
+
+    Of pre-training also the fingerprint of its text, and how much of it was seen.
+    """
     record = records.entries(Path(init_from).expanduser())
-    return {**{key: record.get(key) for key in ("run_id", "slug", "metrics")}, **as_parent(record)}
+    pretrained = {}
+    if seen := record.get("seen"):
+        pretrained = {"text": record.get("provenance", {}).get("data", {}).get("train"), "seen": seen}
+    known = {key: record.get(key) for key in ("run_id", "slug", "status", "metrics")}
+    return {**known, **pretrained, **as_parent(record)}
 
 
 def as_parent(record: dict[str, Any]) -> dict[str, Any]:

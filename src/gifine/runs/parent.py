@@ -11,8 +11,6 @@ from gifine.inputs import model_files, offline
 from gifine.runs import identity, records
 from gifine.runs.records import FINISHED, Status
 
-NOTHING = "nothing to start from"  # what the error of a run begins with that was never trained
-
 
 def folder_of(config: RunConfig) -> Path | None:
     """The folder of the run that this one starts from, beside its own; None if there is none, or none yet."""
@@ -81,7 +79,7 @@ def placed(config: RunConfig, places: RunConfig) -> RunConfig:
     record = records.entries(folder)
     if record["status"] != Status.DONE:
         said = records.reason(record.get("error"))
-        raise ModelError(f"{NOTHING}: {folder.name} is {record['status']}{f': {said}' if said else ''}")
+        raise ModelError(f"nothing to start from: {folder.name} is {record['status']}{f': {said}' if said else ''}")
     if (reason := without_weights(folder)) is not None:
         raise ModelError(reason)
     base = offline.base_of(model_files.saved_model(str(folder)), offline.open_folder(config))

@@ -53,8 +53,8 @@ class Record:
     resumed_at: int = 0  # the step that this attempt went on from
     steps: dict[str, int] = field(default_factory=dict)  # done, planned
     parameters: dict[str, int] = field(default_factory=dict)
-    rows: dict[str, int] = field(default_factory=dict)  # a split: its examples
-    examples: dict[str, Any] = field(default_factory=dict)  # a split: what else is told of them; of questions, how many
+    rows: dict[str, int] = field(default_factory=dict)  # a split: as many as `data.max_…_rows` counts, so no windows
+    examples: dict[str, Any] = field(default_factory=dict)  # a split: what else is told of them; of questions, windows
     thresholds: dict[str, float] = field(default_factory=dict)  # a split: beyond which doubt a question has no answer
     seconds: dict[str, float] = field(default_factory=dict)
     cost: dict[str, float] = field(default_factory=dict)  # of a step of training: `training/cost.py`

@@ -50,7 +50,7 @@ def fingerprints(config: RunConfig) -> dict[str, str]:
     try:
         folder = offline.open_folder(config)
         if config.data.source.is_official:
-            place = needs.glue_folder(config)
+            place = needs.official_folder(config)
             data = replace(config.data, dir=None if place is None else str(place))
             return {split: sources.official(task, data, split).fingerprint for split in splits}
         if config.data.source is DataSource.hub and folder is not None:
@@ -93,7 +93,7 @@ def _place(config: RunConfig, split: str) -> str:
     task = config.task
     if config.data.source is DataSource.hub:
         return str(needs.hub_split(task, split))
-    if config.data.source.is_official and (folder := needs.glue_folder(config)) is not None:
+    if config.data.source.is_official and (folder := needs.official_folder(config)) is not None:
         names = needs.official_names(task, split, allow_partial=config.data.allow_partial)
         return str(next((folder / name for name in names if (folder / name).is_file()), folder))
     return config.data.source.value

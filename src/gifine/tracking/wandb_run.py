@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from gifine.choices import GateSide, Tracker, TrackingMode
+from gifine.choices import TRAINED, GateSide, Parameters, Tracker, TrackingMode
 from gifine.config import RunConfig
 from gifine.errors import first_line
 from gifine.runs import identity
@@ -165,7 +165,10 @@ def _summary(record: Record) -> dict[str, Any]:
 
 
 def _tags(config: RunConfig) -> list[str]:
-    change = gi_tag(config.gi.side) if config.is_gi else change_tag(config.change["name"])
+    if config.is_plain:
+        change = plain_tag(config.train.parameters)
+    else:
+        change = gi_tag(config.gi.side) if config.is_gi else change_tag(config.change["name"])
     tags = [config.task.name, config.model.name, change, f"seed-{config.seed}"]
     return [tag[: wandb_server.TAG] for tag in tags if tag]
 
@@ -173,6 +176,13 @@ def _tags(config: RunConfig) -> list[str]:
 def gi_tag(side: GateSide) -> str:
     """Of runs with GI and of baselines: what dashboards find them by, since an older run has no `change` there."""
     return f"gi-{side.value}"
+
+
+def plain_tag(parameters: Parameters) -> str:
+    """Of runs in which nothing is done to attention: the baseline's, or the arm of those that train in part."""
+    if parameters is Parameters.all:
+        return gi_tag(GateSide.none)
+    return TRAINED[parameters][0].replace(" ", "-")
 
 
 def change_tag(name: str) -> str:

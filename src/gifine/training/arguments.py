@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import torch
+from accelerate.utils import DistributedType
 from transformers import TrainingArguments
 
 from gifine.choices import Device, Evaluate, Objective
@@ -26,16 +27,15 @@ def training_arguments(
     nobody asks for it.
 
     Raises:
-        ConfigError: for `train.fsdp` in a run of one process.
+        ConfigError: for `train.fsdp` in a process that was not started as one of N; N may be 1, which tries it out.
     """
-    if train.fsdp and os.environ.get("WORLD_SIZE", "1") == "1":
+    if train.fsdp and "WORLD_SIZE" not in os.environ:
         raise ConfigError("train.fsdp=true: shards over processes, and this is the only one; start N with torchrun")
     # A checkpoint is what a resume needs: where nothing is evaluated before the end, one an epoch all the same.
     interval = "steps" if train.evaluate is Evaluate.steps else "epoch"
     every = train.evaluate_steps or 1
-    recompute = train.gradient_checkpointing and not train.fsdp  # FSDP has its own
-    sharding = {"transformer_layer_cls_to_wrap": [layer], "activation_checkpointing": train.gradient_checkpointing}
-    return TrainingArguments(
+    recompute = train.gradient_checkpointing
+    arguments = TrainingArguments(
         output_dir=str(folder),
         num_train_epochs=train.epochs,
         max_steps=train.max_steps or -1,
@@ -73,7 +73,14 @@ def training_arguments(
         # A pair is asked for one part at a time.
         ddp_find_unused_parameters=torch.are_deterministic_algorithms_enabled() or task.objective is Objective.rtd,
         fsdp=train.fsdp,  # pyrefly: ignore[bad-argument-type] - declared as text for the command line only
-        fsdp_config=sharding if train.fsdp else None,
+        # Without its own gradient checkpointing: accelerate's draws other dropout in the second pass, and does not go
+        # with what our layers keep between passes. transformers' gathers a layer's weights once more.
+        fsdp_config={"transformer_layer_cls_to_wrap": [layer]} if train.fsdp else None,
         seed=seed,
         data_seed=seed,
     )
+    state = arguments.distributed_state
+    if train.fsdp and state is not None and state.distributed_type is DistributedType.MULTI_CPU:
+        # On CPUs accelerate would copy the model to each process without a word; told so, it shards there, too.
+        state.distributed_type = DistributedType.MULTI_GPU
+    return arguments

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - torch's own name for it
 from transformers import AutoModelForMaskedLM, set_seed
 
+from gifine import changes
 from gifine.choices import Attention, Objective
 from gifine.errors import ModelError
 from gifine.inputs.families import FAMILIES
@@ -21,16 +22,20 @@ from support import pretraining
 from support.pretraining import DEBERTAS, MASKABLE, make_masked, run_config
 from support.tiny_models import BOTH, LABELS, NONE, ROUNDING, SCALE, TINY, model_config
 
-# A change at each site where a decoder's queries are not its keys' hidden states.
+# Each change, at all its sites.
 CHANGES: dict[str, dict[str, Any]] = {
+    "added": {},
     "gi": {},
     "clipped_softmax": {"gamma": -0.1},
     "gated_heads": {},
     "gated_output": {},
     "gated_output at key": {"site": "key"},
+    "head_scale": {},
+    "ina": {},
     "ia3": {"sites": ["query", "key", "value", "context", "output", "ffn", "ffn_output"]},
     "lora": {"sites": ["query", "key", "value", "output", "ffn_output"]},
     "value_residual": {},
+    "wider": {},
 }
 
 
@@ -239,6 +244,10 @@ def test_a_token_more_than_the_checkpoint_knows(tmp_path: Path) -> None:
     batch = make_masked("bert")
     scores = made.scores(batch["labels"], batch["input_ids"], batch["attention_mask"], None)
     assert scores.shape == (5, rows + 2)
+
+
+def test_no_change_is_left_out() -> None:
+    assert {name.split()[0] for name in CHANGES} == {*changes.names()}
 
 
 def test_families_without_masks_are_the_others() -> None:

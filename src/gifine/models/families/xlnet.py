@@ -33,6 +33,8 @@ from transformers.models.xlnet.modeling_xlnet import (
 from gifine.changes.contract import Site
 from gifine.errors import ModelError
 from gifine.models import at_site
+from gifine.models.attention.fast_dropout import FastDropout
+from gifine.models.attention.xlnet import FastXLNetAttention
 from gifine.models.change_config import ChangedConfig
 from gifine.models.changed import ChangedAttention, ChangedBackbone, ChangedModule
 from gifine.models.families import Family
@@ -149,6 +151,10 @@ class GiXLNetAttention(_LengthFirst, ChangedAttention, XLNetRelativeAttention):
         return self.layer_norm(self.dropout(value_TBD) + h)
 
 
+class FastGiXLNetAttention(FastXLNetAttention, GiXLNetAttention):
+    pass
+
+
 class GiXLNetFeedForward(_LengthFirst):
     SITES = ("ffn", "ffn_output")
     layer_1: nn.Linear
@@ -243,6 +249,11 @@ FAMILY = Family(
     XLNetForSequenceClassification,
     XLNetForQuestionAnsweringSimple,
     classifier_dropout="summary_last_dropout",
+    fast={
+        nn.Dropout: FastDropout,
+        XLNetRelativeAttention: FastXLNetAttention,
+        GiXLNetAttention: FastGiXLNetAttention,
+    },
     settled={"use_mems_eval": False, "use_mems_train": False, "d_head": None},  # the last: d_model / n_head
     complete=make_checkpointed,
 )

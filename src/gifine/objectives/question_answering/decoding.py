@@ -55,9 +55,13 @@ class Answers:
 
 def pad(rows: Sequence[Sequence[int]]) -> np.ndarray:
     """N lists as one array (N, T), filled up with −1."""
-    lengths = np.asarray([len(row) for row in rows])
-    padded = np.full((len(rows), int(lengths.max(initial=0))), _NOWHERE, dtype=np.int32)
-    padded[np.arange(padded.shape[1]) < lengths[:, None]] = np.concatenate([np.asarray(row, np.int32) for row in rows])
+    return fill(np.asarray([len(row) for row in rows]), np.concatenate([np.asarray(row, np.int32) for row in rows]))
+
+
+def fill(lengths: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+    """As `pad`, of lists that stand one after the other in `numbers`."""
+    padded = np.full((len(lengths), int(lengths.max(initial=0))), _NOWHERE, dtype=np.int32)
+    padded[np.arange(padded.shape[1]) < lengths[:, None]] = numbers
     return padded
 
 

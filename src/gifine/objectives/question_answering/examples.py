@@ -10,12 +10,13 @@ import numpy as np
 import pyarrow as pa
 from datasets import Dataset
 
-from gifine.config import RunConfig
+from gifine.config import RunConfig, TaskConfig
 from gifine.errors import DataError
 from gifine.inputs import dataset
 from gifine.inputs.dataset import Split
 from gifine.objectives import halving
 from gifine.objectives.ordering import order, take
+from gifine.objectives.question_answering import decoding
 from gifine.objectives.question_answering.decoding import Windows
 from gifine.objectives.question_answering.scoring import Questions
 from gifine.objectives.question_answering.windows import NOT_LEARNT, NOTES
@@ -34,22 +35,50 @@ def arrange(splits: Mapping[str, Split], config: RunConfig) -> dict[str, Dataset
     chosen = {name: splits[name].examples for name in dataset.evaluation_splits(config.task)}
     if config.evaluate.split_dev:
         first, *others = chosen
-        halves = halves_of(chosen[first])
+        halves = halves_of(chosen[first], config.task)
         names = (f"{first}_select", f"{first}_report")
         chosen = dict(zip(names, halves, strict=True)) | {name: chosen[name] for name in others}
+    if config.task.unanswerable:
+        _check_kinds(chosen, config.task)
+        train = config.task.train_split
+        _tell_kinds({train: splits[train].examples} | chosen if train in splits else chosen)
     return {name: order(examples, config) for name, examples in chosen.items()}
 
 
-def halves_of(examples: Dataset) -> tuple[Dataset, Dataset]:
+def _check_kinds(chosen: Mapping[str, Dataset], task: TaskConfig) -> None:
+    """DataError if the metric that chooses would be of no question."""
+    split, examples = next(iter(chosen.items()))
+    answered = _answered(examples)
+    for kind, words, found in (("HasAns", "with", answered), ("NoAns", "without", ~answered)):
+        if task.select_by.startswith(kind) and not found.any():
+            raise DataError(
+                f"task.select_by={task.select_by}: {split} has no question {words} an answer; it would be undefined"
+            )
+
+
+def _tell_kinds(splits: Mapping[str, Dataset]) -> None:
+    for split, examples in splits.items():
+        answered = _answered(examples)
+        if answered.all() or not answered.any():
+            log.warning("%s: %s of %d questions has an answer", split, "each" if answered[0] else "none", len(answered))
+
+
+def halves_of(examples: Dataset, task: TaskConfig) -> tuple[Dataset, Dataset]:
     """One to choose on and one to report, all windows of a question in one: `halving.halves` of questions.
 
-    Both have as many questions without an answer. DataError for a single question.
+    Both have as many questions without an answer. DataError for a single question, and where one of the halves would
+    lack a kind, since a threshold is chosen between the two.
     """
     idx = np.asarray(examples["idx"])
     rows = np.flatnonzero(np.asarray(examples["window"]) == 0)
     if len(rows) < 2:
         raise DataError("evaluate.split_dev=true: there is one question to evaluate on, and two halves need two")
-    answered = np.asarray([bool(answers) for answers in take(examples, rows)["answers"]])
+    answered = _answered(examples)
+    if task.unanswerable and min(found := int(answered.sum()), len(answered) - found) < 2:
+        raise DataError(
+            f"evaluate.split_dev=true: of {len(answered)} questions to evaluate on {found} have an answer; each half "
+            "needs one that has, and one that has none"
+        )
     select, report = (np.flatnonzero(np.isin(idx, idx[rows][half])) for half in halving.halves(answered))
     return take(examples, select), take(examples, report)
 
@@ -62,14 +91,20 @@ def learnable(examples: Dataset) -> Dataset:
     return examples if known.all() else take(examples, np.flatnonzero(known))
 
 
+def _answered(examples: Dataset) -> np.ndarray:
+    """Whether each question has an answer, (Q,)."""
+    first = take(examples, np.flatnonzero(np.asarray(examples["window"]) == 0))
+    return np.asarray([bool(answers) for answers in first["answers"]])
+
+
 def describe(examples: Dataset, split: str) -> dict[str, Any]:
-    """How many questions there are, and by each of NOTES how many it is said of, and the ids of the first few."""
+    """How many questions there are, in how many windows; of each of NOTES how many, and the ids of the first few."""
     first = take(examples, np.flatnonzero(np.asarray(examples["window"]) == 0))
     ids, found = first["id"][:], {name: list[int]() for name in NOTES}
     for place, notes in enumerate(first["notes"][:]):
         for name in notes.split():
             found[name].append(place)
-    told: dict[str, Any] = {"questions": len(ids)}
+    told: dict[str, Any] = {"questions": len(ids), "windows": len(examples)}
     for name, places in found.items():
         if places:
             few = [ids[at] for at in places[:5]]
@@ -95,7 +130,4 @@ def _padded(examples: Dataset, name: str) -> np.ndarray:
     table = examples.select_columns([name]).with_format("arrow")[:]
     assert isinstance(table, pa.Table)
     column = table[name].combine_chunks()
-    lengths = np.asarray(column.value_lengths())
-    padded = np.full((len(lengths), int(lengths.max(initial=0))), -1, dtype=np.int32)
-    padded[np.arange(padded.shape[1]) < lengths[:, None]] = np.asarray(column.flatten())
-    return padded
+    return decoding.fill(np.asarray(column.value_lengths()), np.asarray(column.flatten()))

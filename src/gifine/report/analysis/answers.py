@@ -55,6 +55,14 @@ class Answer:
         return [each for each in self.comparisons if each.effect.verdict is verdict]
 
 
+@dataclass(slots=True, frozen=True)
+class _ByRun:
+    """The differences of K tasks by the R runs that these start from."""
+
+    differences: np.ndarray  # (R, K), NaN where a task has none that is known
+    shares: np.ndarray  # (K,): whether a task starts from a run that another one starts from, too
+
+
 def give(
     comparisons: Sequence[Comparison],
     losses: Sequence[Attrition],
@@ -81,13 +89,17 @@ def give(
 
 
 def _groups(comparisons: Sequence[Comparison]) -> list[tuple[list[Comparison], dict[str, Value]]]:
-    """The comparisons of each change, one a task, and what `families.splitting` tells them apart by."""
+    """The comparisons of each change, one a task, and what `families.splitting` tells them apart by.
+
+    Pre-training is apart: how well replaced words are found is no score of a task like the others.
+    """
     primary = [each for each in comparisons if each.is_primary]
     splitting = families.splitting(((each.model, each.gate, each.task.name), each.extra) for each in primary)
     groups: dict[tuple[object, ...], tuple[list[Comparison], dict[str, Value]]] = {}
     for each in primary:
         extra = {key: each.extra[key] for key in splitting}
-        groups.setdefault((each.model, each.gate, *extra.values()), ([], extra))[0].append(each)
+        key = (each.model, each.gate, each.task.pretrains, *extra.values())
+        groups.setdefault(key, ([], extra))[0].append(each)
     return list(groups.values())
 
 
@@ -110,28 +122,25 @@ def _answer(
         losses=losses,
         combined=usable if mean is not None else [],
         is_declared=all(each.is_declared for each in group),
-        is_by_run=mean is not None and bool(_sharing(shared).any()),
+        is_by_run=mean is not None and bool(shared.shares.any()),
     )
     if mean is not None:
         made.doubt = _few_runs(usable, shared) or _doubt(made, margin, runs)
     return made
 
 
-def _mean(estimates: Sequence[Estimate], differences: np.ndarray) -> Mean | None:
+def _mean(estimates: Sequence[Estimate], shared: _ByRun) -> Mean | None:
     """Over tasks, of each one's estimate and `_by_run` of the same differences."""
     mean = across_tasks.combine(estimates)
-    return across_tasks.by_run(mean, estimates, differences) if mean and _sharing(differences).any() else mean
+    return across_tasks.by_run(mean, estimates, shared.differences) if mean and shared.shares.any() else mean
 
 
 def _by_run(
     comparisons: Sequence[Comparison],
     differences: Iterable[Sequence[float | None] | np.ndarray],
     runs: Mapping[str, Run],
-) -> np.ndarray:
-    """The tasks' differences (R, K) by the runs that they start from, NaN where a task has none that is known.
-
-    A task is among those that start from its own runs. Of several pairs after one run it is their mean.
-    """
+) -> _ByRun:
+    """A task is among those that start from its own runs. Of several pairs after one run it is their mean."""
     found: dict[tuple[str, str], dict[int, list[float]]] = {}
     for place, (each, numbers) in enumerate(zip(comparisons, differences, strict=True)):
         for pair, number in zip(each.pairs, numbers, strict=True):
@@ -142,7 +151,8 @@ def _by_run(
     for row, by_task in zip(table, found.values(), strict=True):
         for place, numbers in by_task.items():
             row[place] = np.mean(numbers)
-    return table
+    has = ~np.isnan(table)
+    return _ByRun(table, has[has.sum(axis=1) > 1].any(axis=0))
 
 
 def _beginning(run: Run, runs: Mapping[str, Run]) -> str:
@@ -155,16 +165,10 @@ def _beginning(run: Run, runs: Mapping[str, Run]) -> str:
     return run.first_run or run.run_id
 
 
-def _sharing(differences: np.ndarray) -> np.ndarray:
-    """Which of the tasks (K,) start from a run that another one starts from, too."""
-    has = ~np.isnan(differences)
-    return has[has.sum(axis=1) > 1].any(axis=0)
-
-
-def _few_runs(comparisons: Sequence[Comparison], differences: np.ndarray) -> str | None:
+def _few_runs(comparisons: Sequence[Comparison], shared: _ByRun) -> str | None:
     """Why there is no verdict where nobody can tell what tasks owe to the runs that they share."""
-    counts = np.sum(~np.isnan(differences), axis=0)
-    for each, shares, count in zip(comparisons, _sharing(differences), counts, strict=True):
+    counts = np.sum(~np.isnan(shared.differences), axis=0)
+    for each, shares, count in zip(comparisons, shared.shares, counts, strict=True):
         if shares and count < FEWEST_PAIRS:
             return f"tasks start from the same runs, and only {count} of these led to pairs on {each.task.bare_title}"
     return None

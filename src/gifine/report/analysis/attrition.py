@@ -22,7 +22,6 @@ from gifine.report.analysis.crossed import Estimate
 from gifine.report.analysis.families import FEWEST_PAIRS
 from gifine.report.reading import Run
 from gifine.report.settings import Settings
-from gifine.runs import parent
 from gifine.runs.records import Status
 
 Bounds = tuple[float, float]
@@ -127,7 +126,7 @@ def _cause(run: Run, runs: Mapping[str, Run]) -> str:
         if run.status is not Status.FAILED or before is None or before.status not in _UNFIT:
             break
         run = before
-    was_trained = run.first_run is None or parent.NOTHING not in (run.error or "")  # that run may not be here
+    was_trained = run.status is not Status.FAILED or run.first_status not in _UNFIT  # that run may not be here
     return run.run_id if was_trained else str(run.first_run)
 
 

@@ -38,6 +38,8 @@ _THEIRS = {
     "said": "theirs from weights trained on MNLI first",
     "perhaps": "theirs perhaps from weights trained on MNLI first",
 }
+_UNKNOWN = "their settings are not published"
+_SECTIONS = {"classifier_dropout": "model", "max_answer_tokens": "task"}  # of a recipe's keys; of the others, train
 _SOURCES = {
     "models": "one number a task, from the table over models; of how many runs is not said",
     "seeds": "mean ± over runs with other seeds; of how many, and which deviation, is not said",
@@ -136,9 +138,12 @@ def _plain_name(task: Task, measure: str) -> str:
 
 
 def _differing(run: Run, column: dict[str, Any], ours: Summary) -> list[str]:
-    found, told = [], _known(run, column)
+    told = _known(run, column)
+    found = [] if told else [_UNKNOWN]
     for key, known in told.items():
         value = cells.value(run, key)
+        if value is None:  # runs do not have keys at a default that was added later
+            value = recipes.FEW.get(key.rpartition(".")[2])
         if value not in known:
             theirs = " or ".join(map(settings.shown, known))
             found.append(f"{key} {settings.shown(value)}, theirs {theirs}")
@@ -164,12 +169,13 @@ def _beginnings(run: Run, column: dict[str, Any]) -> list[str]:
 
 
 def _known(run: Run, column: dict[str, Any]) -> dict[str, list[Value]]:
-    """What theirs may have been, by config key."""
+    """What theirs may have been, by config key; empty where it is not published, or not all of it."""
     if "recipe" not in column:
         return column["settings"]
     try:
         recipe = recipes.settings(conf_dir(), column["recipe"], run.task.name, column.get("size", "large"))
     except ConfigError:
         return {}
-    known = {key: value for key, value in recipe.items() if key != "source"}
-    return {f"{'model' if key == 'classifier_dropout' else 'train'}.{key}": [value] for key, value in known.items()}
+    if recipes.OURS in recipe:
+        return {}
+    return {f"{_SECTIONS.get(key, 'train')}.{key}": [value] for key, value in recipe.items() if key != "source"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -30,6 +31,9 @@ _WHERE = {
     Halves.PREDICTIONS: "the half of the development set that did not choose the recipe",
     Halves.NONE: "the development set that also chose the recipe",
 }
+
+# Of an arm, what its command has words for anyway, and what no command line gives.
+_NAMED = {"gi.side", "change.name", "train.parameters", "gi.first", "change.first", "change.file"}
 
 
 def sheet(contents: Contents) -> Sheet:
@@ -198,10 +202,10 @@ def _advice(tunings: Sequence[Tuning]) -> Iterator[str]:
     for alike in by_task.values():
         asked: dict[str, dict[str, None]] = {}
         gates = {id(each): _gates(each) for each in alike}
-        is_gi = all(settings.other_change(gate) is None for pair in gates.values() for gate in pair)
+        every = [gate for pair in gates.values() for gate in pair]
         for each in alike:
             for trial, gate in zip(each.chosen, gates[id(each)], strict=True):
-                asked.setdefault(_trial(trial), {})[_asked(gate, is_gi=is_gi)] = None
+                asked.setdefault(_trial(trial), {})[_asked(gate, every)] = None
         words = phrases.joined([f"once with {trial} {arm}" for trial, arms in asked.items() for arm in _together(arms)])
         arms = phrases.joined([settings.gate(each.gate) for each in alike])
         yield (
@@ -225,13 +229,23 @@ def _gates(tuning: Tuning) -> tuple[Settings, Settings]:
     return first.baseline.gate, first.gated.gate
 
 
-def _asked(gate: Settings, *, is_gi: bool) -> str:
-    """The words of a command line that choose an arm, of a search of GI's sides or of changes."""
-    side, parameters = gate.get("gi.side"), gate.get("train.parameters")
-    words = f"gi.side={side}"
-    if not is_gi:
-        words = f"change={settings.other_change(gate) or ('none' if settings.is_plain(gate) else f'gi gi.side={side}')}"
-    return words + (f" train.parameters={parameters}" if parameters is not None else "")
+def _asked(gate: Settings, gates: Sequence[Settings]) -> str:
+    """The words of a command line that choose an arm of `gates`, those of a search of GI's sides or of changes.
+
+    With the keys in which it differs from others of the same change, such as `gi.level` or `change.rank`.
+    """
+    name, parameters = settings.other_change(gate), gate.get("train.parameters")
+    of_changes = any(settings.other_change(each) is not None for each in gates)
+    if settings.is_plain(gate):
+        words, alike = ["change=none" if of_changes else "gi.side=none"], []
+    else:
+        side = f"gi.side={gate.get('gi.side')}"
+        words = [f"change={name}"] if name is not None else ["change=gi", side] if of_changes else [side]
+        alike = [each for each in gates if settings.other_change(each) == name and not settings.is_plain(each)]
+    differing = {key for each in alike for key in gate.differing(each) if key not in _NAMED}
+    keys = [key for key in gate.keys() if key in differing]  # noqa: SIM118 - no dict
+    words += [shlex.quote(f"{key}={settings.shown(gate.get(key))}") for key in keys]
+    return " ".join([*words, *([f"train.parameters={parameters}"] if parameters is not None else [])])
 
 
 def _trial(trial: Trial) -> str:

@@ -1,0 +1,56 @@
+"""Pre-training in a report: its own scores, and fine-tunings paired by the arm and seed that they start from."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from gifine.report import contents, settings
+from gifine.report.reading import Reader
+from gifine.runs import origin
+from gifine.runs.records import Record
+from support.synthetic import BOTH, PLAIN, Gate, config, record, write
+
+ARMS = (PLAIN, BOTH)
+LOSSES = {"rtd_loss": 0.2, "mlm_loss": 4.0, "perplexity": 54.6}
+
+
+def pretrained(seed: int, gate: Gate) -> Record:
+    made = config("task=rtd", "data=demo", "model=debertav3", seed=seed, **gate)
+    fractions = 0.7 + seed / 100 + 0.02 * (gate == BOTH)
+    return record(made, [LOSSES.get(metric, fractions) for metric in made.task.metrics])
+
+
+def fine_tuned(before: Record, seed: int, gate: Gate, score: float) -> Record:
+    own = config("task=rte", "model=debertav3", seed=seed, **gate)
+    own = replace(own, first=replace(own.first, task="rtd", run=before.run_id))
+    made = record(own, [score], contents={"model.init_from": before.run_id})
+    made.provenance["init_from"] = {"run_id": before.run_id, **origin.as_parent(vars(before))}
+    return made
+
+
+def test_three_runs_after_each_of_three(tmp_path):
+    for earlier in (1, 2, 3):
+        for gate in ARMS:
+            before = pretrained(earlier, gate)
+            write(tmp_path, before)
+            for seed in (1, 2, 3):
+                score = 0.6 + 0.01 * earlier + 0.001 * seed**2 * (1 + (gate == BOTH))
+                write(tmp_path, fine_tuned(before, seed, gate, score))
+    reading = Reader([tmp_path]).read()
+    assert reading.problems == [], "a loss is above 1, and no fault"
+    found = contents.gather(reading)
+    of_task = {each.task.title: each for each in found.comparisons if each.is_primary}
+    after, own = of_task["RTE after RTD"], of_task["RTD"]
+    # Runs that share the one before are no independent draws: the verdict has those of one seed throughout.
+    assert [pair.gated.replicate.name for pair in after.pairs] == [1, 2, 3]
+    assert all(pair.gated.replicate == pair.baseline.replicate for pair in after.pairs)
+    assert len(own.pairs) == 3
+    assert [own.task.metric(each) for each in own.task.measures] == ["rtd_accuracy", "auc", "mlm_accuracy"]
+    titles = [[each.task.title for each in answer.comparisons] for answer in found.answers]
+    assert sorted(titles) == [["RTD"], ["RTE after RTD"]], "no mean over a text and a task"
+    levels = {
+        each.level
+        for each in found.variance
+        if each.runs[0].task.title == "RTE after RTD" and settings.is_plain(each.runs[0].gate)
+    }
+    assert levels == {"both", "own", "before"}
