@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from gifine.choices import Sharing
+from gifine.choices import Objective, Sharing
 from gifine.config import ModelConfig, RunConfig
 from gifine.inputs import model_files
 from gifine.inputs.families import normalise_type, own_names
@@ -26,17 +26,13 @@ def of(config: RunConfig, theirs: Mapping[str, Any]) -> ModelConfig:
     model, wanted = config.model, config.task.generator
     own = own_names(wanted.config_overrides, model.family)
     own |= {} if wanted.layers is None else {"num_hidden_layers": wanted.layers}
-    place = wanted.checkpoint
-    if place is not None and Path(place).expanduser().is_dir():
-        saved = model_files.saved_model(place)
-        place = str(_in_pair(saved) or saved)
-    elif place is None and not model.random_init:
+    place = checkpoint(config)
+    if place is None and not model.random_init:
         folder = model_files.locate(model_files.source(model))
-        inner = _in_pair(folder) if isinstance(folder, Path) else None
-        place = None if inner is None else str(inner)
+        place = _in_pair(folder) if isinstance(folder, Path) else None
     elsewhere: dict[str, Any] = {"revision": None, "init_from": None, "random_init": False}
     if place is not None:
-        return replace(model, config_overrides=own, checkpoint=place, **elsewhere)
+        return replace(model, config_overrides=own, checkpoint=str(place), **elsewhere)
     sizes = {key: value for key, value in own.items() if key != "num_hidden_layers"}
     ours = replace(
         model, config_overrides=own_names(model.config_overrides, model.family) | _layers(config, theirs) | own
@@ -45,6 +41,21 @@ def of(config: RunConfig, theirs: Mapping[str, Any]) -> ModelConfig:
         return ours
     # Of other sizes than the checkpoint, whose first layers are none of its.
     return replace(ours, checkpoint=model_files.source(model), init_from=None, random_init=True)
+
+
+def checkpoint(config: RunConfig) -> Path | str | None:
+    """Where the weights of task.generator.checkpoint are, a folder or a Hub id; None where none is named.
+
+    Raises:
+        ModelError: for a folder that has no model.
+    """
+    name = config.task.generator.checkpoint
+    if config.task.objective is not Objective.rtd or name is None:
+        return None
+    if not Path(name).expanduser().is_dir():
+        return model_files.locate(name)
+    saved = model_files.saved_model(name)
+    return _in_pair(saved) or saved
 
 
 def _layers(config: RunConfig, theirs: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from gifine.choices import DataSource
 from gifine.config import DEMO, ModelConfig, RunConfig, TaskConfig
 from gifine.errors import DataError, ModelError
-from gifine.inputs import packaged
+from gifine.inputs import generators, packaged
 from gifine.inputs.model_files import CONFIG, OVER, locate, source
 from gifine.inputs.rows import missing_file
 
@@ -63,7 +63,7 @@ def collect(configs: Iterable[RunConfig]) -> Needs:
     configs = list(configs)
     wanted = Needs(configs=tokenised(configs))
     for config in configs:
-        for repository, weights in repositories(config.model):
+        for repository, weights in repositories_of(config):
             wanted.repositories[repository] = weights or wanted.repositories.get(repository, False)
         wanted.splits += [split for split in _hub_splits(config) if split not in wanted.splits]
         for name, path in _official_files(config).items():
@@ -84,8 +84,15 @@ def tokenised(configs: Iterable[RunConfig]) -> list[RunConfig]:
 
 def from_hub(configs: Iterable[RunConfig]) -> set[Repository | HubSplit]:
     """What these runs read from the Hub."""
-    repositories_read = {repository for config in configs for repository, _ in repositories(config.model)}
+    repositories_read = {repository for config in configs for repository, _ in repositories_of(config)}
     return repositories_read | {split for config in configs for split in _hub_splits(config)}
+
+
+def repositories_of(config: RunConfig) -> Iterator[tuple[Repository, bool]]:
+    """What of the Hub a run reads as models, each with whether its weights are among that."""
+    yield from repositories(config.model)
+    if isinstance(generator := generators.checkpoint(config), str):
+        yield Repository(generator), True
 
 
 def repositories(model: ModelConfig) -> Iterator[tuple[Repository, bool]]:

@@ -22,8 +22,18 @@ from gifine import __version__
 from gifine.choices import DataSource, Objective, Quoting
 from gifine.config import DataConfig, ModelConfig, RunConfig, TaskConfig
 from gifine.errors import PrefetchError
-from gifine.inputs import model_files
-from gifine.inputs.needs import GLUE, HubSplit, Repository, base, hub_split, official_names, repositories, splits_needed
+from gifine.inputs import generators, model_files
+from gifine.inputs.needs import (
+    GLUE,
+    HubSplit,
+    Repository,
+    base,
+    hub_split,
+    official_names,
+    repositories,
+    repositories_of,
+    splits_needed,
+)
 from gifine.machine import disk
 
 SCHEMA_VERSION = 1
@@ -98,10 +108,15 @@ class Folder:
         Raises:
             PrefetchError: with everything that is not there, save tokenised splits.
         """
-        absent = [*self._absent_repositories(config.model), *self._absent_data(config)]
+        absent = [*self._absent_repositories(config), *self._absent_data(config)]
         if absent:
             raise self.lacks(*absent)
-        return replace(config, model=self._redirect_model(config.model), data=self.redirect_data(config.data))
+        task, generator = config.task, config.task.generator
+        if isinstance(place := generators.checkpoint(config), str):
+            own = self.path / self.manifest.models[str(Repository(place))].folder
+            task = replace(task, generator=replace(generator, checkpoint=str(own)))
+        data = self.redirect_data(config.data)
+        return replace(config, model=self._redirect_model(config.model), task=task, data=data)
 
     def redirect_data(self, data: DataConfig) -> DataConfig:
         """The same, with this folder's places for tokens and official files."""
@@ -152,8 +167,8 @@ class Folder:
             return None
         return self.path / self.manifest.models[str(repository)].folder
 
-    def _absent_repositories(self, model: ModelConfig) -> Iterator[str]:
-        for repository, weights in repositories(model):
+    def _absent_repositories(self, config: RunConfig) -> Iterator[str]:
+        for repository, weights in repositories_of(config):
             if not self.has(repository, weights=weights):
                 yield f"{'the weights' if weights else 'the tokenizer'} of {repository}"
 
@@ -222,6 +237,8 @@ def _words(config: RunConfig) -> list[str]:
     lists = {"files": data.files, "sentences_of": data.sentences_of}
     words += [f"data.{key}=[{','.join(value)}]" for key, value in lists.items() if value]
     if task.objective.pretrains:
+        generator = task.generator.checkpoint
+        words += [f"task.generator.checkpoint={generator}"] if generator is not None else []
         words += [f"data.held_out={data.held_out:g}", f"data.across_documents={data.across_documents}".lower()]
     rows = ["max_train_rows", "max_eval_rows"]
     if data.source is DataSource.demo:

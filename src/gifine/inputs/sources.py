@@ -16,7 +16,7 @@ from pathlib import Path
 from gifine.choices import DataSource
 from gifine.config import DEMO, DataConfig, ModelConfig, RunConfig, TaskConfig
 from gifine.errors import DataError, ModelError
-from gifine.inputs import change_files, digests, model_files, needs, text_files
+from gifine.inputs import change_files, digests, generators, model_files, needs, text_files
 from gifine.inputs.families import TOKENIZER_FILES
 from gifine.inputs.model_files import CONFIG
 from gifine.inputs.rows import missing_file
@@ -53,7 +53,7 @@ def contents(config: RunConfig) -> dict[str, str]:
         found["data.files"] = hashlib.sha256(json.dumps(read).encode()).hexdigest()
     if (file := config.change.get(change_files.FILE)) is not None:
         found["change.file"] = _sha256(Path(file), ModelError)
-    for key, folder, names in _folders(config.model):
+    for key, folder, names in _folders(config):
         found[key] = _folder_sha256(folder, names)
     found |= {f"data.partial.{split}": _sha256(path) for split, path in _partial(config).items()}
     if (folder := _dataset_folder(config)) is not None:
@@ -74,7 +74,7 @@ def files(config: RunConfig) -> dict[str, str]:
     paths = [*_own_files(config.task).values(), *text_files.expand(config.data.files)]
     if (file := config.change.get(change_files.FILE)) is not None:
         paths.append(Path(file))
-    for _, folder, names in _folders(config.model):
+    for _, folder, names in _folders(config):
         paths += [folder / name for name in names if (folder / name).is_file()]
     if _reads_official(config):
         for task, split in needs.splits_needed(config):
@@ -165,8 +165,14 @@ def _own_files(task: TaskConfig) -> dict[str, Path]:
     return {key: Path(path).expanduser() for key, path in named.items() if path is not None}
 
 
-def _folders(model: ModelConfig) -> Iterator[tuple[str, Path, list[str]]]:
-    """The folders that a model is read from: the config's key, the folder, and the files that may be read there."""
+def _folders(config: RunConfig) -> Iterator[tuple[str, Path, list[str]]]:
+    """The folders that models are read from: the config's key, the folder, and the files that may be read there."""
+    yield from _folders_of(config.model)
+    if isinstance(place := generators.checkpoint(config), Path):
+        yield "task.generator.checkpoint", place, _checkpoint(place)
+
+
+def _folders_of(model: ModelConfig) -> Iterator[tuple[str, Path, list[str]]]:
     names: list[str] = []
     place = model_files.locate(model_files.source(model))
     if isinstance(place, Path):

@@ -13,14 +13,21 @@ SUFFIXES = (".txt", ".jsonl")
 
 
 def expand(patterns: Sequence[str]) -> list[Path]:
-    """The files that names and patterns (`texts/*.txt`) mean, each pattern's sorted by name, each file once.
+    """The files that names and patterns (`texts/*.txt`) mean, each pattern's sorted by name.
+
+    What a pattern finds of files that are there already is taken once.
 
     Raises:
-        DataError: for a pattern without a file, and a file of another suffix.
+        DataError: for a pattern without a file, a folder, a file of another suffix, and one that is named twice.
     """
-    found: dict[Path, None] = {}
+    found: dict[Path, Path] = {}  # by where it really is
+    named: set[Path] = set()
     for pattern in patterns:
+        if not pattern.strip():
+            raise DataError(f"data.files: '{pattern}' names no file")
         path = Path(pattern).expanduser()
+        if path.is_dir():
+            raise DataError(f"data.files: {pattern} is a folder; give its files, as in {path / '*.txt'}")
         matches = [path] if path.is_file() else sorted(map(Path, glob.glob(str(path), recursive=True)))  # noqa: PTH207
         files = [each for each in matches if each.is_file()]
         if not files and glob.has_magic(str(path)):
@@ -30,5 +37,9 @@ def expand(patterns: Sequence[str]) -> list[Path]:
         for each in files:
             if each.suffix.lower() not in SUFFIXES:
                 raise DataError(f"data.files: {each}: suffix '{each.suffix}' is none of {', '.join(SUFFIXES)}")
-            found[each] = None
-    return list(found)
+            place = each.resolve()
+            if path.is_file() and place in named:
+                raise DataError(f"data.files: {pattern} is named twice; its text would count twice")
+            named |= {place} if path.is_file() else set()
+            found.setdefault(place, each)
+    return list(found.values())

@@ -53,11 +53,16 @@ def make_once(folder: Path, fill: Callable[[Path], None]) -> None:
         with FileLock(folder.with_suffix(".lock")):
             if folder.is_dir():
                 return
+            for left in folder.parent.glob(f".{folder.name}.*"):  # by a process that was killed: gigabytes, perhaps
+                shutil.rmtree(left, ignore_errors=True)
             temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
-            shutil.rmtree(temporary, ignore_errors=True)
             temporary.mkdir()
-            fill(temporary)
-            temporary.rename(folder)
+            try:
+                fill(temporary)
+                temporary.rename(folder)
+            except BaseException:
+                shutil.rmtree(temporary, ignore_errors=True)
+                raise
     except OSError as error:
         raise OutputError(
             f"cannot cache tokenised data in {folder.parent}: {error.strerror or error}; "

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import datasets
 import pytest
 
-from gifine import cli
+from gifine import cli, prefetch
 from gifine.config import RunConfig
-from gifine.errors import DataError
-from gifine.inputs import corpora, demo, hub, needs, sources
-from gifine.inputs.corpora import documents
+from gifine.errors import DataError, PrefetchError
+from gifine.inputs import corpora, dataset, demo, hub, needs, sources
+from gifine.inputs.corpora import documents, packing
 from gifine.inputs.dataset import Reader
 from gifine.objectives import classification
 from gifine.runs import identity
@@ -88,6 +90,62 @@ def test_rows_are_made_once_and_a_part_of_them_can_be_taken(tmp_path, config, mo
     (held_out,) = Reader(some).load_evaluation(TOKENIZER, classification).values()
     assert sentences(held_out.examples) == sentences(whole["validation"].examples)[:5]
     assert Reader(some).fingerprints(["validation"]) == {"validation": whole["validation"].fingerprint}
+
+
+def test_two_at_a_time_tokenise_once_and_map_what_is_there(tmp_path, config, monkeypatch):
+    calls, original = [], corpora._write
+
+    def write(*args):
+        calls.append(args)
+        return original(*args)
+
+    monkeypatch.setattr(corpora, "_write", write)
+    wanted = config(f"data.files=[{written(tmp_path, TEXTS)}]", "data.held_out=0.1")
+    with ThreadPoolExecutor(2) as pool:
+        one, other = pool.map(lambda _: corpora.load(wanted, TOKENIZER)["train"].examples, range(2))
+    assert len(calls) == 1
+    assert sentences(one) == sentences(other)
+    assert type(one.data).__name__ == "MemoryMappedTable"
+
+
+def test_what_is_not_finished_leaves_no_rows_behind(tmp_path, config):
+    """Neither a text that is refused in its middle nor a process that was killed."""
+    path = tmp_path / "a.jsonl"
+    path.write_text("\n".join(json.dumps({"text": text}) for text in TEXTS) + "\n{")
+    refused = config(f"data.files=[{path}]", "data.held_out=0.1")
+    with pytest.raises(DataError, match=r"a.jsonl, line 601: not JSON"):
+        corpora.load(refused, TOKENIZER)
+    place = tmp_path / "cache" / "tokenised"
+    assert {each.suffix for each in place.iterdir()} == {".lock"}
+    wanted = config(f"data.files=[{written(tmp_path, TEXTS)}]", "data.held_out=0.1")
+    made = Path(corpora.load(wanted, TOKENIZER)["train"].examples.cache_files[0]["filename"]).parent
+    made.rename(killed := made.with_name(f".{made.name}.1"))
+    assert corpora.load(wanted, TOKENIZER)["train"].told["documents"] > 500
+    assert made.is_dir()
+    assert not killed.exists()
+
+
+def test_one_document_is_refused_before_it_is_tokenised(tmp_path, config, monkeypatch):
+    monkeypatch.setattr(corpora, "_tokenise", None)
+    path = tmp_path / "a.txt"
+    path.write_text("\n".join(TEXTS))
+    with pytest.raises(DataError, match=r"of 1 documents either none is left .* in .txt an empty line between"):
+        corpora.load(config(f"data.files=[{path}]"), TOKENIZER)
+
+
+@pytest.mark.long
+def test_memory_does_not_grow_with_the_text(tmp_path, config, monkeypatch):
+    monkeypatch.setattr(corpora, "_CHARACTERS", 2**12)
+    monkeypatch.setattr(packing, "_ROWS", 32)
+    peaks = []
+    for times in (2, 6):
+        path = written(tmp_path, TEXTS * times, f"{times}.txt")
+        tracemalloc.start()
+        corpora.load(config(f"data.files=[{path}]", "data.held_out=0.1"), TOKENIZER)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        assert path.stat().st_size > 1.5e4 * times
+    assert peaks[1] < 1.2 * peaks[0]
 
 
 def test_a_long_document_is_on_one_side(tmp_path, config, monkeypatch):
@@ -183,6 +241,38 @@ def test_a_data_set_of_the_hub(config, monkeypatch):
     assert any(tokens(TEXTS[40:60]) in tokens_of(split.examples) for split in splits.values())
     with pytest.raises(DataError, match=r"own/text/default/train: no column 'txt' \(did you mean 'text'\?\)"):
         corpora.load(config(*words, "task.inputs=[txt]"), TOKENIZER)
+
+
+def test_a_prefetched_folder_has_all_that_is_read(tmp_path, glue, config, monkeypatch, capsys):
+    """A data set of the Hub and the texts of tasks: the same rows and fingerprints where nothing else is."""
+    rows = datasets.Dataset.from_dict({"text": TEXTS[:60]})
+
+    def save(split: needs.HubSplit, folder: Path, scratch: Path) -> int:
+        rows.save_to_disk(str(folder))
+        return len(rows)
+
+    model = ["task=mlm", "model=bert", "model.random_init=true", "model.tokenizer=demo", "train.max_length=32"]
+    sources_of_text = [
+        ["data=hub", "task.hub.path=own/text", "data.held_out=0.2"],
+        ["data=glue_dir", f"data.dir={glue}", "data.sentences_of=[cola]", "data.held_out=0.1"],
+    ]
+    for number, words in enumerate(sources_of_text):
+        folder = tmp_path / f"folder{number}"
+        with monkeypatch.context() as online:
+            online.setattr(hub, "load_split", lambda split: rows)
+            online.setattr(hub, "save_split", save)
+            direct = Reader(config(*words)).load(TOKENIZER, classification)
+            assert prefetch.main([f"prefetch={folder}", *model, *words]) == 0, capsys.readouterr().err
+            there = ["data.dir=/no/such/place" if word.startswith("data.dir") else word for word in words]
+        with monkeypatch.context() as offline:
+            offline.setattr(corpora, "_write", None)  # nothing is tokenised
+            found = dataset.open_reader(config(*there, f"prefetch={folder}")).load(TOKENIZER, classification)
+        for name, split in direct.items():
+            assert sentences(found[name].examples) == sentences(split.examples)
+            assert (found[name].fingerprint, found[name].told) == (split.fingerprint, split.told)
+        lacks = config(*there, f"prefetch={folder}", "train.max_length=31")
+        with pytest.raises(PrefetchError, match=r"lacks the rows of task=mlm .* train.max_length=31"):
+            dataset.open_reader(lacks).load(TOKENIZER, classification)
 
 
 def test_the_demo_grammars_text_is_what_is_acceptable(config):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -67,7 +68,13 @@ def test_a_line_without_spaces_is_cut_between_characters(tmp_path, monkeypatch):
         ("a.txt", b"", "a.txt has no text"),
         ("a.txt", b" \n\n", "a.txt has no text"),
         ("a.jsonl", b'{"text": " "}', "a.jsonl has no text"),
-        ("a.jsonl", b'{"text": "a"}\n["b"]', "line 2: ['b'] is not an object"),
+        (
+            "a.jsonl",
+            b'{"text": "a"}\n["b"]',
+            "line 2: a list; in .jsonl each line is an object, with the text in 'text'",
+        ),
+        ("a.jsonl", b"[\n{}]", "line 1: a list"),
+        ("a.jsonl", b"null", "line 1: null is not an object"),
         ("a.jsonl", b'{"txt": "a"}', "line 1: no column 'text' (did you mean 'txt'?); columns: txt"),
         ("a.jsonl", b'{"text": 3}', "line 1: column 'text' holds 3, not text"),
         ("a.jsonl", b'{"text": "a"}\n\n{', "line 3: not JSON"),
@@ -93,9 +100,31 @@ def test_names_and_patterns_are_files_each_once(tmp_path):
         ("*.text", "data.files: no file is like"),
         ("x.txt", "no file"),
         ("a.csv", "suffix '.csv' is none of .txt, .jsonl"),
+        ("", "is a folder; give its files, as in"),
     ],
 )
 def test_names_of_no_file_are_refused(tmp_path, name, said):
     (tmp_path / "a.csv").touch()
     with pytest.raises(DataError, match=said.replace("*", r"\*")):
         text_files.expand([f"{tmp_path}/{name}"])
+
+
+def test_a_file_that_is_named_twice_is_refused(tmp_path):
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "a.txt").touch()
+    (tmp_path / "link.txt").symlink_to("a.txt")
+    for again in ("a.txt", "sub/../a.txt", "link.txt"):
+        with pytest.raises(DataError, match=f"{again} is named twice"):
+            text_files.expand([f"{tmp_path}/a.txt", f"{tmp_path}/{again}"])
+    assert text_files.expand([f"{tmp_path}/*.txt", f"{tmp_path}/link.txt"]) == [tmp_path / "a.txt"]
+    with pytest.raises(DataError, match=r"data.files: '' names no file"):
+        text_files.expand([""])
+
+
+def test_a_long_line_takes_no_longer_than_many_short_ones(tmp_path):
+    """20 MB in one line; a copy of what is left at each cut took a minute."""
+    text = "word " * 4_000_000
+    before = time.process_time()
+    pieces = sum(1 for _ in documents.cut(text))
+    assert pieces > 4000
+    assert time.process_time() - before < 5

@@ -38,6 +38,7 @@ log = logging.getLogger(__name__)
 TRAIN, HELD_OUT = "train", "validation"
 _LAYOUT = 1  # raise it when other rows come out of the same text
 _CHARACTERS = 2**18  # tokenised at a time
+_TOKENS_TOLD = 50_000_000  # at each such step a line says how far it is
 _TOLD = "corpus.json"
 
 
@@ -95,28 +96,53 @@ def _write(
     """Rows of both splits in `place`; what is to be told of each."""
     share, max_length = config.data.held_out, config.train.max_length
     ends = tokenizer.cls_token_id, tokenizer.sep_token_id
+    if config.data.files:
+        _check_both_sides(origin, share)
     packers = {
         name: Packer(Writer(place / f"{name}.arrow"), max_length, *ends, config.data.across_documents)
         for name in (TRAIN, HELD_OUT)
     }
-    packer, unknown = packers[TRAIN], 0
+    packer, unknown, heard = packers[TRAIN], 0, 0
     for piece, ids in _tokenise(origin.read(), tokenizer):
         if piece.first:
             packer = packers[HELD_OUT if _held_out(piece, share) else TRAIN]
         unknown += int(np.count_nonzero(ids == tokenizer.unk_token_id))
         packer.add(ids, first=piece.first)
+        tokens = sum(each.tokens for each in packers.values())
+        if tokens // _TOKENS_TOLD > heard:
+            heard = tokens // _TOKENS_TOLD
+            log.info("%d million tokens", tokens // 1_000_000)
     for each in packers.values():
         each.close()
     if not all(each.tokens for each in packers.values()):
-        documents = sum(each.documents for each in packers.values())
-        raise DataError(
-            f"data.held_out={share:g}: of {documents} documents either none is left to train on or none is held out; "
-            "give more text, another share, or in .txt an empty line between documents"
-        )
+        raise _too_little(share, sum(each.documents for each in packers.values()))
     told = {name: {"documents": each.documents, "tokens": each.tokens} for name, each in packers.items()}
     told[TRAIN] |= {"unknown": unknown} if unknown else {}
     told[TRAIN] |= origin.told
     return told
+
+
+def _check_both_sides(origin: origins.Origin, share: float) -> None:
+    """A file without empty lines is one document, which is said before gigabytes are tokenised.
+
+    Raises:
+        DataError: if no document is held out, or all are.
+    """
+    sides, documents = set[bool](), 0
+    for piece in origin.read():
+        if piece.first:
+            documents += 1
+            sides.add(_held_out(piece, share))
+        if len(sides) == 2:
+            return
+    raise _too_little(share, documents)
+
+
+def _too_little(share: float, documents: int) -> DataError:
+    return DataError(
+        f"data.held_out={share:g}: of {documents} documents either none is left to train on or none is held out; "
+        "give more text, another share, or in .txt an empty line between documents"
+    )
 
 
 def _tokenise(pieces: Iterator[Piece], tokenizer: PreTrainedTokenizerFast) -> Iterator[tuple[Piece, np.ndarray]]:

@@ -81,13 +81,15 @@ def _piece(lines: list[str], first: bool) -> Piece:
 
 def _parts(text: str) -> Iterator[str]:
     """A line in parts of at most `_PIECE_CHARACTERS`, cut at spaces where there are any."""
-    while len(text) > _PIECE_CHARACTERS:
-        end = text.rfind(" ", 1, _PIECE_CHARACTERS + 1)
-        end = _PIECE_CHARACTERS if end < 0 else end
-        yield text[:end]
-        text = text[end:].lstrip()
-    if text:
-        yield text
+    begin = 0
+    while len(text) - begin > _PIECE_CHARACTERS:
+        end = text.rfind(" ", begin + 1, begin + _PIECE_CHARACTERS + 1)
+        end = begin + _PIECE_CHARACTERS if end < 0 else end
+        yield text[begin:end]
+        begin = end
+        while text[begin].isspace():  # the line does not end with one
+            begin += 1
+    yield text[begin:]
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
@@ -101,7 +103,10 @@ def _objects(path: Path, column: str) -> Iterator[str]:
         line = _decode(content, path, number)
         if not line.strip():
             continue
-        cells, where = parse_json(line, path, line=number), f"{path}, line {number}"
+        where = f"{path}, line {number}"
+        if line.lstrip().startswith("["):
+            raise DataError(f"{where}: a list; in .jsonl each line is an object, with the text in '{column}'")
+        cells = parse_json(line, path, line=number)
         if not isinstance(cells, dict):
             raise DataError(f"{where}: {shown(cells)} is not an object")
         if column not in cells:
