@@ -55,7 +55,7 @@ def left(folder):
         pytest.param(["task=mlm"], marks=pytest.mark.long, id="masked words"),
     ],
 )
-def test_what_is_stopped_goes_on_to_the_bit(own, train, monkeypatch, tmp_path):
+def test_what_is_stopped_goes_on_to_the_bit(own, train, monkeypatch, caplog, tmp_path):
     asked = [*RTD, *own]
     whole = train(*asked, f"output_dir={tmp_path / 'whole'}")
     assert whole.code == ExitCode.DONE
@@ -77,6 +77,7 @@ def test_what_is_stopped_goes_on_to_the_bit(own, train, monkeypatch, tmp_path):
     assert resumed.record.resumed_at == 7
     assert left(resumed.folder) == left(whole.folder)
     assert resumed.record.seen["seconds"] > 0
+    assert ("train.select_best=false keeps the last" in caplog.text) == ("task=mlm" not in own)
 
 
 def test_fine_tuning_starts_from_the_discriminator_with_its_gates_or_without(train, tmp_path):

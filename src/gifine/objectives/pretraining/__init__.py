@@ -5,6 +5,7 @@ A row is a piece of a corpus, which inputs/corpora has tokenised and packed. Wha
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, cast
@@ -15,7 +16,7 @@ import transformers
 from datasets import Dataset
 from transformers import PreTrainedTokenizerFast
 
-from gifine.choices import Objective
+from gifine.choices import Evaluate, Objective
 from gifine.config import RunConfig, TaskConfig
 from gifine.errors import DataError
 from gifine.inputs.dataset import Split, evaluation_splits
@@ -46,6 +47,8 @@ __all__ = [
 
 LAYOUT: int = 1
 
+log = logging.getLogger(__name__)
+
 
 def prepare(
     rows: Sequence[Row],
@@ -75,6 +78,13 @@ def arrange(splits: Mapping[str, Split], config: RunConfig) -> dict[str, Dataset
     from gifine.objectives.pretraining.batches import HELD_OUT  # torch
 
     datasets.disable_progress_bars()
+    task, train = config.task, config.train
+    if task.objective is Objective.rtd and train.select_best and train.evaluate is not Evaluate.end:
+        log.warning(
+            "train.select_best=true keeps the checkpoint with the highest %s, which may be an early one: what is "
+            "replaced gets harder to find as the generator gets better; train.select_best=false keeps the last",
+            task.select_by,
+        )
     chosen = {}
     for name in evaluation_splits(config.task):
         examples = order(splits[name].examples, config)
