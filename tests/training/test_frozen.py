@@ -57,7 +57,7 @@ def finished(base, tmp_path_factory, cache) -> Result:
 
 def test_a_run_keeps_what_it_trains_and_names_its_base(finished, base):
     assert finished.code == ExitCode.DONE
-    assert "both-0.3-change-only" in finished.folder.name
+    assert "both-0.3-trained-alone" in finished.folder.name
     record = finished.record
     head = 2 * 16 + 2
     assert record.parameters["trainable"] == record.parameters["gates"] + head < record.parameters["total"] / 2
