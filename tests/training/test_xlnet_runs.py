@@ -62,7 +62,8 @@ def test_two_processes_and_accumulated_batches_are_one_process(train, tmp_path):
     """With DDP, which waits for each gradient, and with FSDP."""
     words = [*RUN, *NO_DROPOUT, "gi.threshold=sequence", "gi.mask_padding=true"]
     one = train(*words, "train.batch_size=32", "model.attention=hf")
-    words += ["train.gradient_accumulation=2"]
+    words += ["train.gradient_accumulation=2", "train.keep_checkpoints=true"]
     for name, more in (("ddp", []), ("fsdp", ["train.fsdp=true", "train.gradient_checkpointing=true"])):
         finish(start(ACCELERATE, *words, *more, f"output_dir={tmp_path / name}", f"data.cache_dir={tmp_path}"))
         assert max(differences(one.folder, tmp_path / name)) < 1e-10, name
+    assert [*(tmp_path / "fsdp" / "checkpoints").glob("checkpoint-*/optimizer.bin")], "it was not FSDP"
