@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from gifine.report import __main__ as report
 from gifine.report import contents, settings
 from gifine.report.reading import Reader
 from gifine.runs import origin
@@ -20,8 +21,8 @@ def pretrained(seed: int, gate: Gate) -> Record:
     return record(made, [LOSSES.get(metric, fractions) for metric in made.task.metrics])
 
 
-def fine_tuned(before: Record, seed: int, gate: Gate, score: float) -> Record:
-    own = config("task=rte", "model=debertav3", seed=seed, **gate)
+def fine_tuned(before: Record, seed: int, gate: Gate, score: float, *words: str) -> Record:
+    own = config("task=rte", "model=debertav3", *words, seed=seed, **gate)
     own = replace(own, first=replace(own.first, task="rtd", run=before.run_id))
     made = record(own, [score], contents={"model.init_from": before.run_id})
     made.provenance["init_from"] = {"run_id": before.run_id, **origin.as_parent(vars(before))}
@@ -54,3 +55,16 @@ def test_three_runs_after_each_of_three(tmp_path):
         if each.runs[0].task.title == "RTE after RTD" and settings.is_plain(each.runs[0].gate)
     }
     assert levels == {"both", "own", "before"}
+
+
+def test_gates_that_pre_training_had_are_kept_or_dropped(tmp_path, capsys):
+    """Dropped by `model.drop_change`: an arm of its own, beside the one that kept them and the one that had none."""
+    for seed in (1, 2, 3):
+        plain, gated = (pretrained(seed, gate) for gate in ARMS)
+        for before, gate, score in ((plain, PLAIN, 0.6), (gated, BOTH, 0.7), (gated, PLAIN, 0.65)):
+            made = fine_tuned(before, seed, gate, score + seed / 100, *(["model.drop_change=true"] if score == 0.65 else []))
+            write(tmp_path, made)
+    assert report.main([str(tmp_path), "--format", "markdown"]) == 0
+    print_ = capsys.readouterr().out
+    print(print_)
+    assert 0

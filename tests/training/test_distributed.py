@@ -158,3 +158,21 @@ def test_so_does_fsdp_of_a_change_alone_whose_checkpoints_have_no_more_than_it(t
         files = last_checkpoint(tmp_path / run)
         assert {"trained.safetensors", optimizer} <= files
         assert not files & {"model.safetensors", "pytorch_model_fsdp.bin"}
+
+
+def test_fsdp_of_masked_words_is_stopped_goes_on_and_ends_as_one_process_does(train, tmp_path):
+    """Its head reads the word embeddings, which FSDP shards apart; its decoder runs the last layer twice."""
+    words = ["task=mlm", "model=debertav3", "data=demo", *TINY_MODEL, "model.tokenizer=demo", "gi.threshold=sequence"]
+    words += ["model.config_overrides.hidden_dropout_prob=0", "model.config_overrides.attention_probs_dropout_prob=0"]
+    words += ["data.demo_text_rows=160", "data.held_out=0.1", "train.padding=max_length", "train.max_length=32"]
+    words += ["train.max_steps=8", "train.learning_rate=1e-2", "train.log_steps=1", "train.save_model=true"]
+    words += ["train.select_best=false", "train.device=cpu"]
+    own = ["train.batch_size=2", "train.gradient_accumulation=2", "train.fsdp=true", "train.keep_checkpoints=true"]
+    stopped_and_gone_on(tmp_path / "two", TORCHRUN, *words, *own)
+    one = train(*words, "train.batch_size=8")
+    record = json.loads((tmp_path / "two" / "record.json").read_text())
+    assert record["metrics"] == pytest.approx(one.record.metrics, rel=1e-9)
+    theirs, ours = (load_file(folder / "model" / "model.safetensors") for folder in (tmp_path / "two", one.folder))
+    assert theirs.keys() == ours.keys()
+    assert max(float((theirs[name] - ours[name]).abs().max()) for name in ours) < 1e-10
+    assert "optimizer.bin" in last_checkpoint(tmp_path / "two")

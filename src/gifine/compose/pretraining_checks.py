@@ -39,7 +39,7 @@ def of(config: RunConfig) -> Iterator[str]:
         yield from _generator(config)
     if config.train.parameters is not Parameters.all:
         yield f"train.parameters={config.train.parameters.value}: {name} trains all parameters"
-    if config.train.fsdp:
+    if config.train.fsdp and task.objective is Objective.rtd:
         yield (
             f"train.fsdp=true: {name} is not sharded: generator and discriminator take steps of their own and read the "
             "same embeddings, for which each process needs whole models; torchrun without train.fsdp"

@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
 from torch.nn import functional as F  # noqa: N812 - torch's own name for it
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
@@ -107,6 +108,8 @@ class MaskedLM(PreTrainedModel):
         hidden_BTD = _states(self, input_ids, attention_mask, token_type_ids)
         embeddings = self.get_input_embeddings()
         assert isinstance(embeddings, nn.Embedding)
+        if isinstance(embeddings, FSDPModule):  # a unit of its own, which has let go of its whole table
+            embeddings.unshard()  # until the backward pass is over
         return self.head(hidden_BTD[labels_BT != UNSCORED], embeddings.weight)
 
     def forward(
