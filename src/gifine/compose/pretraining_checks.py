@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -110,10 +111,10 @@ def _generator(config: RunConfig) -> Iterator[str]:
                 weight_files(saved_model(str(place)))
         except ModelError as error:
             yield f"task.generator.checkpoint={generator.checkpoint}: {error}"
-    if generator.learning_rate is not None and not generator.learning_rate > 0:
-        yield f"task.generator.learning_rate={generator.learning_rate:g}: must be above 0"
-    if not weight > 0:
-        yield f"task.rtd_weight={weight:g}: must be above 0"
+    if generator.learning_rate is not None and not 0 < generator.learning_rate < math.inf:
+        yield f"task.generator.learning_rate={generator.learning_rate:g}: must be above 0 and finite"
+    if not 0 < weight < math.inf:
+        yield f"task.rtd_weight={weight:g}: must be above 0 and finite"
     if config.task.decoupled and config.task.sharing(config.model.family) is Sharing.shared:
         yield (
             "task.decoupled=true: excludes task.generator.sharing=shared, whose embeddings learn from both losses and "
@@ -127,8 +128,8 @@ def _budget_of(train: TrainConfig) -> Iterator[str]:
         yield f"{', '.join(f'train.{key}' for key in given)}: give one of them; training has one end"
     for key in ("max_tokens", "max_seconds"):
         value = getattr(train, key)
-        if value is not None and not value > 0:
-            yield f"train.{key}={value:g}: must be above 0"
+        if value is not None and not 0 < value < math.inf:
+            yield f"train.{key}={value:g}: must be above 0 and finite"
     if train.max_seconds is not None and train.warmup >= 1:
         yield f"train.warmup={train.warmup:g}: with train.max_seconds a fraction of the time, below 1"
     if train.max_steps is not None and train.warmup >= train.max_steps:
