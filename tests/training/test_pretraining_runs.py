@@ -314,6 +314,8 @@ def test_masks_of_a_row_are_its_own():
         (["task=rtd", "task.generator.layers=0"], "task.generator.layers=0"),
         (["task=rtd", "task.generator.learning_rate=0"], "must be above 0"),
         (["task=rtd", "task.rtd_weight=0"], "task.rtd_weight=0"),
+        (["task=rtd", "task.generator.config_overrides.vocab_size=500"], "vocab_size=500: generator and discriminator"),
+        (["task=mlm", "task.generator.layers=1"], "task.generator: is for task=rtd"),
         (["task=rtd", "data.held_out=1"], "data.held_out=1"),
         (["task=demo", "train.max_tokens=5"], "is for pre-training"),
         (["task=demo", "data.files=[text.txt]"], "is for pre-training"),
