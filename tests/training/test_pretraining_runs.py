@@ -316,6 +316,8 @@ def test_masks_of_a_row_are_its_own():
         (["task=rtd", "task.rtd_weight=0"], "task.rtd_weight=0"),
         (["task=rtd", "task.rtd_weight=inf"], "must be above 0 and finite"),
         (["task=mlm", "train.max_seconds=inf"], "must be above 0 and finite"),
+        (["task=rtd", "task.generator.config_overrides.vocab_size=500"], "vocab_size=500: generator and discriminator"),
+        (["task=mlm", "task.generator.layers=1"], "task.generator: is for task=rtd"),
         (["task=rtd", "data.held_out=1"], "data.held_out=1"),
         (["task=demo", "train.max_tokens=5"], "is for pre-training"),
         (["task=demo", "data.files=[text.txt]"], "is for pre-training"),

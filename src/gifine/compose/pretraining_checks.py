@@ -12,6 +12,7 @@ from gifine.errors import ModelError, did_you_mean
 from gifine.inputs import packaged
 from gifine.inputs.model_files import locate, saved_model, weight_files
 from gifine.objectives import pretraining_scores
+from gifine.task_config import GeneratorConfig
 
 _SOURCES = (DataSource.demo, DataSource.glue_dir, DataSource.squad_dir, DataSource.hub)
 
@@ -38,6 +39,8 @@ def of(config: RunConfig) -> Iterator[str]:
     yield from _masking(task)
     if task.objective is Objective.rtd:
         yield from _generator(config)
+    elif task.generator != GeneratorConfig():
+        yield f"task.generator: is for task=rtd; {name} has no generator"
     if config.train.parameters is not Parameters.all:
         yield f"train.parameters={config.train.parameters.value}: {name} trains all parameters"
     if config.train.fsdp:
@@ -105,6 +108,11 @@ def _generator(config: RunConfig) -> Iterator[str]:
     generator, weight = config.task.generator, config.task.rtd_weight
     if generator.layers is not None and generator.layers < 1:
         yield f"task.generator.layers={generator.layers}: at least 1, or null: by task.generator.sharing"
+    if (size := generator.config_overrides.get("vocab_size")) is not None:  # else it would be lost without a word
+        yield (
+            f"task.generator.config_overrides: vocab_size={size}: generator and discriminator read the same tokens; "
+            "both have as many as the tokenizer, or as model.config_overrides says"
+        )
     if generator.checkpoint is not None:
         try:
             if isinstance(place := locate(generator.checkpoint), Path):
