@@ -22,7 +22,7 @@ def test_the_tasks_give_all_files():
     tasks = [
         task(path.stem)
         for path in (cli.conf_dir() / "task").glob("*.yaml")
-        if path.stem not in ("demo", "squad", "squad_v2")
+        if path.stem not in ("demo", "squad", "squad_v2", "mlm", "rtd")
     ]
     assert sorted(name for each in tasks for name in submissions.names(each).values()) == sorted(glue_submission.FILES)
     assert list(submissions.names(task("mnli")).values()) == ["MNLI-m.tsv", "MNLI-mm.tsv", "AX.tsv"]

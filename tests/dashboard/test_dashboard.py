@@ -37,7 +37,7 @@ with warnings.catch_warnings():
 
 pytestmark = WANDB
 KEY = "0123456789abcdef0123456789abcdef01234567"
-TASKS = ["cola", "mnli", "mrpc", "qnli", "qqp", "rte", "squad", "squad_v2", "sst2", "stsb", "wnli"]
+TASKS = ["cola", "mlm", "mnli", "mrpc", "qnli", "qqp", "rtd", "rte", "squad", "squad_v2", "sst2", "stsb", "wnli"]
 PARTLY = ["head-only", "biases-only"]
 ODD = "lr=0.1, it's <3"  # a group as people may call it
 

@@ -125,7 +125,7 @@ def test_families_without_disentangled_embeddings(train, words):
 def test_seconds_end_a_run_with_all_that_a_run_leaves(train, monkeypatch):
     ticks = itertools.count()
     monkeypatch.setattr(budget, "time", SimpleNamespace(perf_counter=lambda: next(ticks) * 0.03))
-    done = train(*TINY, "task=mlm", "model=bert", "train.epochs=1000", "train.max_seconds=0.3", "train.warmup=0.1")
+    done = train(*TINY, "task=mlm", "model=bert", "train.epochs=0.01", "train.max_seconds=0.3", "train.warmup=0.1")
     assert done.code == ExitCode.DONE
     assert done.record.stopped_early["reason"] == "train.max_seconds=0.3 are spent"
     assert 0.3 <= done.record.seen["seconds"] < 0.4
@@ -314,6 +314,10 @@ def test_masks_of_a_row_are_its_own():
         (["task=rtd", "task.generator.layers=0"], "task.generator.layers=0"),
         (["task=rtd", "task.generator.learning_rate=0"], "must be above 0"),
         (["task=rtd", "task.rtd_weight=0"], "task.rtd_weight=0"),
+        (["task=rtd", "task.rtd_weight=inf"], "must be above 0 and finite"),
+        (["task=mlm", "train.max_seconds=inf"], "must be above 0 and finite"),
+        (["task=rtd", "task.generator.config_overrides.vocab_size=500"], "vocab_size=500: generator and discriminator"),
+        (["task=mlm", "task.generator.layers=1"], "task.generator: is for task=rtd"),
         (["task=rtd", "data.held_out=1"], "data.held_out=1"),
         (["task=demo", "train.max_tokens=5"], "is for pre-training"),
         (["task=demo", "data.files=[text.txt]"], "is for pre-training"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from gifine.errors import ModelError, did_you_mean
 from gifine.inputs import packaged
 from gifine.inputs.model_files import locate, saved_model, weight_files
 from gifine.objectives import pretraining_scores
+from gifine.task_config import GeneratorConfig
 
 _SOURCES = (DataSource.demo, DataSource.glue_dir, DataSource.squad_dir, DataSource.hub)
 
@@ -37,6 +39,8 @@ def of(config: RunConfig) -> Iterator[str]:
     yield from _masking(task)
     if task.objective is Objective.rtd:
         yield from _generator(config)
+    elif task.generator != GeneratorConfig():
+        yield f"task.generator: is for task=rtd; {name} has no generator"
     if config.train.parameters is not Parameters.all:
         yield f"train.parameters={config.train.parameters.value}: {name} trains all parameters"
     if config.train.fsdp and task.objective is Objective.rtd:
@@ -104,16 +108,21 @@ def _generator(config: RunConfig) -> Iterator[str]:
     generator, weight = config.task.generator, config.task.rtd_weight
     if generator.layers is not None and generator.layers < 1:
         yield f"task.generator.layers={generator.layers}: at least 1, or null: by task.generator.sharing"
+    if (size := generator.config_overrides.get("vocab_size")) is not None:  # else it would be lost without a word
+        yield (
+            f"task.generator.config_overrides: vocab_size={size}: generator and discriminator read the same tokens; "
+            "both have as many as the tokenizer, or as model.config_overrides says"
+        )
     if generator.checkpoint is not None:
         try:
             if isinstance(place := locate(generator.checkpoint), Path):
                 weight_files(saved_model(str(place)))
         except ModelError as error:
             yield f"task.generator.checkpoint={generator.checkpoint}: {error}"
-    if generator.learning_rate is not None and not generator.learning_rate > 0:
-        yield f"task.generator.learning_rate={generator.learning_rate:g}: must be above 0"
-    if not weight > 0:
-        yield f"task.rtd_weight={weight:g}: must be above 0"
+    if generator.learning_rate is not None and not 0 < generator.learning_rate < math.inf:
+        yield f"task.generator.learning_rate={generator.learning_rate:g}: must be above 0 and finite"
+    if not 0 < weight < math.inf:
+        yield f"task.rtd_weight={weight:g}: must be above 0 and finite"
     if config.task.decoupled and config.task.sharing(config.model.family) is Sharing.shared:
         yield (
             "task.decoupled=true: excludes task.generator.sharing=shared, whose embeddings learn from both losses and "
@@ -127,8 +136,8 @@ def _budget_of(train: TrainConfig) -> Iterator[str]:
         yield f"{', '.join(f'train.{key}' for key in given)}: give one of them; training has one end"
     for key in ("max_tokens", "max_seconds"):
         value = getattr(train, key)
-        if value is not None and not value > 0:
-            yield f"train.{key}={value:g}: must be above 0"
+        if value is not None and not 0 < value < math.inf:
+            yield f"train.{key}={value:g}: must be above 0 and finite"
     if train.max_seconds is not None and train.warmup >= 1:
         yield f"train.warmup={train.warmup:g}: with train.max_seconds a fraction of the time, below 1"
     if train.max_steps is not None and train.warmup >= train.max_steps:

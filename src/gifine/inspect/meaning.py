@@ -103,7 +103,7 @@ class Spans:
         ]
 
     def answers(self, logits: np.ndarray) -> list[str]:
-        """A window's best span; none where cls scores higher, in v1.1, too: the answer may be in another window."""
+        """A window's best span; none where cls is above by the threshold, in v1.1, too: another window may have it."""
         alone = replace(self.windows, question=np.arange(len(self.first)))
         found = self._decode(logits, alone, self.contexts)
         texts = found.texts(self.contexts)

@@ -30,7 +30,12 @@ class Layout:
     @property
     def heads(self) -> tuple[str, ...]:
         """What the names of their parameters begin with, those of pre-training included."""
-        return f"{self.classifier}.", f"{self.reader}.", *_PRETRAINING
+        return *self.tuned_heads, *_PRETRAINING
+
+    @property
+    def tuned_heads(self) -> tuple[str, ...]:
+        """The same of heads for tasks."""
+        return f"{self.classifier}.", f"{self.reader}."
 
 
 _OTHERS = {

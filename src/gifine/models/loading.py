@@ -105,7 +105,9 @@ def load(
             trained = _put_over(model, load_file(path), missing, unused, reshaped)
     bases.check(pile)
     ours = {name for name in model.state_dict() if name.startswith(layout.heads)}
-    their_head = {name for name in (ours - missing) | unused if name.startswith(layout.heads)}
+    # One of pre-training concerns such models alone: many a published encoder has one.
+    heads = layout.tuned_heads if all(name.startswith(layout.tuned_heads) for name in ours) else layout.heads
+    their_head = {name for name in (ours - missing) | unused if name.startswith(heads)}
     if is_whole is None and their_head and any(_is_on_top(name, layout) for name in missing):
         is_whole, new_head = False, True
     if new_head:

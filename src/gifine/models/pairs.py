@@ -95,7 +95,7 @@ def reload(config: RunConfig, folder: Path) -> PreTrainedModel:
         return read(folder, Objective.mlm)
     generator, discriminator = read(folder / GENERATOR, Objective.mlm), read(folder, Objective.rtd)
     pair = _pair(config, generator, discriminator, start_from_sum=False)
-    pair.load_state_dict(saved_state(folder))
+    pair.load_state_dict(saved_state(folder, pair))
     return pair.eval()
 
 

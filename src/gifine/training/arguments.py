@@ -14,6 +14,7 @@ from gifine.config import TaskConfig, TrainConfig
 from gifine.errors import ConfigError
 from gifine.machine.footprint import KEPT_CHECKPOINTS
 from gifine.training import numerics
+from gifine.training.budget import NO_END
 from gifine.training.callbacks import logged_key
 
 _SCHEDULES = {"linear": "linear", "cosine": "cosine", "constant": "constant_with_warmup"}
@@ -37,7 +38,7 @@ def training_arguments(
     recompute = train.gradient_checkpointing
     arguments = TrainingArguments(
         output_dir=str(folder),
-        num_train_epochs=train.epochs,
+        num_train_epochs=train.epochs if train.max_seconds is None else NO_END,
         max_steps=train.max_steps or -1,
         per_device_train_batch_size=train.batch_size,
         per_device_eval_batch_size=train.eval_batch_size,

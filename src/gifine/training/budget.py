@@ -21,6 +21,8 @@ from gifine.config import TrainConfig
 from gifine.errors import DataError
 from gifine.training.sampler import EpochSampler
 
+NO_END = 10**9  # epochs of a run that train.max_seconds ends: it has at least as many steps planned
+
 
 def steps_for(tokens: int, sampler: EpochSampler) -> int:
     """The first step, counted from 1, after which training has seen at least so many tokens."""

@@ -18,6 +18,7 @@ from gifine.config import GI
 from gifine.machine.disk import write_text
 from gifine.models.changed import at_work
 from gifine.models.pretraining.pair import Pair
+from gifine.training.budget import NO_END
 
 log = logging.getLogger(__name__)
 
@@ -104,6 +105,8 @@ class ChangeStatistics(TrainerCallback):
         return self.steps is not None and step % self.steps == 0
 
     def _is_kept(self, step: int, planned: int) -> bool:
+        if planned >= NO_END:  # nobody knows how many there will be: 1, 2, 4, 8 …
+            return self.path is not None and step & (step - 1) == 0
         return self.path is not None and (step in (1, planned) or step % max(1, planned // _KEPT) == 0)
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
@@ -165,7 +168,8 @@ class Bar(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         if state.is_world_process_zero and sys.stderr.isatty():
-            self.bar = tqdm(total=state.max_steps, initial=state.global_step, unit="step", dynamic_ncols=True)
+            total = None if state.max_steps >= NO_END else state.max_steps
+            self.bar = tqdm(total=total, initial=state.global_step, unit="step", dynamic_ncols=True)
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         if self.bar is not None:

@@ -15,7 +15,6 @@ import torch
 from torch import Tensor, nn
 
 from gifine.models.pretraining.pair import Pair
-from gifine.objectives.pretraining.loss import PretrainingLoss
 from gifine.training.trainer import Trainer
 
 
@@ -80,5 +79,5 @@ class PairTrainer(Trainer):
 
     def _share(self, outputs: dict[str, Tensor], batch: dict[str, Any], total: Any) -> Tensor:
         """Of the step's loss, that of a batch; gradients of processes are averaged."""
-        assert isinstance(self.loss, PretrainingLoss)
+        assert self.loss is not None
         return self.loss.of(outputs, batch, total) * self.accelerator.num_processes

@@ -194,7 +194,9 @@ class Trainer(transformers.Trainer):
     def _load_own(self, checkpoint: Path) -> bool:
         """Load a checkpoint that transformers' Trainer would not read whole, if it is one."""
         if isinstance(self.model, Pair):
-            self._issue_warnings_after_load(self.model.load_state_dict(saved_state(checkpoint), strict=False))
+            self._issue_warnings_after_load(
+                self.model.load_state_dict(saved_state(checkpoint, self.model), strict=False)
+            )
             return True
         return self._load_trained(checkpoint)
 

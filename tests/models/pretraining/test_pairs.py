@@ -15,7 +15,7 @@ from gifine.errors import ModelError
 from gifine.inputs import dataset, tokenizers
 from gifine.models import build, from_pretrained, pairs
 from gifine.models.change_config import is_change
-from gifine.models.pretraining.pair import draw, saved_state
+from gifine.models.pretraining.pair import DELTA, draw, saved_state
 from gifine.task_config import GeneratorConfig
 from support import pretraining
 from support.pretraining import MASKABLE, NARROW, make_drawn, run_config
@@ -149,11 +149,15 @@ def test_what_is_saved_is_read_back_to_the_bit(
     model.save_pretrained(tmp_path)
     expected, state = model(**batch), model.state_dict()
     another = pretraining.build(config, seed=1)
-    another.load_state_dict(saved_state(tmp_path))
+    another.load_state_dict(saved_state(tmp_path, another))
     for again in (another, pairs.reload(config, tmp_path)):
         assert again.state_dict().keys() == state.keys()
         assert all(torch.equal(each, state[name]) for name, each in again.state_dict().items())
         assert torch.equal(again(**batch).logits, expected.logits)
+    if model.deltas():
+        (tmp_path / DELTA).rename(tmp_path / "elsewhere")
+        with pytest.raises(ModelError, match=DELTA):
+            pairs.reload(config, tmp_path)
     alone: Any = from_pretrained(tmp_path, objective=Objective.rtd, whole=True)
     logits = alone(expected.replaced, batch["attention_mask"])
     torch.testing.assert_close(logits, expected.logits, rtol=0, atol=1e-5)

@@ -189,8 +189,8 @@ def embeddings_of(model: PreTrainedModel) -> Any:
     return model.base_model.get_submodule("embeddings")
 
 
-def saved_state(folder: Path) -> dict[str, Tensor]:
-    """What `save_pretrained` wrote, as the pair's `load_state_dict` takes it, bit for bit.
+def saved_state(folder: Path, pair: Pair) -> dict[str, Tensor]:
+    """What `save_pretrained` wrote of such a pair, as its `load_state_dict` takes it, bit for bit.
 
     Raises:
         ModelError: for weights that are not there.
@@ -200,7 +200,9 @@ def saved_state(folder: Path) -> dict[str, Tensor]:
         for path in model_files.weight_files(place):
             if path.suffix == ".safetensors":  # and no index of shards
                 state |= {f"{part}.{name}": tensor for name, tensor in load_file(path).items()}
-    if (folder / DELTA).is_file():
+    if pair.deltas():
+        if not (folder / DELTA).is_file():  # else E_D would be read as E_Δ
+            raise ModelError(f"{folder}: has no {DELTA}, what the discriminator adds to the generator's embeddings")
         state |= {f"discriminator.{name}": tensor for name, tensor in load_file(folder / DELTA).items()}
     return state
 

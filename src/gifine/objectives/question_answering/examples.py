@@ -60,7 +60,8 @@ def _tell_kinds(splits: Mapping[str, Dataset]) -> None:
     for split, examples in splits.items():
         answered = _answered(examples)
         if answered.all() or not answered.any():
-            log.warning("%s: %s of %d questions has an answer", split, "each" if answered[0] else "none", len(answered))
+            kind = "each" if answered.any() else "none"
+            log.warning("%s: %s of %d questions has an answer", split, kind, len(answered))
 
 
 def halves_of(examples: Dataset, task: TaskConfig) -> tuple[Dataset, Dataset]:

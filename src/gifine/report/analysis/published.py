@@ -38,7 +38,7 @@ _THEIRS = {
     "said": "theirs from weights trained on MNLI first",
     "perhaps": "theirs perhaps from weights trained on MNLI first",
 }
-_UNKNOWN = "their settings are not published"
+_UNKNOWN = "their settings are not published, or not all"
 _SECTIONS = {"classifier_dropout": "model", "max_answer_tokens": "task"}  # of a recipe's keys; of the others, train
 _SOURCES = {
     "models": "one number a task, from the table over models; of how many runs is not said",
