@@ -135,6 +135,30 @@ def test_seconds_end_a_run_with_all_that_a_run_leaves(train, monkeypatch):
     assert rates[-1] < max(rates)
 
 
+def test_seconds_go_on_where_a_run_was_stopped(train, monkeypatch, tmp_path):
+    """With a clock that goes on by half a second whenever it is read."""
+    ticks = itertools.count()
+    monkeypatch.setattr(budget, "time", SimpleNamespace(perf_counter=lambda: 0.5 * next(ticks)))
+    words = [*TINY, "task=mlm", "model=bert", "train.max_seconds=4", "train.warmup=0.1", "train.evaluate=end"]
+    words += ["train.select_best=false"]
+    whole = train(*words, f"output_dir={tmp_path / 'whole'}")
+    at = {2}
+
+    def on_step_end(self, args, state, control, **kwargs):
+        if state.global_step in at:
+            at.remove(state.global_step)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(callbacks.Bar, "on_step_end", on_step_end)
+    words.append(f"output_dir={tmp_path / 'stopped'}")
+    stopped = train(*words)
+    assert stopped.record.status == Status.INTERRUPTED
+    resumed = train(*words)
+    assert resumed.record.resumed_at == 3
+    assert resumed.record.seen["seconds"] == whole.record.seen["seconds"] == 4
+    assert resumed.record.stopped_early["reason"] == "train.max_seconds=4 are spent"
+
+
 def test_a_budget_of_tokens_is_a_number_of_steps_that_is_known_before():
     from gifine.training.sampler import EpochSampler
 
