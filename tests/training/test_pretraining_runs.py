@@ -172,9 +172,10 @@ def test_a_budget_of_tokens_is_a_number_of_steps_that_is_known_before():
         assert budget.tokens_in(steps, sampler) == ends[steps - 1]
 
 
-def test_a_budget_that_ends_before_the_warm_up_is_refused(train):
-    with pytest.raises(DataError, match=r"train.max_tokens=100: spent after 1 steps, before the 50 of train.warmup"):
-        train(*TINY, "task=mlm", "model=bert", "train.max_tokens=100", "train.warmup=50")
+@pytest.mark.parametrize("end", ["max_tokens=100", "epochs=0.01"])
+def test_a_budget_that_ends_before_the_warm_up_is_refused(train, end):
+    with pytest.raises(DataError, match=rf"train.{end}: spent after 1 steps, before the 50 of train.warmup"):
+        train(*TINY, "task=mlm", "model=bert", f"train.{end}", "train.warmup=50")
 
 
 class _Steps:

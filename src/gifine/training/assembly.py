@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
@@ -49,6 +50,8 @@ def make(
     if train.max_tokens is not None:
         arguments.max_steps = budget.steps_for(train.max_tokens, sampler)
         budget.check(train, arguments.max_steps)
+    elif task.objective.pretrains and train.max_steps is None and train.max_seconds is None:
+        budget.check(train, math.ceil(train.epochs * math.ceil(len(lengths) / batch)))
     chooser = logged_key(next(iter(evaluated)), task.select_by)
     collate = objective.make_collator(tokenizer, config)
     options: dict[str, Any] = {

@@ -46,12 +46,13 @@ def _by_step(sampler: EpochSampler, epoch: int) -> np.ndarray:
 def check(train: TrainConfig, steps: int) -> None:
     """
     Raises:
-        DataError: for a budget that is spent before the warm-up is over.
+        DataError: for pre-training of so many steps that is over before its warm-up.
     """
-    if train.warmup >= 1 and steps <= train.warmup and train.max_tokens is not None:
+    if train.warmup >= 1 and steps <= train.warmup:
+        end = f"epochs={train.epochs:g}" if train.max_tokens is None else f"max_tokens={train.max_tokens}"
         raise DataError(
-            f"train.max_tokens={train.max_tokens}: spent after {steps} steps, before the {train.warmup:g} of "
-            "train.warmup are over; give more tokens, or a shorter warm-up"
+            f"train.{end}: spent after {steps} steps, before the {train.warmup:g} of train.warmup are over; give more, "
+            "or a shorter warm-up"
         )
 
 
