@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from gifine.report import contents, settings
+from gifine.report.analysis import pairing
 from gifine.report.reading import Reader
 from gifine.runs import origin
 from gifine.runs.records import Record
@@ -69,3 +70,7 @@ def test_gates_that_pre_training_had_are_kept_or_dropped(tmp_path):
     means = {settings.gate(each.gate): each.effect.summary.mean for each in found.comparisons}
     assert means == pytest.approx({"both 0.3": 0.1, "none first=both 0.3": 0.05})
     assert found.unpaired == []
+    runs = [run for run in Reader([tmp_path]).read().runs if run.task.name == "rte"]
+    dropped = settings.find_baseline([run.gate for run in runs], "none first=both 0.3")
+    pairs, _ = pairing.pair(runs, against=dropped)
+    assert [settings.gate(pair.gated.gate) for pair in pairs] == ["both 0.3"] * 3

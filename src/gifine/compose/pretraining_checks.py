@@ -45,8 +45,8 @@ def of(config: RunConfig) -> Iterator[str]:
         yield f"train.parameters={config.train.parameters.value}: {name} trains all parameters"
     if config.train.fsdp and task.objective is Objective.rtd:
         yield (
-            f"train.fsdp=true: {name} is not sharded: generator and discriminator take steps of their own and read the "
-            "same embeddings, for which each process needs whole models; torchrun without train.fsdp"
+            f"train.fsdp=true: {name} is not sharded: generator and discriminator would end at other weights than "
+            "without it, and no error would say so; torchrun without train.fsdp"
         )
     for key in ("split_dev", "invariance"):
         if getattr(config.evaluate, key):
