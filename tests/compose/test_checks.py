@@ -80,6 +80,12 @@ def test_folders_without_their_weights_are_said_at_once(tmp_path):
     assert config_from(compose([f"model.checkpoint={tmp_path}"])), "which loading refuses"
 
 
+def test_a_run_is_started_from_by_its_own_key(tmp_path):
+    (tmp_path / "record.json").touch()
+    with pytest.raises(ConfigError, match=rf"model\.checkpoint=.*: the folder of a run; model\.init_from={tmp_path}"):
+        config_from(compose([f"model.checkpoint={tmp_path}"]))
+
+
 @pytest.mark.parametrize("number", [0, -1, 100_000])
 def test_threads_are_as_many_as_a_process_can_have(number):
     with pytest.raises(ConfigError, match=rf"^threads={number}: must be in 1 … 1024, or null"):

@@ -63,7 +63,7 @@ def test_gates_that_pre_training_had_are_kept_or_dropped(tmp_path):
     """Dropped by `model.drop_change`: an arm of its own beside the one that kept them, and both have the plain twin."""
     for seed in (1, 2, 3):
         plain, gated = (pretrained(seed, gate) for gate in ARMS)
-        write(tmp_path, fine_tuned(plain, seed, PLAIN, 0.6 + seed / 100))
+        write(tmp_path, fine_tuned(plain, seed, PLAIN, 0.6 + seed / 100, *["model.drop_change=true"][seed % 2 :]))
         write(tmp_path, fine_tuned(gated, seed, BOTH, 0.7 + seed / 100))
         write(tmp_path, fine_tuned(gated, seed, PLAIN, 0.65 + seed / 100, "model.drop_change=true"))
     found = contents.gather(Reader([tmp_path]).read())

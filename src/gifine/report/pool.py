@@ -46,9 +46,9 @@ class Pool:
             named["model.init_from"] = start.label
         kept = identity.deciding(config, named)
         change, seed = identity.take_change(kept), kept.pop("seed")
-        if start.change is not None and start.change != change:
-            # What it left behind of it is told by the two, and is no setting beside them.
+        if start.change is not None:  # what was left behind of it is told by the two, and is no setting beside them
             kept["model"] = {key: value for key, value in kept["model"].items() if key != "drop_change"}
+        if start.change is not None and start.change != change:
             # Without defaults, which another record may bring later: the name is part of the arm.
             first = settings.gate(Settings(self._sections(start.change)))
             own = next(section for section in ("gi", "change") if section in change)
