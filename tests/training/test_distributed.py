@@ -160,9 +160,10 @@ def test_so_does_fsdp_of_a_change_alone_whose_checkpoints_have_no_more_than_it(t
         assert not files & {"model.safetensors", "pytorch_model_fsdp.bin"}
 
 
-def test_fsdp_of_masked_words_is_stopped_goes_on_and_ends_as_one_process_does(train, tmp_path):
-    """Its head reads the word embeddings, which FSDP shards apart; its decoder runs the last layer twice."""
-    words = ["task=mlm", "model=debertav3", "data=demo", *TINY_MODEL, "model.tokenizer=demo", "gi.threshold=sequence"]
+@pytest.mark.parametrize("task", [["task=mlm"], ["task=rtd"], ["task=rtd", "task.generator.sharing=none"]])
+def test_fsdp_of_pre_training_is_stopped_goes_on_and_ends_as_one_process_does(train, tmp_path, task):
+    """A head reads the word embeddings, which FSDP shards apart; a decoder runs a layer twice; of a pair both step."""
+    words = [*task, "model=debertav3", "data=demo", *TINY_MODEL, "model.tokenizer=demo", "gi.threshold=sequence"]
     words += ["model.config_overrides.hidden_dropout_prob=0", "model.config_overrides.attention_probs_dropout_prob=0"]
     words += ["data.demo_text_rows=160", "data.held_out=0.1", "train.padding=max_length", "train.max_length=32"]
     words += ["train.max_steps=8", "train.learning_rate=1e-2", "train.log_steps=1", "train.save_model=true"]

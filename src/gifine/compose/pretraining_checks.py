@@ -43,11 +43,6 @@ def of(config: RunConfig) -> Iterator[str]:
         yield f"task.generator: is for task=rtd; {name} has no generator"
     if config.train.parameters is not Parameters.all:
         yield f"train.parameters={config.train.parameters.value}: {name} trains all parameters"
-    if config.train.fsdp and task.objective is Objective.rtd:
-        yield (
-            f"train.fsdp=true: {name} is not sharded: generator and discriminator would end at other weights than "
-            "without it, and no error would say so; torchrun without train.fsdp"
-        )
     for key in ("split_dev", "invariance"):
         if getattr(config.evaluate, key):
             yield f"evaluate.{key}=true: is for tasks with labels; {name} pre-trains"
@@ -123,7 +118,13 @@ def _generator(config: RunConfig) -> Iterator[str]:
         yield f"task.generator.learning_rate={generator.learning_rate:g}: must be above 0 and finite"
     if not 0 < weight < math.inf:
         yield f"task.rtd_weight={weight:g}: must be above 0 and finite"
-    if config.task.decoupled and config.task.sharing(config.model.family) is Sharing.shared:
+    is_shared = config.task.sharing(config.model.family) is Sharing.shared
+    if config.train.fsdp and is_shared:
+        yield (
+            "train.fsdp=true: excludes task.generator.sharing=shared, whose tables a run that was stopped could not "
+            "load again; gdes or none"
+        )
+    if config.task.decoupled and is_shared:
         yield (
             "task.decoupled=true: excludes task.generator.sharing=shared, whose embeddings learn from both losses and "
             "would have two steps in one"

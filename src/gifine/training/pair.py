@@ -23,10 +23,14 @@ class PairTrainer(Trainer):
 
     def __init__(self, *args: Any, decoupled: bool, generator_rate: float | None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        assert isinstance(self.model, Pair)
-        self.parts = self.model.parts()
         self.decoupled, self.generator_rate = decoupled, generator_rate
         self._sampled: list[tuple[dict[str, Any], Tensor]] = []  # of a step's batches, what the discriminator reads
+
+    @property
+    def parts(self) -> dict[str, list[nn.Parameter]]:
+        """Of now: FSDP puts other parameters into the model when training begins."""
+        assert isinstance(self.model, Pair)
+        return self.model.parts()
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         """AdamW with two groups, with and without decay, of each part."""

@@ -192,27 +192,20 @@ class Trainer(transformers.Trainer):
             super()._load_from_checkpoint(resume_from_checkpoint, model)
 
     def _load_own(self, checkpoint: Path) -> bool:
-        """Load a checkpoint that transformers' Trainer would not read whole, if it is one."""
-        if isinstance(self.model, Pair):
-            self._issue_warnings_after_load(
-                self.model.load_state_dict(saved_state(checkpoint, self.model), strict=False)
-            )
-            return True
-        return self._load_trained(checkpoint)
-
-    def _load_trained(self, checkpoint: Path) -> bool:
-        """Load a checkpoint that holds the parameters that train, if it is one."""
-        path = checkpoint / TRAINED
-        if path.is_file():
-            assert isinstance(self.model, transformers.PreTrainedModel)
-            if self.is_fsdp_enabled:  # each process has a part of each of them
-                options = StateDictOptions(full_state_dict=True, strict=False)
-                weights: dict[str, Any] = load_file(path)
-                result = set_model_state_dict(self.model, weights, options=options)
-            else:
-                result = self.model.load_state_dict(load_file(path), strict=False)
-            self._issue_warnings_after_load(result)
-        return path.is_file()
+        """Load a checkpoint that transformers' Trainer would not read whole, if it is one: of a pair, or of the
+        parameters that train."""
+        model, path = self.model, checkpoint / TRAINED
+        assert isinstance(model, transformers.PreTrainedModel)
+        if not isinstance(model, Pair) and not path.is_file():
+            return False
+        weights: Any = saved_state(checkpoint, model) if isinstance(model, Pair) else load_file(path)
+        if self.is_fsdp_enabled:  # each process has a part of each of them
+            options = StateDictOptions(full_state_dict=True, strict=False)
+            result = set_model_state_dict(model, weights, options=options)
+        else:
+            result = model.load_state_dict(weights, strict=False)
+        self._issue_warnings_after_load(result)
+        return True
 
     def _issue_warnings_after_load(self, load_result: Any) -> None:
         """What a checkpoint of training lacks would go on as it happens to be: the Trainer only warns of it."""
