@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
 Row = dict[str, Any]
 Clock = Callable[[], float]
@@ -109,6 +109,21 @@ def saved(forward: Callable[[], object], there: Iterable[Tensor]) -> int:
     with saved_tensors_hooks(pack, lambda tensor: tensor):
         forward()
     return sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
+
+
+def training_step(model: nn.Module, loss: Callable[[Any], Tensor]) -> Callable[[Any], None]:
+    """A step on a batch, as transformers' Trainer makes it: gradients clipped to norm 1, fused AdamW."""
+    import torch
+
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, weight_decay=0.0, fused=True)
+
+    def call(batch: Any) -> None:
+        loss(batch).backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return call
 
 
 def gemm_peak(threads: int = 1, device: str = "cpu", sizes: Sequence[int] = (1024, 2048, 4096)) -> dict[int, float]:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import gc
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -51,7 +51,8 @@ def measure(
         built = {who: build(who, name, layers, size, device) for who in contestants}
         for n in lengths:
             batch = make_batch(n, examples, built[OURS].config.vocab_size, device)
-            calls = {who: partial(_step(model), batch) for who, model in built.items()}
+            steps = {who: harness.training_step(model, partial(_loss, model)) for who, model in built.items()}
+            calls = {who: partial(call, batch) for who, call in steps.items()}
             seconds = harness.in_turn(calls, repetitions, harness.clock(device))
             kept = {who: _saved(model, batch) / 1e6 for who, model in built.items()}
             for who in contestants[1:]:
@@ -96,21 +97,12 @@ def make_batch(n: int, examples: int, tokens: int, device: str) -> Batch:
     return {key: tensor.to(device) for key, tensor in (batch | {"labels": labels_BT}).items()}
 
 
+def _loss(model: PreTrainedModel, batch: Batch) -> Tensor:
+    return model(**batch).loss
+
+
 def _saved(model: PreTrainedModel, batch: Batch) -> int:
-    return harness.saved(lambda: model(**batch).loss, [*model.parameters(), *model.buffers()])
-
-
-def _step(model: PreTrainedModel) -> Callable[[Batch], None]:
-    """As transformers' Trainer makes it: gradients clipped to norm 1, fused AdamW."""
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, weight_decay=0.0, fused=True)
-
-    def call(batch: Batch) -> None:
-        model(**batch).loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
-
-    return call
+    return harness.saved(lambda: _loss(model, batch), [*model.parameters(), *model.buffers()])
 
 
 def main() -> None:

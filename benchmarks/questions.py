@@ -12,7 +12,7 @@ from __future__ import annotations
 import gc
 import itertools
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -50,7 +50,8 @@ def measure(
         built = {who: build(who, layers, size, device, shape) for who in together}
         for n in lengths:
             batch = make_batch(n, examples, device)
-            calls = {who: partial(_step(model, who), batch) for who, model in built.items()}
+            steps = {who: harness.training_step(model, partial(_loss, model, who)) for who, model in built.items()}
+            calls = {who: partial(call, batch) for who, call in steps.items()}
             seconds = harness.in_turn(calls, repetitions, harness.clock(device))
             kept = {who: _saved(model, who, batch) / 1e6 for who, model in built.items()}
             for name, (peer, ours) in step.PAIRS.items():
@@ -100,19 +101,6 @@ def _loss(model: PreTrainedModel, who: str, batch: Batch) -> Tensor:
 
 def _saved(model: PreTrainedModel, who: str, batch: Batch) -> int:
     return harness.saved(lambda: _loss(model, who, batch), [*model.parameters(), *model.buffers()])
-
-
-def _step(model: PreTrainedModel, who: str) -> Callable[[Batch], None]:
-    """As transformers' Trainer makes it: gradients clipped to norm 1, fused AdamW."""
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, weight_decay=0.0, fused=True)
-
-    def call(batch: Batch) -> None:
-        _loss(model, who, batch).backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
-
-    return call
 
 
 def main() -> None:

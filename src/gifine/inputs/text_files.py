@@ -28,7 +28,7 @@ def expand(patterns: Sequence[str]) -> list[Path]:
         path = Path(pattern).expanduser()
         if path.is_dir():
             raise DataError(f"data.files: {pattern} is a folder; give its files, as in {path / '*.txt'}")
-        matches = [path] if path.is_file() else sorted(map(Path, glob.glob(str(path), recursive=True)))  # noqa: PTH207
+        matches = [path] if path.is_file() else sorted(map(Path, glob.glob(str(path), recursive=True)))  # noqa: PTH207 - Path.glob takes no absolute pattern
         files = [each for each in matches if each.is_file()]
         if not files and glob.has_magic(str(path)):
             raise DataError(f"data.files: no file is like {pattern}")

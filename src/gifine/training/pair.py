@@ -36,7 +36,7 @@ class PairTrainer(Trainer):
         """AdamW with two groups, with and without decay, of each part."""
         if self.optimizer is None:
             assert self.model is not None
-            kind, options = self.get_optimizer_cls_and_kwargs(self.args, self.model)  # pyrefly: ignore[bad-argument-type]
+            kind, options = self.get_optimizer_cls_and_kwargs(self.args, self.model)  # pyrefly: ignore[bad-argument-type] - self.model is typed as a Module
             names, decaying = {id(each): name for name, each in self.model.named_parameters()}, set(self._decaying())
             groups = []
             for part, parameters in self.parts.items():

@@ -88,7 +88,7 @@ def arrange(splits: Mapping[str, Split], config: RunConfig) -> dict[str, Dataset
     chosen = {}
     for name in evaluation_splits(config.task):
         examples = order(splits[name].examples, config)
-        marked = examples.add_column(HELD_OUT, np.ones(len(examples), dtype=bool))  # pyrefly: ignore[missing-argument]
+        marked = examples.add_column(HELD_OUT, np.ones(len(examples), dtype=bool))  # pyrefly: ignore[missing-argument] - its decorator gives new_fingerprint
         assert isinstance(marked, Dataset)
         chosen[name] = marked
     return chosen
