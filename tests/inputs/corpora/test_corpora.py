@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
@@ -140,6 +141,8 @@ def test_memory_does_not_grow_with_the_text(tmp_path, config, monkeypatch):
     peaks = []
     for times in (2, 6):
         path = written(tmp_path, TEXTS * times, f"{times}.txt")
+        gc.collect()
+        gc.freeze()  # as in a process of its own: beside all that tests import, Python collects cycles far later
         tracemalloc.start()
         corpora.load(config(f"data.files=[{path}]", "data.held_out=0.1"), TOKENIZER)
         peaks.append(tracemalloc.get_traced_memory()[1])
