@@ -165,8 +165,8 @@ def _fit(config: RunConfig, folder: Path, record: Record, track: wandb_run.Log) 
     record.provenance |= circumstances.describe(arguments, model)
     batch = assembly.examples_of_a_step(arguments)
 
-    def planned(steps: int) -> None:
-        record.steps = {"planned": steps}
+    def planned(steps: int | None) -> None:
+        record.steps = {} if steps is None else {"planned": steps}
         records.write(folder, record)  # for whoever wants to see how far it is
 
     alarm, interruption = StopWhenDiverged(), Interruption(train.save_steps)
@@ -198,7 +198,7 @@ def _fit(config: RunConfig, folder: Path, record: Record, track: wandb_run.Log) 
         trainer.train(resume_from_checkpoint=None if start is None else str(start))
     record.seconds["train"] = round(time.monotonic() - clock, 3)
     state = trainer.state
-    record.steps = {"done": state.global_step, "planned": state.max_steps}
+    record.steps["done"] = state.global_step
     if state.best_global_step is not None and train.select_best:
         record.best = {"step": state.best_global_step, task.select_by: state.best_metric}
     reported = list(evaluated)[1 if config.evaluate.split_dev else 0]  # of two halves, the one that chooses nothing
@@ -215,7 +215,7 @@ def _fit(config: RunConfig, folder: Path, record: Record, track: wandb_run.Log) 
         ends_early = False
     if ends_early or interruption.agreed(arguments):  # train() returns normally after a signal
         record.status = Status.INTERRUPTED
-        record.error = f"stopped at step {state.global_step} of {state.max_steps}"
+        record.error = f"stopped at step {budget.place(state.global_step, state.max_steps)}"
         return
 
     clock = time.monotonic()

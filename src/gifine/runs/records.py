@@ -51,7 +51,7 @@ class Record:
     stopped_early: dict[str, Any] = field(default_factory=dict)  # step and reason, if train.patience ended training
     attempts: int = 1
     resumed_at: int = 0  # the step that this attempt went on from
-    steps: dict[str, int] = field(default_factory=dict)  # done, planned
+    steps: dict[str, int] = field(default_factory=dict)  # done, planned (not with train.max_seconds)
     parameters: dict[str, int] = field(default_factory=dict)
     rows: dict[str, int] = field(default_factory=dict)  # a split: as many as `data.max_…_rows` counts, so no windows
     examples: dict[str, Any] = field(default_factory=dict)  # a split: what else is told of them; of questions, windows

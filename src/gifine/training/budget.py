@@ -24,6 +24,16 @@ from gifine.training.sampler import EpochSampler
 NO_END = 10**9  # epochs of a run that train.max_seconds ends: it has at least as many steps planned
 
 
+def known_end(steps: int) -> int | None:
+    """How many steps training will have, of those that the Trainer plans; None if a clock ends it."""
+    return None if steps >= NO_END else steps
+
+
+def place(step: int, steps: int, between: str = " of ") -> str:
+    """A step, and of how many it is, where that is known: `7 of 60`."""
+    return str(step) if known_end(steps) is None else f"{step}{between}{steps}"
+
+
 def steps_for(tokens: int, sampler: EpochSampler) -> int:
     """The first step, counted from 1, after which training has seen at least so many tokens."""
     epochs, rest = divmod(tokens - 1, int(np.sum(sampler.lengths)))

@@ -18,7 +18,7 @@ from gifine.config import GI
 from gifine.machine.disk import write_text
 from gifine.models.changed import at_work
 from gifine.models.pretraining.pair import Pair
-from gifine.training.budget import NO_END
+from gifine.training import budget
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +62,8 @@ class Curve(TrainerCallback):
         _append(self.path, line)
         self.track(line)
         told = "  ".join(f"{key} {_short(value)}" for key, value in values.items())
-        log.info("step %d/%d  epoch %.2f  %s", state.global_step, state.max_steps, state.epoch or 0, told)
+        where = budget.place(state.global_step, state.max_steps, "/")
+        log.info("step %s  epoch %.2f  %s", where, state.epoch or 0, told)
 
 
 class ChangeStatistics(TrainerCallback):
@@ -105,7 +106,7 @@ class ChangeStatistics(TrainerCallback):
         return self.steps is not None and step % self.steps == 0
 
     def _is_kept(self, step: int, planned: int) -> bool:
-        if planned >= NO_END:  # nobody knows how many there will be: 1, 2, 4, 8 …
+        if budget.known_end(planned) is None:  # nobody knows how many there will be: 1, 2, 4, 8 …
             return self.path is not None and step & (step - 1) == 0
         return self.path is not None and (step in (1, planned) or step % max(1, planned // _KEPT) == 0)
 
@@ -126,16 +127,16 @@ class ChangeStatistics(TrainerCallback):
 
 
 class Plan(TrainerCallback):
-    """Calls `tell` with the number of steps that training will have, when it begins."""
+    """Calls `tell` with the number of steps that training will have, when it begins, if that is known."""
 
-    def __init__(self, tell: Callable[[int], None]) -> None:
+    def __init__(self, tell: Callable[[int | None], None]) -> None:
         self.tell = tell
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         if state.is_world_process_zero:
-            self.tell(state.max_steps)
+            self.tell(budget.known_end(state.max_steps))
 
 
 class StopWhenDiverged(TrainerCallback):
@@ -154,7 +155,7 @@ class StopWhenDiverged(TrainerCallback):
     ) -> None:
         for key, value in (logs or {}).items():
             if key.endswith(("loss", "grad_norm")) and not math.isfinite(value) and self.reason is None:
-                self.reason = f"{key} was {value} at step {state.global_step} of {state.max_steps}"
+                self.reason = f"{key} was {value} at step {budget.place(state.global_step, state.max_steps)}"
                 control.should_training_stop = True
 
 
@@ -168,8 +169,9 @@ class Bar(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         if state.is_world_process_zero and sys.stderr.isatty():
-            total = None if state.max_steps >= NO_END else state.max_steps
-            self.bar = tqdm(total=total, initial=state.global_step, unit="step", dynamic_ncols=True)
+            self.bar = tqdm(
+                total=budget.known_end(state.max_steps), initial=state.global_step, unit="step", dynamic_ncols=True
+            )
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         if self.bar is not None:
