@@ -108,6 +108,10 @@ def test_pretraining_takes_what_its_budget_says(finish, tmp_path):
     for budget, hours in (("max_tokens=200000", 2), ("max_steps=50", 0.5), ("epochs=3", 1.5)):
         one = planned(place, *words, f"train.{budget}")
         assert (one.device_hours, one.runs_by_basis) == (pytest.approx(hours), {Basis.SAME_TASK: 1}), budget
+    others = ("train.max_length=50", "task.generator.layers=3", "data.demo_text_rows=99")
+    assert planned(place, *words, "train.max_steps=50", others[2]).runs_by_basis == {Basis.SAME_TASK: 1}
+    for other in others:
+        assert planned(place, *words, "train.epochs=3", other).runs_by_basis == {Basis.UNKNOWN: 1}, other
 
 
 def test_a_run_trains_on_windows_and_the_tables_count_questions(finish, tmp_path):

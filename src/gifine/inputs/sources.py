@@ -130,7 +130,9 @@ def official(task: TaskConfig, data: DataConfig, split: str, *, labelled: bool =
         DataError: if the task does not say, or the file is not there.
     """
     layout = task.splits[split]
-    if data.dir is None or layout.official is None:
+    if data.dir is None:
+        raise DataError(f"data={data.source.value}: needs data.dir=FOLDER")
+    if layout.official is None:
         raise DataError(f"task={task.name} names no official file for its split {split} (task.splits.{split})")
     # Of a test set every row is wanted: its predictions are told apart by their number alone.
     allow_partial = data.allow_partial and labelled

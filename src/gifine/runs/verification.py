@@ -61,7 +61,7 @@ def tell_others(config: RunConfig, folder: Path) -> None:
     ours = sources.contents(config)
     if not ours or config.output_dir is not None:
         return
-    wanted = identity.deciding(identity.to_dict(config), ours)
+    wanted, said = identity.deciding(identity.to_dict(config), ours), list[str]()
     for path in sorted(folder.parent.glob(f"{identity.slug(config)}-*/{records.RECORD}")):
         try:
             other = records.read(path.parent)
@@ -71,7 +71,10 @@ def tell_others(config: RunConfig, folder: Path) -> None:
             continue
         keys = [key for key in ours | other.contents if ours.get(key) != other.contents.get(key)]
         why = "of other contents of" if other.contents or "files" in other.provenance else "of no known contents of"
-        log.info("%s (%s) is %s %s: this is another run", path.parent, other.status, why, ", ".join(keys))
+        said.append(f"{path.parent} ({other.status}) is {why} {', '.join(keys)}")
+    if said:
+        more = f", as are {len(said) - 1} more beside it" if len(said) > 1 else ""
+        log.info("%s%s: this is another run", said[-1], more)
 
 
 def begin(checkpoints: Path, record: Record) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 from gifine.choices import DataSource, Objective, Padding, Precision
 from gifine.config import DEMO, RunConfig, TaskConfig
 from gifine.inputs import architecture
+from gifine.runs import identity
 from gifine.runs.records import TRAINED
 
 # Defaults, not measurements: floating-point operations a second that training reaches, about a quarter of what an A100
@@ -83,7 +84,8 @@ class Estimates:
 
     def _of_pretraining(self, config: RunConfig) -> tuple[float, Basis]:
         """By its budget, else by the rows of a finished one: how many rows a corpus has, is not known before."""
-        train, rows = config.train, self.rows.get(config.task.name)
+        name, text = _pretraining(identity.to_dict(config))
+        train, rows = config.train, self.rows.get(text)
         if train.max_seconds is not None:
             return train.max_seconds, Basis.BUDGET
         if train.max_steps is not None:
@@ -95,7 +97,7 @@ class Estimates:
         else:
             return 0.0, Basis.UNKNOWN
         model = _model(**{key: getattr(config.model, key) for key in _IDENTIFYING})
-        if measured := self.by_task.get((model, config.task.name, ())):
+        if measured := self.by_task.get((model, name, ())):
             return fmean(measured) * seen, Basis.SAME_TASK
         return 0.0, Basis.UNKNOWN
 
@@ -151,14 +153,26 @@ def _add(estimates: Estimates, record: dict[str, Any]) -> None:
         seen = train["max_steps"] * train["batch_size"] * train["gradient_accumulation"] * processes
     each = record["seconds"]["total"] * processes / seen
     model = _model(**{key: record["config"]["model"][key] for key in _IDENTIFYING})
+    estimates.devices.add(record["provenance"]["device"].partition(":")[0])
+    if record.get("seen"):  # it has other examples than what is fine-tuned
+        name, text = _pretraining(record["config"])
+        estimates.by_task.setdefault((model, name, ()), []).append(each)
+        estimates.rows[text] = rows
+        return
     windows, tokens = _examples(name, reading, train["max_length"], Padding(train["padding"]))
     estimates.by_task.setdefault((model, name, reading), []).append(each)
-    if not record.get("seen"):  # it has other examples than what is fine-tuned
-        estimates.by_model.setdefault(model, []).append(each / tokens)
+    estimates.by_model.setdefault(model, []).append(each / tokens)
     if questions:
         estimates.windows[name, reading] = rows / questions
     estimates.rows[name] = questions or round(rows / windows)
-    estimates.devices.add(record["provenance"]["device"].partition(":")[0])
+
+
+def _pretraining(config: Mapping[str, Any]) -> tuple[str, str]:
+    """What runs of one model have in common if an example costs them the same: task, length and generator; and the same
+    with the text, which says how many examples there are."""
+    task, data = config["task"], {key: value for key, value in config["data"].items() if key != "cache_dir"}
+    same = [task["name"], task["generator"], config["train"]["max_length"], data["across_documents"]]
+    return json.dumps(same, sort_keys=True), json.dumps([*same, data], sort_keys=True)
 
 
 def _reading(train: Mapping[str, Any], task: Mapping[str, Any]) -> Reading:
