@@ -49,6 +49,9 @@ def test_command_prints_a_line_for_each_run_and_refuses_what_is_wrong(capsys):
     code, out, _ = call("model=debertav3", "model.size=base", "gi=none", "task=rtd")
     assert code == 0
     assert "326.8 M | 0.0 M" in out, "of the discriminator and of a generator with half of its layers"
+    code, out, _ = call("model=bert", "model.size=base", "gi=none", "task=rtd", "recipe=rtd_electra_base")
+    assert code == 0
+    assert "119.4 M | 0.0 M" in out, "of BERT's 110 M, and of layers a third as wide below its embeddings"
     code, _, err = call("model=bert", "model.checkpoint=someone/bert", "task=mlm")
     assert code == 2
     assert "task=mlm: the architecture is not known" in err

@@ -18,6 +18,7 @@ from transformers import (
     AutoConfig,
     AutoModel,
     AutoModelForSequenceClassification,
+    DebertaV2Config,
     PreTrainedConfig,
     PreTrainedModel,
     set_seed,
@@ -28,6 +29,7 @@ from gifine.choices import Attention, GateInit, GateSide, GateThreshold
 from gifine.config import GiConfig
 from gifine.errors import ModelError
 from gifine.models import LayerCountWarning, build, count_parameters, family_classes, from_pretrained, layouts
+from gifine.models.configuration import check
 from support.tiny_models import (
     ARCHITECTURE,
     BOTH,
@@ -455,6 +457,12 @@ def test_refused_configs(family: str, settings: dict[str, Any], message: str) ->
         setattr(config, key, value)
     with pytest.raises(ModelError, match=message):
         classes.classifier(config)
+
+
+def test_heads_that_do_not_fill_the_width_are_refused() -> None:
+    config = DebertaV2Config.from_dict({"hidden_size": 32, "num_attention_heads": 4, "attention_head_size": 64})
+    with pytest.raises(ModelError, match="attention_head_size 64 times num_attention_heads 4 is not hidden_size 32"):
+        check(config, "this model")
 
 
 def test_talking_heads_are_refused() -> None:

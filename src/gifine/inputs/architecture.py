@@ -56,7 +56,8 @@ def architecture(model: ModelConfig) -> dict[str, Any]:
     if model.init_from is not None:
         known = _read_json(f"{model.init_from}/model") or _read_json(model.init_from)
     elif model.checkpoint is not None:
-        known = _read_json(model.checkpoint)
+        named = (size.config for size in model.sizes.values() if size.checkpoint == model.checkpoint)
+        known = _read_json(model.checkpoint) or dict(next(named, {}))
     else:
         size = model.sizes.get(model.size)
         known = dict(size.config) if size else {}

@@ -68,6 +68,12 @@ def check(config: Any, checkpoint: str) -> None:
         problems.append(
             f"hidden_size {config.hidden_size} is no multiple of num_attention_heads {config.num_attention_heads}"
         )
+    head = getattr(config, "attention_head_size", None)  # DeBERTaV2's, whose projections may have another width
+    if not problems and head is not None and head * config.num_attention_heads != config.hidden_size:
+        problems.append(
+            f"attention_head_size {head} times num_attention_heads {config.num_attention_heads} is not hidden_size "
+            f"{config.hidden_size}"
+        )
     for key, value in entries.items():
         if key.endswith(("dropout", "dropout_prob")) and value is not None and not _is_fraction(value):
             problems.append(f"{key} is {value!r}: must be in 0 … 1")
