@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from transformers import BertConfig
 
 from conftest import ROOT, TINY_DEMO
 from gifine import cli, memory, models
@@ -35,7 +36,7 @@ def test_the_documents_have_the_table_that_the_command_prints():
     assert memory.table(memory.presets()) in (ROOT / "docs" / "memory.md").read_text()
 
 
-def test_command_prints_a_line_for_each_run_and_refuses_what_is_wrong(capsys):
+def test_command_prints_a_line_for_each_run_and_refuses_what_is_wrong(capsys, tmp_path):
     def call(*words):
         return memory.main(words), *capsys.readouterr()
 
@@ -52,6 +53,13 @@ def test_command_prints_a_line_for_each_run_and_refuses_what_is_wrong(capsys):
     code, out, _ = call("model=bert", "model.size=base", "gi=none", "task=rtd", "recipe=rtd_electra_base")
     assert code == 0
     assert "119.4 M | 0.0 M" in out, "of BERT's 110 M, and of layers a third as wide below its embeddings"
+    BertConfig(
+        vocab_size=1000, hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64
+    ).save_pretrained(tmp_path)
+    (tmp_path / "model.safetensors").touch()
+    code, out, _ = call("model=bert", f"model.init_from={tmp_path}", "gi=none")
+    assert code == 0
+    assert " | 0.1 M | 0.0 M | " in out, "of what it starts from, not of model.size"
     code, _, err = call("model=bert", "model.checkpoint=someone/bert", "task=mlm")
     assert code == 2
     assert "task=mlm: the architecture is not known" in err

@@ -12,13 +12,14 @@ import sys
 from argparse import Namespace, RawDescriptionHelpFormatter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from gifine.commands import Parser, call
 from gifine.compose import composition, grid
 from gifine.compose.conf_dir import conf_dir
 from gifine.config import RunConfig
 from gifine.errors import ExitCode, ModelError
-from gifine.inputs import architecture
+from gifine.inputs import architecture, model_files
 from gifine.machine.footprint import Footprint
 from gifine.runs import identity
 
@@ -42,6 +43,8 @@ def count(config: RunConfig) -> Footprint:
     from gifine import models
 
     model = replace(config.model, random_init=True)
+    if config.model.init_from is not None and Path(config.model.init_from).is_dir():  # else it is trained first
+        model = replace(model, checkpoint=model_files.source(model), init_from=None)
     with torch.device("meta"), no_init_weights():
         built = models.build(
             model,

@@ -78,8 +78,6 @@ def _predict_all(args: Namespace) -> ExitCode:
         found = _with_file(args)
     else:
         found = [_with_tests(run) for run in finished.read(args.runs, args.data_dir, args.base)]
-    for run, _ in found:
-        finished.check_answers(run)
     if args.zip is not None or args.out is not None:
         _check_distinct(found)
     filling = {} if args.zip is None else _filling(args, found)
@@ -101,6 +99,7 @@ def _predict_all(args: Namespace) -> ExitCode:
 
 def _with_tests(run: FinishedRun) -> tuple[FinishedRun, dict[str, str]]:
     """A run and the file for each of its test splits; of several, those whose data are there."""
+    finished.check_answers(run)
     names = submissions.names(run.config.task)
     absent = {} if len(names) == 1 else {split: why for split in names if (why := _absent(run, split)) is not None}
     if len(absent) == len(names):
@@ -136,6 +135,7 @@ def _with_file(args: Namespace) -> list[tuple[FinishedRun, dict[str, str]]]:
 
     path, found = args.file.expanduser(), []
     for run in finished.read(args.runs, base=args.base, own_data=False):
+        finished.check_answers(run)
         task = run.config.task
         quoting = task.files.quoting if args.quoting is None else Quoting(args.quoting)
         place = FilesConfig(train=str(path), validation=str(path), test=str(path), quoting=quoting)
