@@ -12,7 +12,7 @@ import pytest
 
 from conftest import TINY_DEMO
 from gifine import memory
-from gifine.choices import Padding
+from gifine.choices import Padding, Precision
 from gifine.compose import grid
 from gifine.config import RunConfig
 from gifine.runs import identity, records
@@ -101,6 +101,12 @@ def test_pretraining_takes_what_its_budget_says(finish, tmp_path):
     place = f"output_root={tmp_path}"
     unknown = planned(place, *words)
     assert (unknown.device_hours, unknown.runs_by_basis) == (0, {Basis.UNKNOWN: 1})
+    budget = ["train.max_tokens=1000000000", "model.size=base", "gi=none"]
+    # Layers of 7.1 M: 12, and 6 of the generator. Of its 128,100 × 768 table of words 0.15 count.
+    met = 18 * 7.09e6 + 0.15 * 128_100 * 768
+    one = planned(place, *words, *budget)
+    assert one.runs_by_basis == {Basis.DEFAULT: 1}
+    assert one.device_hours * 3600 == pytest.approx(START_SECONDS + 6 * met * 1e9 / FLOPS[Precision.auto], rel=0.02)
     timed = planned(place, *words, "train.max_seconds=7200")
     assert (timed.device_hours, timed.runs_by_basis) == (pytest.approx(2), {Basis.BUDGET: 1})
     seen = {"seen": {"tokens": 100_000, "seconds": 3600}, "steps": {"done": 100, "planned": 100}}

@@ -107,26 +107,30 @@ def count(config: RunConfig) -> tuple[int, int] | None:
 
 def _count_pretraining(config: RunConfig) -> tuple[int, int] | None:
     """Of a masked language model, or of generator and discriminator; E_Δ is as large as the table it is added to."""
-    task, known = config.task, architecture(config.model)
     try:
-        if task.objective is Objective.mlm:
-            return _count_one(config, known, masked=True, changed=True)
-        source = generators.of(config, known)
-        ours = architecture(source)
-        if source.random_init and task.sharing(config.model.family) is not Sharing.none:
-            ours["embedding_size"] = known.get("embedding_size") or known["hidden_size"]
-        pair = (
-            _count_one(config, ours, masked=True, changed=task.changed is not Part.discriminator),
-            _count_one(config, known, masked=False, changed=task.changed is not Part.generator),
-        )
-        shared = _pretrained(config, known).shared if task.sharing(config.model.family) is Sharing.shared else 0
+        trained = _trained_together(config)
+        counted = [_count_one(config, *each) for each in trained]
+        is_shared = len(trained) > 1 and config.task.sharing(config.model.family) is Sharing.shared
+        shared = _pretrained(config, trained[-1][0]).shared if is_shared else 0
     except (KeyError, TypeError):
         return None
-    (one, own), (other, others) = pair
-    return one + other - shared, own + others
+    return sum(each for each, _ in counted) - shared, sum(learned for _, learned in counted)
 
 
-def _count_one(config: RunConfig, known: Mapping[str, Any], *, masked: bool, changed: bool) -> tuple[int, int]:
+def _trained_together(config: RunConfig) -> list[tuple[dict[str, Any], bool, bool]]:
+    """The masked language model, or generator and discriminator: of each its config.json, whether it scores words, and
+    whether it has the change."""
+    task, known = config.task, architecture(config.model)
+    if task.objective is Objective.mlm:
+        return [(known, True, True)]
+    source = generators.of(config, known)
+    ours = architecture(source)
+    if source.random_init and task.sharing(config.model.family) is not Sharing.none:
+        ours["embedding_size"] = known.get("embedding_size") or known["hidden_size"]
+    return [(ours, True, task.changed is not Part.discriminator), (known, False, task.changed is not Part.generator)]
+
+
+def _count_one(config: RunConfig, known: Mapping[str, Any], masked: bool, changed: bool) -> tuple[int, int]:
     """A masked language model, or a discriminator, by the entries of its config.json."""
     parts, own = FAMILIES[config.model.family].count(known, 1), _pretrained(config, known)
     learned = 0
@@ -181,11 +185,19 @@ def _gates(config: RunConfig, known: Mapping[str, Any]) -> int:
 
 
 def in_layers(config: RunConfig) -> int | None:
-    """Those that every token meets: all but embeddings and the head; None of pre-training, where some meet more."""
-    if config.task.objective.pretrains:
-        return None
+    """Those that every token meets: all but embeddings and the head.
+
+    Of pre-training those of all models with their heads, and the table of words by the share of tokens that are masked.
+    """
     counted = count(config)
     if counted is None:
         return None
+    if config.task.objective.pretrains:
+        met = 0
+        for known, masked, changed in _trained_together(config):
+            met += _count_one(config, known, masked, changed)[0] - _pretrained(config, known).embeddings
+            words = known["vocab_size"] * (known.get("embedding_size") or known["hidden_size"])
+            met += round(config.task.masking.share * words) if masked else 0
+        return met
     own = _parts(config, architecture(config.model))
     return counted[0] - own.embeddings - own.head

@@ -76,11 +76,7 @@ class Estimates:
             return fmean(measured) * seen, Basis.SAME_TASK
         if measured := self.by_model.get(model):
             return fmean(measured) * tokens * seen, Basis.SAME_MODEL
-        in_layers = architecture.in_layers(config)
-        if in_layers is None:
-            return 0.0, Basis.UNKNOWN
-        operations = (8 if train.gradient_checkpointing else 6) * in_layers * tokens * seen
-        return START_SECONDS + operations / FLOPS[train.precision], Basis.DEFAULT
+        return _by_default(config, tokens * seen)
 
     def _of_pretraining(self, config: RunConfig) -> tuple[float, Basis]:
         """By its budget, else by the rows of a finished one: how many rows a corpus has, is not known before."""
@@ -99,7 +95,16 @@ class Estimates:
         model = _model(**{key: getattr(config.model, key) for key in _IDENTIFYING})
         if measured := self.by_task.get((model, name, ())):
             return fmean(measured) * seen, Basis.SAME_TASK
+        return _by_default(config, train.max_length * seen)
+
+
+def _by_default(config: RunConfig, tokens: float) -> tuple[float, Basis]:
+    """By the operations that so many tokens take."""
+    in_layers = architecture.in_layers(config)
+    if in_layers is None:
         return 0.0, Basis.UNKNOWN
+    operations = (8 if config.train.gradient_checkpointing else 6) * in_layers * tokens
+    return START_SECONDS + operations / FLOPS[config.train.precision], Basis.DEFAULT
 
 
 def learn(records: Iterable[dict[str, Any]]) -> Estimates:
