@@ -78,6 +78,7 @@ def test_what_is_stopped_goes_on_to_the_bit(own, train, monkeypatch, caplog, tmp
     assert left(resumed.folder) == left(whole.folder)
     assert resumed.record.seen["seconds"] > 0
     assert ("train.select_best=false keeps the last" in caplog.text) == ("task=mlm" not in own)
+    assert "no weights will be left" not in caplog.text
 
 
 def test_fine_tuning_starts_from_the_discriminator_with_its_gates_or_without(train, tmp_path, capsys):
@@ -121,13 +122,15 @@ def test_families_without_disentangled_embeddings(train, words):
     assert np.isfinite([value for value in done.record.metrics.values() if value is not None]).all()
 
 
-def test_seconds_end_a_run_with_all_that_a_run_leaves(train, monkeypatch):
+def test_seconds_end_a_run_with_all_that_a_run_leaves(train, monkeypatch, caplog):
     ticks = itertools.count()
     monkeypatch.setattr(budget, "time", SimpleNamespace(perf_counter=lambda: next(ticks) * 0.03))
-    done = train(*TINY, "task=mlm", "model=bert", "train.epochs=0.01", "train.max_seconds=0.3", "train.warmup=0.1")
+    words = ["train.epochs=0.01", "train.max_seconds=0.3", "train.warmup=0.1", "train.save_model=false"]
+    done = train(*TINY, "task=mlm", "model=bert", *words)
     assert done.code == ExitCode.DONE
     assert done.record.stopped_early["reason"] == "train.max_seconds=0.3 are spent"
     assert 0.3 <= done.record.seen["seconds"] < 0.4
+    assert "no weights will be left to fine-tune" in caplog.text
     assert set(done.record.steps) == {"done"}  # how many there will be, is not known
     curve = [json.loads(line) for line in (done.folder / "metrics.jsonl").read_text().splitlines()]
     rates = [line["learning_rate"] for line in curve if "loss" in line]

@@ -85,6 +85,8 @@ def arrange(splits: Mapping[str, Split], config: RunConfig) -> dict[str, Dataset
             "replaced gets harder to find as the generator gets better; train.select_best=false keeps the last",
             task.select_by,
         )
+    if not (train.save_model or train.keep_checkpoints):
+        log.warning("no weights will be left to fine-tune: train.save_model=true keeps them")
     chosen = {}
     for name in evaluation_splits(config.task):
         examples = order(splits[name].examples, config)
