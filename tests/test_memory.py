@@ -49,6 +49,9 @@ def test_command_prints_a_line_for_each_run_and_refuses_what_is_wrong(capsys):
     code, out, _ = call("model=debertav3", "model.size=base", "gi=none", "task=rtd")
     assert code == 0
     assert "326.8 M | 0.0 M" in out, "of the discriminator and of a generator with half of its layers"
+    for task in ("cola", "mlm"):
+        code, out, _ = call("model=debertav3", "gi=none", f"task={task}", "model.random_init=true", "model.tokenizer=demo")
+        assert " | 30" in out, "without the published vocabulary's 131.1 M"
     code, _, err = call("model=bert", "model.checkpoint=someone/bert", "task=mlm")
     assert code == 2
     assert "task=mlm: the architecture is not known" in err
