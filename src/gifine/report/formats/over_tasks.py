@@ -57,7 +57,7 @@ def _row(answer: Answer, contents: Contents) -> list[Item]:
     better = answer.better
     start = [answer.model, *map(settings.shown, answer.extra.values()), settings.gate(answer.gate)]
     numbers = [
-        str(len(answer.combined or answer.comparisons)),
+        _tasks(answer),
         str(effect.summary.n),
         signed(effect.summary.mean) if effect.summary.mean is not None else "–",
         ends(effect.interval),
@@ -74,6 +74,14 @@ def _row(answer: Answer, contents: Contents) -> list[Item]:
     ]
     verdict = plain(verdicts.conclusion(effect, contents.rules))
     return [*map(plain, start), *(linked(plain(each), runs) for each in numbers), verdict, *map(plain, rest)]
+
+
+def _tasks(answer: Answer) -> str:
+    """How many; one by its name, and those of pre-training told from others, which may be in another row."""
+    those = answer.combined or answer.comparisons
+    if len(those) == 1:
+        return f"1 ({those[0].task.title})"
+    return f"{len(those)} of pre-training" if those[0].task.pretrains else str(len(those))
 
 
 def entries(answer: Answer, contents: Contents) -> dict[str, Any]:
