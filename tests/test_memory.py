@@ -49,6 +49,11 @@ def test_command_prints_a_line_for_each_run_and_refuses_what_is_wrong(capsys):
     code, out, _ = call("model=debertav3", "model.size=base", "gi=none", "task=rtd")
     assert code == 0
     assert "326.8 M | 0.0 M" in out, "of the discriminator and of a generator with half of its layers"
+    drawn = ["model=debertav3", "gi=none", "model.random_init=true", "model.tokenizer=demo"]
+    for task in ("cola", "mlm"):
+        code, out, _ = call(*drawn, f"task={task}")
+        assert code == 0
+        assert " | 30" in out, "without the published vocabulary's 131.1 M"
     code, _, err = call("model=bert", "model.checkpoint=someone/bert", "task=mlm")
     assert code == 2
     assert "task=mlm: the architecture is not known" in err

@@ -64,7 +64,7 @@ def choose(change: str, overrides: Sequence[str], config_dir: str | None = None)
         typed = composition.typed(_composed(overrides, config_dir))
         given = {key: value for key, value in typed.change.items() if key != NAME}
         own = _beside(path) | {NAME: path.stem, FILE: str(path.absolute())}
-        config = change_keys.settle(replace(typed, change=own | given), config_dir)
+        config = composition.settled(replace(typed, change=own | given), config_dir)
         change_keys.check_one({path.stem}, overrides)
         checks.check(config)
     if config.is_plain:

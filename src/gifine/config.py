@@ -71,7 +71,7 @@ class ModelConfig:
     family: str = MISSING  # bert, roberta, deberta, deberta_v2 (V2 and V3) or xlnet; a checkpoint's config.json decides
     size: str = not_deciding(MISSING)  # which of `sizes`
     sizes: dict[str, SizeConfig] = not_deciding(factory=dict)  # what is published
-    checkpoint: str | None = None  # Hub id, folder, or package:NAME/FOLDER; null: what `sizes` names
+    checkpoint: str | None = None  # Hub id, folder, or package:NAME/FOLDER; a run: `init_from`; null: as `sizes` says
     revision: str | None = None  # branch, tag or commit of the checkpoint on the Hub
     # where the weights lie now that a checkpoint of trained parameters alone was trained over; null: as it says itself
     base: str | None = not_deciding(None)

@@ -49,6 +49,7 @@ def count(config: RunConfig) -> Footprint:
             config.change,
             labels=config.task.labels,
             objective=config.task.objective,
+            vocab_size=architecture.architecture(config.model).get("vocab_size"),
             parameters=config.train.parameters,
         )
     found = models.count_parameters(built)

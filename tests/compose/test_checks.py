@@ -7,6 +7,7 @@ import json
 import pytest
 
 from gifine.cli import compose, config_from
+from gifine.compose import grid
 from gifine.errors import ConfigError
 from gifine.inputs.architecture import longest_input
 
@@ -80,10 +81,16 @@ def test_folders_without_their_weights_are_said_at_once(tmp_path):
     assert config_from(compose([f"model.checkpoint={tmp_path}"])), "which loading refuses"
 
 
-def test_a_run_is_started_from_by_its_own_key(tmp_path):
+def test_a_run_that_is_named_as_a_checkpoint_is_started_from_as_one(tmp_path):
     (tmp_path / "record.json").touch()
-    with pytest.raises(ConfigError, match=rf"model\.checkpoint=.*: the folder of a run; model\.init_from={tmp_path}"):
+    with pytest.raises(ConfigError, match=rf"model\.init_from={tmp_path}: the run .* kept no weights"):
         config_from(compose([f"model.checkpoint={tmp_path}"]))
+    (tmp_path / "model").mkdir()
+    for name in ("config.json", "model.safetensors"):
+        (tmp_path / "model" / name).write_text("{}")
+    one, other = ([f"model.{key}={tmp_path}", "gi=none,both"] for key in ("checkpoint", "init_from"))
+    assert config_from(compose([one[0]])) == config_from(compose([other[0]]))
+    assert [cell.config for cell in grid.expand(one)] == [cell.config for cell in grid.expand(other)]
 
 
 @pytest.mark.parametrize("number", [0, -1, 100_000])

@@ -78,8 +78,7 @@ def test_pre_training_counts_all_that_it_trains(words):
     sizes = (
         "model.config_overrides={hidden_size: 32, num_attention_heads: 2, intermediate_size: 24, num_hidden_layers: 3}"
     )
-    rows = f"+model.config_overrides.vocab_size={tokenizers.size(tokenizer)}"
-    tiny = config(sizes, rows, "model.random_init=true", "gi=both", "gi.layers=2", *words)
+    tiny = config(sizes, "model.tokenizer=demo", "model.random_init=true", "gi=both", "gi.layers=2", *words)
     with torch.device("meta"):
         counted = models.count_parameters(pairs.build(tiny, tokenizer, {}))
     assert architecture.count_trained(tiny) == (counted["total"], counted["gates"], counted["trainable"])

@@ -344,8 +344,18 @@ def test_masks_of_a_row_are_its_own():
         (["task=rtd", "task.generator.config_overrides.vocab_size=500"], "vocab_size=500: generator and discriminator"),
         (["task=mlm", "task.generator.layers=1"], "task.generator: is for task=rtd"),
         (["task=rtd", "data.held_out=1"], "data.held_out=1"),
+        (["task=mlm", "task.rtd_weight=5"], "task.rtd_weight: is for task=rtd"),
+        (["task=mlm", "task.changed=generator"], "task.changed: is for task=rtd"),
         (["task=demo", "train.max_tokens=5"], "is for pre-training"),
         (["task=demo", "data.files=[text.txt]"], "is for pre-training"),
+        (["task=demo", "data.held_out=0.1"], "data.held_out=0.1: is for pre-training"),
+        (["task=demo", "task.masking.share=0.2"], "task.masking: is for pre-training"),
+        (["task=demo", "task.generator.layers=1"], "task.generator: is for pre-training"),
+        (
+            ["task=demo", "first.task=rtd", "data.across_documents=true"],
+            "data.across_documents=true: is for pre-training (task=mlm, task=rtd); task=demo has labelled rows; for "
+            "first.task=rtd give first.data.across_documents",
+        ),
         (["task=rtd", "evaluate.split_dev=true"], "is for tasks with labels"),
     ],
 )

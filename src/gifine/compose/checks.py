@@ -14,7 +14,7 @@ from gifine.errors import ConfigError, ModelError, PlanError, PrefetchError, did
 from gifine.inputs import change_files, offline
 from gifine.inputs.architecture import SETTLED, architecture, longest_input
 from gifine.inputs.families import FAMILIES
-from gifine.inputs.model_files import is_run, locate, saved_model, weight_files
+from gifine.inputs.model_files import locate, saved_model, weight_files
 from gifine.runs import preregistration
 from gifine.runs.replicate import STREAMS
 from gifine.tracking import wandb_server
@@ -72,9 +72,6 @@ def _model(model: ModelConfig) -> Iterator[str]:
         )
     for key, source in (("checkpoint", model.checkpoint), ("tokenizer", model.tokenizer)):
         if source is None or (key == "tokenizer" and source == DEMO):
-            continue
-        if key == "checkpoint" and is_run(source):
-            yield f"model.checkpoint={source}: the folder of a run; model.init_from={source} starts from its weights"
             continue
         try:
             place = locate(source)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 
 import hydra
@@ -21,6 +21,7 @@ from gifine.compose.conf_dir import conf_dir
 from gifine.config import RunConfig, TaskConfig
 from gifine.errors import ConfigError
 from gifine.inputs.change_files import NAME
+from gifine.inputs.model_files import is_run
 from gifine.schema import from_entries
 
 _SCHEMA = OmegaConf.structured(RunConfig)
@@ -84,9 +85,22 @@ def config_from(cfg: DictConfig, words: Iterable[str] = (), config_dir: str | No
     Raises:
         ConfigError: with every problem found.
     """
-    config = search.apply(change_keys.settle(typed(cfg), config_dir), words)
+    config = search.apply(settled(typed(cfg), config_dir), words)
     checks.check(config)
     return config
+
+
+def settled(config: RunConfig, config_dir: str | None = None) -> RunConfig:
+    """The config with all keys of its change, and with a run that model.checkpoint names in model.init_from instead.
+
+    Raises:
+        ConfigError: as `change_keys.settle`.
+    """
+    model = config.model
+    if model.checkpoint is not None and model.init_from is None and is_run(model.checkpoint):
+        # So that it is one run, by whatever key, whose record says what its weights have seen.
+        config = replace(config, model=replace(model, init_from=model.checkpoint, checkpoint=None))
+    return change_keys.settle(config, config_dir)
 
 
 def check_chdir(chdir: bool | None) -> None:

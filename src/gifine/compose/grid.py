@@ -22,7 +22,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
 from gifine.compose import change_keys, checks, recipes, renamed, search
-from gifine.compose.composition import compose, opened, spelled_out, typed, unwrap
+from gifine.compose.composition import compose, opened, settled, spelled_out, typed, unwrap
 from gifine.compose.conf_dir import conf_dir, own_folders
 from gifine.compose.mistakes import explain
 from gifine.compose.overrides import assignment, key_given, overlaps
@@ -106,14 +106,14 @@ def configs(runs: Iterable[list[str]], config_dir: str | None = None) -> list[Ru
 
 def _cells(runs: Iterable[list[str]], config_dir: str | None, *, is_whole: bool = True) -> list[Cell]:
     grid, found, problems, runs = _Grid(config_dir), list[Cell](), {}, list(runs)
-    parents = Parents(lambda words: change_keys.settle(grid.config(words), config_dir), config_dir)
+    parents = Parents(lambda words: settled(grid.config(words), config_dir), config_dir)
     chosen: set[object] = set()
     for overrides in runs:
         try:
             config = grid.config(overrides)
             name = config.change.get("name")
-            config = search.apply(change_keys.settle(config, config_dir), overrides)
-            chosen.add(name)  # only now: `settle` has refused what is no name
+            config = search.apply(settled(config, config_dir), overrides)
+            chosen.add(name)  # only now: `settled` has refused what is no name
             checks.check(config)
             config, parent, words = parents.settle(config, overrides)
             if parent is not None:

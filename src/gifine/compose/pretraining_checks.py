@@ -12,8 +12,8 @@ from gifine.errors import ModelError, did_you_mean
 from gifine.inputs import packaged
 from gifine.inputs.model_files import locate, saved_model, weight_files
 from gifine.objectives import pretraining_scores
-from gifine.task_config import GeneratorConfig
 
+_OF_RTD = ("changed", "rtd_weight", "decoupled")  # and `generator`
 _SOURCES = (DataSource.demo, DataSource.glue_dir, DataSource.squad_dir, DataSource.hub)
 
 
@@ -39,8 +39,10 @@ def of(config: RunConfig) -> Iterator[str]:
     yield from _masking(task)
     if task.objective is Objective.rtd:
         yield from _generator(config)
-    elif task.generator != GeneratorConfig():
-        yield f"task.generator: is for task=rtd; {name} has no generator"
+    else:
+        for key in ("generator", *_OF_RTD):
+            if getattr(task, key) != getattr(TaskConfig(), key):
+                yield f"task.{key}: is for task=rtd; {name} has no generator"
     if config.train.parameters is not Parameters.all:
         yield f"train.parameters={config.train.parameters.value}: {name} trains all parameters"
     for key in ("split_dev", "invariance"):
@@ -75,13 +77,29 @@ def _with_texts() -> list[str]:
 
 def misplaced(config: RunConfig) -> Iterator[str]:
     """Keys of pre-training that were set for another task."""
-    told = f"is for pre-training (task=mlm, task=rtd); task={config.task.name} has other data"
+    task, first = config.task, config.first.task
+    told = f"is for pre-training (task=mlm, task=rtd); task={task.name}"
     for key in ("files", "sentences_of"):
         if value := getattr(config.data, key):
-            yield f"data.{key}={value}: {told}: task.files.train"
+            yield f"data.{key}={value}: {told} has other data: task.files.train{_of_first('data', key, first)}"
+    for key in ("held_out", "across_documents", "demo_text_rows"):
+        if (value := getattr(config.data, key)) != getattr(DataConfig, key):
+            yield f"data.{key}={_plain(value)}: {told} has labelled rows{_of_first('data', key, first)}"
+    for key in ("masking", *_OF_RTD, "generator"):
+        if getattr(task, key) != getattr(TaskConfig(), key):
+            yield f"task.{key}: {told} has labelled rows"
     for key in ("max_tokens", "max_seconds"):
         if (value := getattr(config.train, key)) is not None:
-            yield f"train.{key}={value}: is for pre-training; task={config.task.name} has train.epochs and max_steps"
+            instead = f"has train.epochs and max_steps{_of_first('train', key, first)}"
+            yield f"train.{key}={value}: is for pre-training; task={task.name} {instead}"
+
+
+def _of_first(group: str, key: str, first: str | None) -> str:
+    return "" if first is None else f"; for first.task={first} give first.{group}.{key}"
+
+
+def _plain(value: bool | float) -> str:
+    return str(value).lower() if isinstance(value, bool) else f"{value:g}"
 
 
 def _masking(task: TaskConfig) -> Iterator[str]:

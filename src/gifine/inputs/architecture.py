@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from gifine.choices import GateSide, Objective, Parameters, Part, Sharing
-from gifine.config import ModelConfig, RunConfig
+from gifine.config import DEMO, ModelConfig, RunConfig
 from gifine.errors import ModelError
-from gifine.inputs import change_files, generators, parameters
+from gifine.inputs import change_files, demo, generators, parameters
 from gifine.inputs.families import FAMILIES, common_names, normalise_type, own_names
 from gifine.inputs.model_files import CONFIG, locate
 from gifine.inputs.parameters import linear
@@ -61,6 +61,8 @@ def architecture(model: ModelConfig) -> dict[str, Any]:
         size = model.sizes.get(model.size)
         known = dict(size.config) if size else {}
     family = normalise_type(known["model_type"]) if "model_type" in known else model.family
+    if model.tokenizer == DEMO and known:
+        known["vocab_size"] = len(demo.vocabulary())
     return common_names(known | own_names(model.config_overrides, family), family)
 
 

@@ -23,6 +23,7 @@ from gifine.inputs.demo.phrases import Draw, Pair
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
+_SPECIAL = {name: f"[{name.upper()}]" for name in ("pad", "unk", "cls", "sep", "mask")}
 CAPACITY = {"train": 60_000, "validation": 10_000, "test": 10_000}  # rows that every seed can give
 
 
@@ -70,6 +71,13 @@ def _split(sentence: str) -> str:
     return ("train", "train", "validation", "test")[quarter]
 
 
+def vocabulary() -> dict[str, int]:
+    """The tokens that `tokenizer` knows, and their ids."""
+    characters = string.ascii_lowercase + string.digits
+    tokens = [*_SPECIAL.values(), *lexicon.words(), *string.punctuation, *characters, *(f"##{c}" for c in characters)]
+    return {token: index for index, token in enumerate(dict.fromkeys(tokens))}
+
+
 def tokenizer(*, cls_last: bool = False) -> PreTrainedTokenizerFast:
     """WordPiece with every word of the grammar as one token, in BERT's layout, `[CLS] a [SEP] b [SEP]`, or XLNet's.
 
@@ -78,25 +86,22 @@ def tokenizer(*, cls_last: bool = False) -> PreTrainedTokenizerFast:
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors  # slow to import
     from transformers import PreTrainedTokenizerFast
 
-    special = {name: f"[{name.upper()}]" for name in ("pad", "unk", "cls", "sep", "mask")}
-    characters = string.ascii_lowercase + string.digits
-    tokens = [*special.values(), *lexicon.words(), *string.punctuation, *characters, *(f"##{c}" for c in characters)]
-    vocabulary = {token: index for index, token in enumerate(dict.fromkeys(tokens))}
-    cls, sep = special["cls"], special["sep"]
+    known = vocabulary()
+    cls, sep = _SPECIAL["cls"], _SPECIAL["sep"]
 
-    backend = Tokenizer(models.WordPiece(vocabulary, unk_token=special["unk"]))
+    backend = Tokenizer(models.WordPiece(known, unk_token=_SPECIAL["unk"]))
     backend.normalizer = normalizers.BertNormalizer(lowercase=True)
     backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     front, end = ("", f" {cls}:2") if cls_last else (f"{cls}:0 ", "")
     backend.post_processor = processors.TemplateProcessing(
         single=f"{front}$A:0 {sep}:0{end}",
         pair=f"{front}$A:0 {sep}:0 $B:1 {sep}:1{end}",
-        special_tokens=[(cls, vocabulary[cls]), (sep, vocabulary[sep])],
+        special_tokens=[(cls, known[cls]), (sep, known[sep])],
     )
     backend.decoder = decoders.WordPiece()
     return PreTrainedTokenizerFast(
         tokenizer_object=backend,
         padding_side="left" if cls_last else "right",
         model_input_names=["input_ids", "token_type_ids", "attention_mask"],
-        **{f"{name}_token": token for name, token in special.items()},
+        **{f"{name}_token": token for name, token in _SPECIAL.items()},
     )
