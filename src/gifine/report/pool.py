@@ -26,7 +26,6 @@ class Pool:
     tasks: dict[str, Task] = field(default_factory=dict)
     texts: dict[str, dict[str, str]] = field(default_factory=dict)  # such as the files that a run has read
     names: dict[str, str] = field(default_factory=dict)  # of files and folders, by their sha256
-    models: dict[str, dict[str, Any]] = field(default_factory=dict)  # by the role of a run that others start from
     usual: dict[tuple[Value, Value], dict[str, Value]] = field(default_factory=dict)  # by a change's name and file
     starts: Starts = field(default_factory=Starts)
 
@@ -47,8 +46,6 @@ class Pool:
             named["model.init_from"] = start.label
         kept = identity.deciding(config, named)
         change, seed = identity.take_change(kept), kept.pop("seed")
-        if start.label is not None and start.model is not None:  # of one role the first name goes for all, as of files
-            kept["model"] = kept["model"] | self.models.setdefault(start.label, start.model)
         if start.change is not None:  # what was left behind of it is told by the two, and is no setting beside them
             kept["model"] = {key: value for key, value in kept["model"].items() if key != "drop_change"}
         if start.change is not None and start.change != change:

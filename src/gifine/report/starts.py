@@ -24,7 +24,6 @@ class Start:
     title: str | None = None  # of that task
     change: dict[str, Any] | None = None  # of the run that made the weights, as `identity.take_change`
     seeds: Replicate | None = None  # of that run
-    model: dict[str, Any] | None = None  # keys of `model` that say what the first of these runs began with
 
 
 @dataclass(slots=True)
@@ -37,8 +36,8 @@ class Starts:
         """Of the run in `folder`, by its record: older ones do not have it, but perhaps the run that they name."""
         noted = dict((entries.get("provenance") or {}).get("init_from") or {})
         run_id = noted.get("run_id") or (entries["config"].get("first") or {}).get("run")
-        if not {"title", "model"} <= noted.keys() and run_id is not None:
-            for place in _places(folder, noted.get("folder"), entries["config"]["model"].get("init_from"), run_id):
+        if "title" not in noted and run_id is not None:
+            for place in _places(folder, noted, run_id):
                 if place not in self.known:
                     record = records.entries(place)
                     self.known[place] = origin.as_parent(record) if record.get("run_id") == run_id else {}
@@ -48,14 +47,11 @@ class Starts:
             return Start(run_id, status, run_id)
         label, title = f"{noted['task']} ({noted['role']})", noted.get("title", noted["task"])
         change = {key: noted[key] for key in ("gi", "change", "train") if key in noted}
-        seeds = replicate.parse(noted["seed"])
-        return Start(run_id, status, label, noted["task"], title, change, seeds, noted.get("model"))
+        return Start(run_id, status, label, noted["task"], title, change, replicate.parse(noted["seed"]))
 
 
-def _places(folder: Path, weights: object, init_from: object, run_id: str) -> Iterator[Path]:
-    """Where the run may be that made the weights: those were read from its `model`, and the command named it."""
+def _places(folder: Path, noted: dict[str, Any], run_id: str) -> Iterator[Path]:
+    """Where the run may be that made the weights."""
     yield from folder.parent.glob(f"*-{run_id}")
-    if isinstance(weights, str):
-        yield Path(weights).parent
-    if isinstance(init_from, str):
-        yield Path(init_from)
+    if isinstance(noted.get("folder"), str):
+        yield Path(noted["folder"]).parent  # which is its model

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from importlib.metadata import packages_distributions, version
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from gifine.config import ModelConfig
@@ -55,7 +55,7 @@ def as_parent(record: dict[str, Any]) -> dict[str, Any]:
 
     `role` is a hash of all that decides the run but its change and its seeds, `seed` the name of these
     (`Replicate.name`). Runs of one role, of the same seed and each with the change of the run that starts from it, are
-    twins as their children are. `model` says what its weights were at the very beginning: a child's config does not.
+    twins as their children are.
     """
     try:
         contents, own = dict(record.get("contents") or {}), dict(record["provenance"].get("init_from") or {})
@@ -66,19 +66,9 @@ def as_parent(record: dict[str, Any]) -> dict[str, Any]:
         first = replicate.parse(own["seed"]) if "seed" in own else None
         seed = replicate.replicate(int(seed), kept.pop("seeds", {}), first).name
         text = json.dumps(kept, sort_keys=True)
-        model = own.get("model") or _model(record["config"], contents)
         task = record["config"]["task"]
         name, title = task["name"], task.get("title") or task["name"]
     except (LookupError, TypeError, AttributeError, ValueError):
         return {}
     role = hashlib.sha256(text.encode()).hexdigest()[:12]
-    return {"role": role, "task": name, "title": title, "seed": seed, "model": model, **change}
-
-
-def _model(config: dict[str, Any], contents: dict[str, Any]) -> dict[str, Any]:
-    """The keys that a model is called by. Of a folder, its name: the role has what is in it."""
-    known = identity.deciding(config, {})["model"]
-    folder = known["checkpoint"] if "model.checkpoint" in contents else None
-    if folder is not None and not folder.startswith(model_files.PACKAGE):
-        known["checkpoint"] = PurePosixPath(folder).name
-    return {key: known[key] for key in ("checkpoint", "family", "random_init") if key in known}
+    return {"role": role, "task": name, "title": title, "seed": seed, **change}
