@@ -98,8 +98,9 @@ def _with_parent() -> list[RunConfig]:
         ConfigError: with every problem of the run before.
         ModelError: if that one has its result, but no weights.
     """
-    *before, own = [cell.config for cell in expand(_words(), _config_dir())]
-    if HydraConfig.get().mode is RunMode.MULTIRUN or not before or not parent.is_needed(own):
+    is_of_sweep = HydraConfig.get().mode is RunMode.MULTIRUN
+    *before, own = [cell.config for cell in expand(_words(), _config_dir(), is_whole=not is_of_sweep)]
+    if is_of_sweep or not before or not parent.is_needed(own):
         return [own]
     return [*before, own]
 

@@ -154,6 +154,18 @@ def test_in_a_sweep_keys_of_gi_are_for_its_runs() -> None:
         grid.expand([*BASE, "change=ia3,lora", "gi.level=0.1,0.3"])
 
 
+@pytest.mark.long
+def test_each_run_of_such_a_sweep_starts_after_another_task(monkeypatch) -> None:
+    code, started = call(monkeypatch, "--multirun", *BASE, "change=gi,none", "gi.level=0.1", "first.task=mnli")
+    assert code == ExitCode.DONE
+    assert [(each.task.name, each.is_plain) for each in started] == [
+        ("mnli", False),
+        ("rte", False),
+        ("mnli", True),
+        ("rte", True),
+    ]
+
+
 def test_a_sweep_over_keys_is_as_each_of_its_runs() -> None:
     cells = grid.expand([*BASE, "change=lora", "change.rank=4,8", "change.sites=[query],[query,value]"])
     assert [cell.config for cell in cells] == [composed(*cell.overrides[2:]) for cell in cells]

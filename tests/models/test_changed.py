@@ -454,8 +454,13 @@ def test_a_change_that_has_no_place(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="parameters of a change that the settings leave no place for"):
         build(model_config("bert", checkpoint=str(tmp_path), random_init=False), NONE, labels=LABELS)
     gated("bert").save_pretrained(tmp_path)
-    with pytest.raises(ModelError, match="gates that the gi settings leave no place for"):
+    with pytest.raises(ModelError, match=r"gates that the gi settings leave no place for.*model\.drop_change=true$"):
         build(model_config("bert", checkpoint=str(tmp_path), random_init=False), NONE, scaling(), labels=LABELS)
+    added = {"name": "added"}
+    for dropped in (False, True):  # its parameters have the names of GI's
+        source = model_config("bert", checkpoint=str(tmp_path), random_init=False, drop_change=dropped)
+        with pytest.raises(ModelError, match="has change=gi, whose parameters have the names of change=added's"):
+            build(source, NONE, added, labels=LABELS)
 
 
 def test_processes_have_masks_of_their_own_those_of_one_that_accumulates(monkeypatch):

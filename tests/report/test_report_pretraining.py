@@ -8,9 +8,10 @@ import pytest
 
 from gifine.report import contents, settings
 from gifine.report.analysis import pairing
+from gifine.report.formats import answer, markdown, sheets
 from gifine.report.reading import Reader
 from gifine.runs import origin
-from gifine.runs.records import Record
+from gifine.runs.records import Record, Status
 from support.synthetic import BOTH, PLAIN, Gate, config, record, write
 
 ARMS = (PLAIN, BOTH)
@@ -38,7 +39,8 @@ def test_three_runs_after_each_of_three(tmp_path):
             write(tmp_path, before)
             for seed in (1, 2, 3):
                 score = 0.6 + 0.01 * earlier + 0.001 * seed**2 * (1 + (gate == BOTH))
-                write(tmp_path, fine_tuned(before, seed, gate, score))
+                made = fine_tuned(before, seed, gate, score)
+                write(tmp_path, replace(made, status=Status.DEGENERATE) if seed != earlier == 1 else made)
     reading = Reader([tmp_path]).read()
     assert reading.problems == [], "a loss is above 1, and no fault"
     found = contents.gather(reading)
@@ -57,6 +59,12 @@ def test_three_runs_after_each_of_three(tmp_path):
         if each.runs[0].task.title == "RTE after RTD" and settings.is_plain(each.runs[0].gate)
     }
     assert levels == {"both", "own", "before"}
+    after_rtd = [row.cells[("rte",)] for row in found.table.rows if ("rte",) in row.cells]
+    assert [(len(cell.runs), cell.scores[0].summary.n, cell.failures) for cell in after_rtd] == [(9, 3, {})] * 2, (
+        "degenerate runs that are in no mean are not counted beside it"
+    )
+    of_answers = markdown.text(sheets.make(found, ["answer"]), "")
+    assert all(f"| 1 ({title}) |" in of_answers for title in ("RTD", "RTE after RTD")), "rows are told apart"
 
 
 def test_gates_that_pre_training_had_are_kept_or_dropped(tmp_path):
@@ -70,6 +78,10 @@ def test_gates_that_pre_training_had_are_kept_or_dropped(tmp_path):
     means = {settings.gate(each.gate): each.effect.summary.mean for each in found.comparisons}
     assert means == pytest.approx({"both 0.3": 0.1, "none first=both 0.3": 0.05})
     assert found.unpaired == []
+    assert found.table.rows_by == ("model", "change"), "gi.side, gi.level and gi.layers do not tell all arms"
+    assert [row.key[1] for row in found.table.rows] == ["none", "gi both 0.3", "none first=both 0.3"]
+    said = " ".join(each.quote for each in answer.answer(found))
+    assert "three seeds, the plain model after a run with both 0.3, one of two changes that were tried," in said
     runs = [run for run in Reader([tmp_path]).read().runs if run.task.name == "rte"]
     dropped = settings.find_baseline([run.gate for run in runs], "none first=both 0.3")
     pairs, _ = pairing.pair(runs, against=dropped)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from gifine import cli
@@ -133,6 +135,16 @@ def test_run_id_is_stable_across_versions():
 )
 def test_slug_is_readable(overrides, slug):
     assert identity.slug(config(*overrides)) == slug
+
+
+def test_slugs_tell_a_run_that_dropped_a_change_from_one_that_had_none():
+    plain = config("gi=none")
+    plain, dropped = (
+        replace(plain, model=replace(plain.model, init_from="runs/rtd_x", drop_change=dropped))
+        for dropped in (False, True)
+    )
+    assert identity.slug(plain) == "mrpc_bert-large-from-rtd_plain_s42"
+    assert identity.slug(dropped) == "mrpc_bert-large-from-rtd-change-dropped_plain_s42"
 
 
 def test_a_run_is_found_under_what_was_said_before_of_what_trains(tmp_path):

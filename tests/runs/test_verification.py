@@ -16,9 +16,9 @@ from conftest import TINY_DEMO, tiny_bert
 from gifine import cli, evaluate
 from gifine.compose import grid
 from gifine.errors import DataError, ExitCode, OutputError
-from gifine.inputs import dataset, demo, digests
+from gifine.inputs import dataset, demo, digests, sources
 from gifine.report import __main__ as report
-from gifine.runs import records, verification
+from gifine.runs import identity, records, verification
 from gifine.runs.records import Record, Status
 from gifine.sweep import __main__ as sweep
 from gifine.sweep import ledger
@@ -264,6 +264,19 @@ def test_other_weights_in_a_folder_are_another_run_and_the_record_has_their_hash
     assert evaluate.main([str(first.folder)]) == ExitCode.DONE, "its own weights are what is evaluated"
     path = tmp_path / "bert" / "model.safetensors"
     assert f"not those on disk any more: {first.folder} ({path})" in caplog.text
+
+
+def test_files_at_another_place_are_another_command(tmp_path, caplog):
+    caplog.set_level("INFO")
+    first, second = (config("task=cola", f"output_root={tmp_path}", *write_own(tmp_path / name)) for name in "ab")
+    folder = identity.directory(first)
+    folder.mkdir()
+    entries = sources.contents(first) | {"task.files.train": "0" * 64}
+    records.write(folder, Record("0" * 12, identity.slug(first), identity.to_dict(first), contents=entries))
+    verification.tell_others(second, identity.directory(second))
+    assert "another run" not in caplog.text
+    verification.tell_others(first, folder)
+    assert f"{folder} (running) is of other contents of task.files.train: this is another run" in caplog.text
 
 
 def test_files_that_change_while_a_run_starts_end_it(train, tmp_path, monkeypatch):

@@ -59,8 +59,10 @@ class Cell:
         return identity.directory(self.config, self.run_id)
 
 
-def expand(overrides: list[str], config_dir: str | None = None) -> list[Cell]:
+def expand(overrides: list[str], config_dir: str | None = None, *, is_whole: bool = True) -> list[Cell]:
     """The runs that a command line with `--multirun` describes, checked; before a run the one that it starts from.
+
+    Not `is_whole`: one run of a sweep, in which keys of GI may be for other runs.
 
     Raises:
         ConfigError: with every problem of any of them.
@@ -72,7 +74,7 @@ def expand(overrides: list[str], config_dir: str | None = None) -> list[Cell]:
     try:
         grids = _grids([spelled_out(word, config_dir) for word in overrides], config_dir)
         runs = [run for words in grids for run in _split([spelled_out(word, config_dir) for word in words])]
-        return _cells(runs, config_dir)
+        return _cells(runs, config_dir, is_whole=is_whole)
     except (ConfigError, HydraException) as error:
         said = error.problems if isinstance(error, ConfigError) else [unwrap(error)]
         problems = [problem for words in grids for problem in explain(words, config_dir, multirun=True)]
@@ -102,7 +104,7 @@ def configs(runs: Iterable[list[str]], config_dir: str | None = None) -> list[Ru
     return [cell.config for cell in _cells(runs, config_dir) if not cell.is_parent]
 
 
-def _cells(runs: Iterable[list[str]], config_dir: str | None) -> list[Cell]:
+def _cells(runs: Iterable[list[str]], config_dir: str | None, *, is_whole: bool = True) -> list[Cell]:
     grid, found, problems, runs = _Grid(config_dir), list[Cell](), {}, list(runs)
     parents = Parents(lambda words: settled(grid.config(words), config_dir), config_dir)
     chosen: set[object] = set()
@@ -121,7 +123,8 @@ def _cells(runs: Iterable[list[str]], config_dir: str | None) -> list[Cell]:
             problems.update(dict.fromkeys(error.problems))
     if problems:
         raise ConfigError(*problems)
-    change_keys.check_one(chosen, (word for overrides in runs for word in overrides))
+    if is_whole:
+        change_keys.check_one(chosen, (word for overrides in runs for word in overrides))
     return found
 
 

@@ -177,6 +177,15 @@ def write(gate: GiConfig, change: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def name(entries: Mapping[str, Any]) -> str | None:
+    """Which change a config.json, or what `write` gives, speaks of; None of a plain model's."""
+    change = entries.get("change")
+    if isinstance(change, dict):
+        return change.get(change_files.NAME)
+    has_gates = entries.get("gi_side", "none") != "none" or entries.get("gi_key_side") or entries.get("gi_query_side")
+    return GI if has_gates else None
+
+
 def read(entries: Mapping[str, Any], checkpoint: str, file: str | Path | None = None) -> dict[str, Any]:
     """A checkpoint's own settings, ours or the authors'; empty for a plain one. `file`: of a change of one's own."""
     change = entries.get("change")

@@ -23,6 +23,8 @@ from gifine.models.layouts import Layout
 
 log = logging.getLogger(__name__)
 
+_DROP = "; a run leaves them behind with model.drop_change=true"
+
 # transformers' own, not TrainedOver's, which calls `load`.
 _from_pretrained: Any = PreTrainedModel.from_pretrained.__func__  # pyrefly: ignore[missing-attribute] - a classmethod
 
@@ -135,13 +137,13 @@ def load(
     if pile.trained:
         misplaced -= in_base - in_layers  # a base need not be a run's
     problems = [
-        f"'{checkpoint}' does not fit {model_class.__name__}: {what}: {_some(names)}"
-        for what, names in (
-            ("weights of another shape", misfits),
-            ("weights that it lacks", missing - may_be_new),
-            ("gates that the gi settings leave no place for", gates),
-            ("parameters of a change that the settings leave no place for", changes - gates),
-            ("weights that the model has no place for", {name for name in misplaced if not is_change(name)}),
+        f"'{checkpoint}' does not fit {model_class.__name__}: {what}: {_some(names)}{remedy}"
+        for what, names, remedy in (
+            ("weights of another shape", misfits, ""),
+            ("weights that it lacks", missing - may_be_new, ""),
+            ("gates that the gi settings leave no place for", gates, _DROP),
+            ("parameters of a change that the settings leave no place for", changes - gates, _DROP),
+            ("weights that the model has no place for", {name for name in misplaced if not is_change(name)}, ""),
         )
         if names
     ]
@@ -162,6 +164,16 @@ def load(
         level = logging.WARNING if in_layers else logging.INFO
         log.log(level, "%s: not used: %s", checkpoint, ", ".join(sorted(unused)))
     return Loaded(model, new, sorted(their_head) if new_head else [])
+
+
+def check_apart(loaded: Loaded, theirs: str | None, ours: str | None, checkpoint: str) -> None:
+    """ModelError if parameters of one change were taken for those of another: `added` calls its own like GI's."""
+    taken = {name for name in loaded.model.state_dict() if is_change(name)} - {*loaded.new}
+    if taken and theirs not in (None, ours):
+        raise ModelError(
+            f"'{checkpoint}' has change={theirs}, whose parameters have the names of change={ours}'s and would be "
+            "taken for them; start from weights without a change, or with this one"
+        )
 
 
 def freeze(model: PreTrainedModel, names: Iterable[str]) -> None:

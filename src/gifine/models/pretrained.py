@@ -23,7 +23,7 @@ from gifine.models.attention.deberta import FastAttention
 from gifine.models.attention.xlnet import FastXLNetAttention
 from gifine.models.bases import read_config
 from gifine.models.heads import Head
-from gifine.models.loading import WHOLE, Loaded, Unused, load
+from gifine.models.loading import WHOLE, Loaded, Unused, check_apart, load
 from gifine.models.speedups import embedding_rows
 
 log = logging.getLogger(__name__)
@@ -63,7 +63,7 @@ def build(
     outputs = 2 if objective is Objective.questions else 1
     id2label = dict(enumerate(labels or [f"LABEL_{row}" for row in range(outputs)]))  # unnamed: as transformers does it
     head = heads.choose(entries, family, list(id2label.values()), objective)
-    refused = _refused(model, entries)
+    refused, theirs = _refused(model, entries), change_config.name(entries)
     configuration.clean(entries, checkpoint)
     if model.classifier_dropout is not None:
         entries[family.classifier_dropout] = model.classifier_dropout
@@ -114,6 +114,7 @@ def build(
         base=model.base,
         entries=entries,
     )
+    check_apart(loaded, theirs, change_config.name(ours), checkpoint)
     trained.choose(loaded.model, parameters, loaded.new)
     told = _settle_head(loaded, head)
     if told != "new":

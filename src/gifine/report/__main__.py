@@ -40,7 +40,7 @@ def parser() -> commands.Parser:
     )
     add = parser.add_argument
     add("runs", nargs="+", type=_path, metavar="RUNS_OR_ROOT", help="folders of runs, or folders that hold such")
-    rows = f"config keys ({','.join(table.ROWS)}; where there are other changes than GI, model,change)"
+    rows = f"config keys ({','.join(table.ROWS)}; where these do not tell changes apart, model,change)"
     add("--rows", type=_words, metavar="KEY,…", help=rows)
     add("--columns", type=_words, default=table.COLUMNS, metavar="KEY,…", help=f"({','.join(table.COLUMNS)})")
     add("--format", choices=FORMATS, help="terminal on a terminal, else markdown")

@@ -200,6 +200,11 @@ def gate_place(gate: Settings) -> list[Value]:
     return [gate.get(f"gi.{name}") for name in ("side", "level", "layers", "first")] + [gate.get("train.parameters")]
 
 
+def has_gates(gate: Settings) -> bool:
+    """Whether it is GI: no baseline, no other change, and not what is left where gates were dropped."""
+    return other_change(gate) is None and gate.get("gi.side") != "none"
+
+
 def is_plain(gate: Settings) -> bool:
     """Whether nothing is done to attention, whatever trains."""
     return gate.get("gi.side") == "none" and gate.get("gi.first") is None

@@ -127,6 +127,8 @@ def slug(config: RunConfig) -> str:
         name += f"-from-{config.first.task}"
     if model.init_from is not None:
         name += f"-from-{Path(model.init_from).name.partition('_')[0]}"  # of a run's folder: its task
+    if model.drop_change:
+        name += "-change-dropped"
     found = replicate.of(config)
     seeds = "".join(f"-{stream}{seed}" for stream, seed in found.streams_apart.items())
     return re.sub(r"[^\w.-]+", "-", f"{config.task.name}_{name}_{arm(config)}_s{config.seed}{seeds}")

@@ -61,11 +61,12 @@ def tell_others(config: RunConfig, folder: Path) -> None:
     ours = sources.contents(config)
     if not ours or config.output_dir is not None:
         return
-    wanted, said = identity.deciding(identity.to_dict(config), ours), list[str]()
+    # With its paths: other ones are another command.
+    wanted, said = identity.deciding(identity.to_dict(config), {}), list[str]()
     for path in sorted(folder.parent.glob(f"{identity.slug(config)}-*/{records.RECORD}")):
         try:
             other = records.read(path.parent)
-            if other is None or identity.deciding(other.config, ours) != wanted:
+            if other is None or identity.deciding(other.config, {}) != wanted:
                 continue
         except (OutputError, LookupError, TypeError, AttributeError):  # no record of ours
             continue

@@ -91,14 +91,14 @@ def give(
 def _groups(comparisons: Sequence[Comparison]) -> list[tuple[list[Comparison], dict[str, Value]]]:
     """The comparisons of each change, one a task, and what `families.splitting` tells them apart by.
 
-    Pre-training is apart: how well replaced words are found is no score of a task like the others.
+    Each pre-training is apart: how well masked or replaced words are found is no score of a task like the others.
     """
     primary = [each for each in comparisons if each.is_primary]
     splitting = families.splitting(((each.model, each.gate, each.task.name), each.extra) for each in primary)
     groups: dict[tuple[object, ...], tuple[list[Comparison], dict[str, Value]]] = {}
     for each in primary:
         extra = {key: each.extra[key] for key in splitting}
-        key = (each.model, each.gate, each.task.pretrains, *extra.values())
+        key = (each.model, each.gate, each.task if each.task.pretrains else None, *extra.values())
         groups.setdefault(key, ([], extra))[0].append(each)
     return list(groups.values())
 

@@ -49,7 +49,7 @@ class Score:
 @dataclass(slots=True)
 class Cell:
     runs: list[Run]
-    counts: dict[Status, int]
+    counts: dict[Status, int]  # of those that a mean is of: `independent`
     scores: list[Score]  # of task.measures
 
     @property
@@ -75,14 +75,14 @@ def value(run: Run, key: str) -> Value:
         return settings.gate(run.gate)
     if key == "change":  # beside others, `both 0.3` alone would not say that it is GI's
         words = settings.gate(run.gate)
-        return words if settings.is_plain(run.gate) or settings.other_change(run.gate) else f"gi {words}"
+        return f"gi {words}" if settings.has_gates(run.gate) else words
     if key == "task":
         return run.task.name
     if key == "seed":
         return run.replicate.seed
     if key.startswith("seeds."):
         return getattr(run.replicate, key.removeprefix("seeds."))
-    if key == "gi.layers" and run.gate.get("gi.side") is not None and not settings.is_plain(run.gate):
+    if key == "gi.layers" and settings.has_gates(run.gate):
         return run.gate.get(key) or ALL  # where there are no gates there is nothing
     return (run.gate if key.startswith(settings.OF_ARMS) else run.setup).get(key)
 
@@ -147,8 +147,8 @@ def independent(runs: Sequence[Run]) -> list[Run]:
 
 def fill(runs: Sequence[Run]) -> Cell:
     """The cell of runs that differ by nothing but the seed."""
-    counts = Counter(run.status for run in runs)
     task, counted = runs[0].task, sorted(independent(runs), key=lambda run: run.replicate)
+    counts = Counter(run.status for run in counted)
     scores = []
     for place, measure in enumerate(task.measures):
         scored = [(run, run.scores[place]) for run in counted]

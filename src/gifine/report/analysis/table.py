@@ -15,7 +15,7 @@ from gifine.report.analysis.comparison import effect_of
 from gifine.report.reading import Run
 from gifine.report.settings import GLUE
 
-ROWS = ("model", "gi.side", "gi.level", "gi.layers")  # where GI is the only change, else ("model", "change")
+ROWS = ("model", "gi.side", "gi.level", "gi.layers")  # where these tell changes apart, else ("model", "change")
 COLUMNS = ("task",)
 
 
@@ -42,14 +42,14 @@ class Table:
 
 
 def build(runs: Sequence[Run], rows_by: Sequence[str] | None = None, columns_by: Sequence[str] = COLUMNS) -> Table:
-    """The table of these runs. Rows are by default `ROWS`, or each change by its name where GI is not the only one.
+    """The table of these runs. Rows are by default `ROWS`, or each change by its name where these do not tell them.
 
     Raises:
         ArgumentError: for a key that runs do not differ in, or that is a row and a column.
     """
     if rows_by is None:
-        is_gi = all(settings.is_gi(run.gate) for run in runs)
-        rows_by = ROWS if is_gi else ("model", "change")
+        is_told = all(settings.is_gi(run.gate) and run.gate.get("gi.first") is None for run in runs)
+        rows_by = ROWS if is_told else ("model", "change")
     cells.check_keys(runs, [*rows_by, *columns_by])
     groups = cells.group(runs, [*rows_by, *columns_by])
     rows: dict[tuple[Key, Key], Row] = {}

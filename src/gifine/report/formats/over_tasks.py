@@ -57,7 +57,7 @@ def _row(answer: Answer, contents: Contents) -> list[Item]:
     better = answer.better
     start = [answer.model, *map(settings.shown, answer.extra.values()), settings.gate(answer.gate)]
     numbers = [
-        str(len(answer.combined or answer.comparisons)),
+        _tasks(answer),
         str(effect.summary.n),
         signed(effect.summary.mean) if effect.summary.mean is not None else "–",
         ends(effect.interval),
@@ -74,6 +74,12 @@ def _row(answer: Answer, contents: Contents) -> list[Item]:
     ]
     verdict = plain(verdicts.conclusion(effect, contents.rules))
     return [*map(plain, start), *(linked(plain(each), runs) for each in numbers), verdict, *map(plain, rest)]
+
+
+def _tasks(answer: Answer) -> str:
+    """How many; one by its name: a pre-training has a row of its own beside that of the tasks."""
+    those = answer.combined or answer.comparisons
+    return f"1 ({those[0].task.title})" if len(those) == 1 else str(len(those))
 
 
 def entries(answer: Answer, contents: Contents) -> dict[str, Any]:

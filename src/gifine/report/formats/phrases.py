@@ -25,7 +25,16 @@ def change(gate: Settings) -> str:
     """`GI on both sides at level 0.3 in the last six layers`, `lora with rank=8`, and what trains if not all does."""
     parameters = gate.get("train.parameters")
     plain, changed = _TRAINED[None if parameters is None else str(parameters)]
-    return f"the plain model{plain}" if settings.is_plain(gate) else _changed(gate) + changed
+    is_plain = settings.other_change(gate) is None and not settings.has_gates(gate)
+    return (f"the plain model{plain}" if is_plain else _changed(gate) + changed) + _after(gate)
+
+
+def _after(gate: Settings) -> str:
+    """What the run before had, if it was another change."""
+    first = gate.get("gi.first" if settings.other_change(gate) is None else "change.first")
+    if first is None:
+        return ""
+    return " after a run without a change" if first == settings.PLAIN else f" after a run with {first}"
 
 
 def _changed(gate: Settings) -> str:
@@ -35,7 +44,7 @@ def _changed(gate: Settings) -> str:
     words += f" at level {settings.shown(gate.get('gi.level'))}" if gate.get("gi.level") is not None else ""
     if isinstance(layers, int):
         words += f" in the last {count(layers, 'layer')}" if layers > 1 else " in the last layer"
-    others = settings.unusual(gate)
+    others = [word for word in settings.unusual(gate) if not word.startswith("first=")]
     return words + (f" with {joined(others)}" if others else "")
 
 
