@@ -98,7 +98,7 @@ def _groups(comparisons: Sequence[Comparison]) -> list[tuple[list[Comparison], d
     groups: dict[tuple[object, ...], tuple[list[Comparison], dict[str, Value]]] = {}
     for each in primary:
         extra = {key: each.extra[key] for key in splitting}
-        key = (each.model, each.gate, each.task if each.task.pretrains else None, *extra.values())
+        key = (each.model, each.gate, each.task.title if each.task.pretrains else None, *extra.values())
         groups.setdefault(key, ([], extra))[0].append(each)
     return list(groups.values())
 
