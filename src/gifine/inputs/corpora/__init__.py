@@ -140,8 +140,8 @@ def _check_both_sides(origin: origins.Origin, share: float) -> None:
 
 def _too_little(share: float, documents: int) -> DataError:
     return DataError(
-        f"data.held_out={share:g}: of {documents} documents either none is left to train on or none is held out; "
-        "give more text, another share, or in .txt an empty line between documents"
+        f"data.held_out={share:g}: of {documents} documents either none is left to train on or none is held out (those "
+        "that begin alike go together); give more text, another share, or in .txt an empty line between documents"
     )
 
 

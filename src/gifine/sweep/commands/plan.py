@@ -134,7 +134,7 @@ def _describe_runs(plan: Plan) -> str:
         known_by = estimate.known_by(plan.runs_by_basis, plan.measured_on)
         text += f" About {_number(plan.device_hours)} device hours ({known_by})."
     else:
-        text += " How long they take is not known: nor is their data or architecture."
+        text += " How long they take is not known before one has run: nor is how much text they read, or their model."
     if plan.memory_gb is not None and plan.disk_gb is not None and plan.scratch_gb is not None:
         text += f" Memory: up to {plan.memory_gb:.1f} GB a device and activations."
         text += f" Disk: {_number(plan.disk_gb)} GB stay, up to {plan.scratch_gb:.1f} GB more while a run trains."
