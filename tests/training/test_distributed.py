@@ -160,7 +160,10 @@ def test_so_does_fsdp_of_a_change_alone_whose_checkpoints_have_no_more_than_it(t
         assert not files & {"model.safetensors", "pytorch_model_fsdp.bin"}
 
 
-@pytest.mark.parametrize("task", [["task=mlm"], ["task=rtd"], ["task=rtd", "task.generator.sharing=none"]])
+PRETRAINING = [["task=mlm"], *(["task=rtd", f"task.generator.sharing={each}"] for each in ("gdes", "none", "shared"))]
+
+
+@pytest.mark.parametrize("task", PRETRAINING)
 def test_fsdp_of_pre_training_is_stopped_goes_on_and_ends_as_one_process_does(train, tmp_path, task):
     """A head reads the word embeddings, which FSDP shards apart; a decoder runs a layer twice; of a pair both step."""
     words = [*task, "model=debertav3", "data=demo", *TINY_MODEL, "model.tokenizer=demo", "gi.threshold=sequence"]

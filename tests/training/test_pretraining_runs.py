@@ -331,7 +331,6 @@ def test_masks_of_a_row_are_its_own():
         (["task=mlm", "train.max_tokens=5", "train.max_steps=5"], "train.max_steps, train.max_tokens: give one"),
         (["task=mlm", "train.max_seconds=5", "train.warmup=10"], "a fraction of the time"),
         (["task=mlm", "train.max_steps=5", "train.warmup=5"], "ends before the 5 steps of train.warmup are over"),
-        (["task=rtd", "model=bert", "train.fsdp=true"], "train.fsdp=true: excludes task.generator.sharing=shared"),
         (["task=mlm", "train.parameters=bias"], "trains all parameters"),
         (["task=mlm", "task.select_by=mlm_loss"], "of task.metrics: mlm_accuracy"),
         (["task=mlm", "task.masking.share=1"], "task.masking.share=1: above 0, below 1"),

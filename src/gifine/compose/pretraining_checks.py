@@ -137,11 +137,6 @@ def _generator(config: RunConfig) -> Iterator[str]:
     if not 0 < weight < math.inf:
         yield f"task.rtd_weight={weight:g}: must be above 0 and finite"
     is_shared = config.task.sharing(config.model.family) is Sharing.shared
-    if config.train.fsdp and is_shared:
-        yield (
-            "train.fsdp=true: excludes task.generator.sharing=shared, whose tables a run that was stopped could not "
-            "load again; gdes or none"
-        )
     if config.task.decoupled and is_shared:
         yield (
             "task.decoupled=true: excludes task.generator.sharing=shared, whose embeddings learn from both losses and "

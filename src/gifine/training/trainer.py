@@ -201,7 +201,10 @@ class Trainer(transformers.Trainer):
         weights: Any = saved_state(checkpoint, model) if isinstance(model, Pair) else load_file(path)
         if self.is_fsdp_enabled:  # each process has a part of each of them
             options = StateDictOptions(full_state_dict=True, strict=False)
-            result = set_model_state_dict(model, weights, options=options)
+            shared = _second_names(model)  # which set_model_state_dict would load whole
+            rest = {name: weight for name, weight in weights.items() if name not in shared}
+            result = set_model_state_dict(model, rest, options=options)
+            result.missing_keys[:] = [name for name in result.missing_keys if name not in shared]
         else:
             result = model.load_state_dict(weights, strict=False)
         self._issue_warnings_after_load(result)
@@ -221,6 +224,13 @@ class Trainer(transformers.Trainer):
     def _point_to_best(self) -> None:
         if self.state.best_global_step:
             self.state.best_model_checkpoint = str(checkpointing.at_step(self.checkpoints, self.state.best_global_step))
+
+
+def _second_names(model: torch.nn.Module) -> set[str]:
+    """Of parameters that a model has in several places, as generator and discriminator may, all names but the first."""
+    return {name for name, _ in model.named_parameters(remove_duplicate=False)} - {
+        name for name, _ in model.named_parameters()
+    }
 
 
 class _RunningLoss(TrainerCallback):
