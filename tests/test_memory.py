@@ -32,6 +32,7 @@ def test_a_checkpoint_takes_on_disk_what_is_said(train):
     assert said.training == 4 * said.weights
 
 
+@pytest.mark.long
 def test_the_documents_have_the_table_that_the_command_prints():
     assert memory.table(memory.presets()) in (ROOT / "docs" / "memory.md").read_text()
 

@@ -31,7 +31,8 @@ def test_grids_are_found():
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.long if name == "paper_grid" else ()) for name in GRIDS]
+    "name",
+    [pytest.param(name, marks=pytest.mark.long if name in ("original_table", "paper_grid") else ()) for name in GRIDS],
 )
 def test_headers_have_command_count_and_cost(name, tmp_path):
     header = (FOLDER / f"{name}.yaml").read_text().partition("defaults:")[0]

@@ -58,6 +58,7 @@ def test_two_who_start_the_same_sweep_at_once_do_nothing_twice(tmp_path):
     assert attempts(folder) == [1, 1, 1]
 
 
+@pytest.mark.long
 def test_a_failed_run_hurts_nobody_and_is_retried_on_request_only(tmp_path, capsys):
     folder, words, obstacle = tmp_path / "sweep", ["seed=1,2"], tmp_path / "cache"
     obstacle.write_text("where data.cache_dir is to be")

@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import signal
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -184,7 +185,7 @@ def test_a_budget_that_ends_before_the_warm_up_is_refused(train, end):
 class _Steps:
     """Batches of a pair, and the weights that two steps of its Trainer leave."""
 
-    def __init__(self, *, decoupled: bool) -> None:
+    def __init__(self, folder: Path, *, decoupled: bool) -> None:
         from transformers import PrinterCallback, TrainingArguments
 
         from gifine.objectives.pretraining.loss import PretrainingLoss
@@ -193,7 +194,7 @@ class _Steps:
 
         self.pair, rows = tiny_pair(), batches(8)
         arguments = TrainingArguments(
-            output_dir="unused",
+            output_dir=str(folder),
             max_steps=2,
             per_device_train_batch_size=2,
             gradient_accumulation_steps=2,
@@ -288,8 +289,8 @@ def by_hand(pair, steps, *, decoupled):
 
 
 @pytest.mark.parametrize("decoupled", [True, False])
-def test_a_step_of_the_trainer_is_two_steps_written_out(decoupled):
-    trained = _Steps(decoupled=decoupled)
+def test_a_step_of_the_trainer_is_two_steps_written_out(tmp_path, decoupled):
+    trained = _Steps(tmp_path, decoupled=decoupled)
     pair = tiny_pair()
     before = {name: value.detach().clone() for name, value in pair.named_parameters()}
     by_hand(pair, trained.steps, decoupled=decoupled)
