@@ -34,6 +34,7 @@ ORDER = (
     "epoch",
     "evaluation",
     "memory",
+    "corpora",
     "startup",
     "scale",
 )
