@@ -10,7 +10,10 @@ import pytest
 
 from conftest import ROOT
 from gifine import changes, check_change, proof
+from gifine.choices import GateSide
+from gifine.config import GiConfig
 from gifine.errors import ModelError, UserError
+from gifine.inputs.change_files import FILE, NAME
 from gifine.inputs.families import FAMILIES
 from gifine.models import family_classes
 from gifine.proof import copies, cost, gradients, invariance, start, streams, subjects, ways
@@ -177,8 +180,11 @@ def test_a_last_layer_that_reads_other_tokens_fails(tmp_path: Path) -> None:
     ],
 )
 def test_bad_files(source: str, said: str, tmp_path: Path) -> None:
+    """In a model. Most of them the check of a config finds as well: tests/inputs/test_change_trial.py."""
+    entries = {NAME: "mine", FILE: str(write(tmp_path, source))}
+    bert = subjects.subjects(GiConfig(side=GateSide.none, level=0.3), entries)[0]
     with pytest.raises(ModelError) as caught:
-        start.distance(subject(write(tmp_path, source)))
+        start.distance(bert)
     assert said in str(caught.value)
 
 
@@ -221,9 +227,15 @@ def test_keys_come_from_the_yaml_beside_a_file(tmp_path: Path) -> None:
     path.with_suffix(".yaml").write_text("name: warm\nstart: 0.25\n")
     assert check_change.choose(str(path), []).change["start"] == 0.25
     assert check_change.choose(str(path), ["change.start=0.5"]).change["start"] == 0.5
-    path.with_suffix(".yaml").write_text("start: [\n")
-    with pytest.raises(UserError, match=r"warm.yaml: cannot be read: "):
-        check_change.choose(str(path), [])
+    for text, said in (
+        ("name: warm\nstart: [\n", r"warm.yaml, line 3: expected the node content, but found '<stream end>'"),
+        ("name: worm\n", r"warm.yaml: has no line `name: warm`, which makes it the YAML of warm.py"),
+        ("start: 0.5\n", r"has no line `name: warm`"),
+        ("name: warm\x00\n", r"warm.yaml: cannot be read: "),
+    ):
+        path.with_suffix(".yaml").write_text(text)
+        with pytest.raises(UserError, match=said):
+            check_change.choose(str(path), [])
 
 
 def test_costs_of_a_model_are_those_of_the_formula() -> None:

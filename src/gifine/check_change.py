@@ -20,7 +20,7 @@ from omegaconf import DictConfig
 from gifine.commands import Parser, call
 from gifine.compose import change_keys, checks, composition, mistakes
 from gifine.config import RunConfig
-from gifine.errors import ArgumentError, ConfigError, ExitCode
+from gifine.errors import ArgumentError, ConfigError, ExitCode, first_line
 from gifine.inputs.change_files import FILE, NAME
 
 
@@ -82,14 +82,20 @@ def _composed(words: Sequence[str], config_dir: str | None) -> DictConfig:
 
 
 def _beside(path: Path) -> dict[str, object]:
-    """The keys of the YAML beside a file."""
+    """The keys of the YAML beside a file, if there is one."""
+    beside = path.with_suffix(".yaml")
     try:
-        found = yaml.safe_load(path.with_suffix(".yaml").read_text(encoding="utf-8"))
+        with beside.open(encoding="utf-8") as file:
+            found = yaml.safe_load(file)
     except FileNotFoundError:
         return {}
+    except yaml.MarkedYAMLError as error:
+        raise ConfigError(composition.unwrap(error)) from error
     except (OSError, ValueError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path.with_suffix('.yaml')}: cannot be read: {str(error).splitlines()[0]}") from error
-    return found if isinstance(found, dict) else {}
+        raise ConfigError(f"{beside}: cannot be read: {first_line(error)}") from error
+    if not isinstance(found, dict) or found.get(NAME) != path.stem:
+        raise ConfigError(f"{beside}: has no line `name: {path.stem}`, which makes it the YAML of {path.name}")
+    return found
 
 
 def _check(args: Namespace) -> ExitCode:
@@ -112,7 +118,8 @@ def _check(args: Namespace) -> ExitCode:
     print(f"\n{findings.table(found)}\n\n{cost.table(costs)}\n")
     print("Time: a step on this machine, as it is now, beside a plain one; operations: matrix products of one example.")
     verdict = f"{len(failed)} of {len(found)} checks failed" if failed else "all that must hold holds"
-    print(f"{config.change[NAME]}: {verdict}")
+    to_know = " and ".join(dict.fromkeys(each.check for each in found if each.status is findings.Status.told))
+    print(f"{config.change[NAME]}: {verdict}{f'; see {to_know} above' if to_know else ''}")
     return ExitCode.FAILED if failed else ExitCode.DONE
 
 

@@ -1,4 +1,7 @@
-"""Values out of range and values that do not go together: what the schema cannot say. No torch, all at once."""
+"""Values out of range and values that do not go together: what the schema cannot say. All at once.
+
+No torch, but for a change of one's own, which is applied once.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from gifine.config import BALANCED, DEMO, DataConfig, GiConfig, ModelConfig, Run
 from gifine.errors import ConfigError, ModelError, PlanError, PrefetchError, did_you_mean
 from gifine.inputs import change_files, offline
 from gifine.inputs.architecture import SETTLED, architecture, longest_input
+from gifine.inputs.change_files import FILE
 from gifine.inputs.families import FAMILIES
 from gifine.inputs.model_files import locate, saved_model, weight_files
 from gifine.runs import preregistration
@@ -140,8 +144,14 @@ def _gi(gi: GiConfig, model: ModelConfig) -> Iterator[str]:
 
 def _change(config: RunConfig) -> Iterator[str]:
     """Of another change than GI. It has been loaded before: `change_keys.settle`."""
+    sizes = change_files.sizes(architecture(config.model))
     try:
-        yield from change_files.problems_of(config.change, change_files.sizes(architecture(config.model)))
+        problems = change_files.problems_of(config.change, sizes)
+        if not problems and config.change.get(FILE) is not None:
+            from gifine.inputs import change_trial  # it takes torch
+
+            change_trial.check_entries(config.change, sizes)
+        yield from problems
     except ModelError as error:
         yield from str(error).splitlines()
 

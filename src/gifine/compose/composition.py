@@ -15,6 +15,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import MarkedYAMLError
 
 from gifine.compose import change_keys, checks, recipes, search
 from gifine.compose.conf_dir import conf_dir
@@ -163,7 +164,13 @@ def opened(word: str) -> str:
 
 
 def unwrap(error: BaseException) -> str:
-    """The first line of a message of Hydra's or OmegaConf's, without the words that they put around it."""
+    """The first line of a message of Hydra's or OmegaConf's, without the words that they put around it.
+
+    Of what is no YAML: the file, and the line in it.
+    """
+    if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
+        mark = error.problem_mark
+        return f"{mark.name}, line {mark.line + 1}: {error.problem or error.context}"
     text = re.sub(r"^In '[^']*': ", "", str(error).strip())
     text = re.sub(
         r"^(\w+ raised while composing config:\n|ConfigError raised while resolving interpolation: )", "", text

@@ -141,7 +141,6 @@ def problems(change: Change, chosen: Settings, sizes: Sizes) -> Iterator[str]:
         found.append(f"change.layers={layers}: the model has {depth} layers")
     if not found:  # else the values may make no sense to what is called here
         try:
-            places(change, chosen, sizes)
             parameters(change, chosen, sizes)
         except ModelError as error:
             found = [str(error)]

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from gifine.changes.contract import At, Change, Place, Settings
 from gifine.errors import ModelError
 from gifine.inputs import own_changes
+from gifine.inputs.change_trial import check_value
 from gifine.inputs.own_changes import raised
 from gifine.machine import out_of_memory
 from gifine.models import streams
@@ -123,17 +124,6 @@ class AtSite:
                 what = f"shape {list(number.shape)}" if isinstance(number, Tensor) else type(number).__name__
                 raise ModelError(f"change={self.change.name}: told {name} of {what} to be logged: a single number")
             self.watched[name] = number
-
-
-def check_value(change: Change, place: Place, value: Tensor, changed: Any, *, same_type: bool = True) -> None:
-    """ModelError if what `apply` gives is no tensor of the shape, and with `same_type` of the type, of what it got."""
-    where = f"change={change.name}: apply at {place.site}, layer {place.layer}"
-    if not isinstance(changed, Tensor):
-        raise ModelError(f"{where}: gives {type(changed).__name__}: a tensor of shape {list(value.shape)}")
-    if changed.shape != value.shape:
-        raise ModelError(f"{where}: gives shape {list(changed.shape)} for one of {list(value.shape)}")
-    if same_type and changed.dtype != value.dtype:
-        raise ModelError(f"{where}: gives {changed.dtype} for {value.dtype}: end with .to(value.dtype)")
 
 
 class _Dropout:

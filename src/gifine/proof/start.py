@@ -8,7 +8,7 @@ from torch import Tensor
 
 from gifine.changes.contract import At, Change
 from gifine.errors import ModelError
-from gifine.models import at_site
+from gifine.inputs import change_trial
 from gifine.proof import subjects
 from gifine.proof.findings import Finding, Status
 from gifine.proof.subjects import Subject
@@ -51,7 +51,7 @@ def bfloat16(subject: Subject) -> Finding:
 
 
 def _examine(change: Change, at: At, value: Tensor, changed: Tensor) -> None:
-    at_site.check_value(change, at.place, value, changed)
+    change_trial.check_value(change, at.place, value, changed)
     if value.isfinite().all() and not changed.isfinite().all():
         raise ModelError(
             f"change={change.name}: apply at {at.place.site}, layer {at.place.layer}: NaN or infinite at the start, "
