@@ -6,6 +6,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from gifine.machine import limits
 
 
@@ -24,8 +26,11 @@ def test_limits_of_control_group_and_job_are_seen(tmp_path):
     assert set(limits.cpus({}, tmp_path / "nothing")) == {"machine", "affinity"}
 
 
-def test_pytorch_takes_as_many_threads_as_there_are_cpus_unless_told():
-    program = "from gifine.machine import limits\nlimits.limit_threads()\nimport torch\nprint(torch.get_num_threads())"
+@pytest.mark.parametrize("before", ["", "import torch; "])  # as the file of a change does
+def test_pytorch_takes_as_many_threads_as_there_are_cpus_unless_told(before):
+    program = f"{before}from gifine.machine import limits; limits.limit_threads(); "
+    program += "import os, torch; assert os.environ['OMP_NUM_THREADS'] == str(torch.get_num_threads()); "
+    program += "print(torch.get_num_threads())"
 
     def threads(**environment: str) -> int:
         given = {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"} | environment

@@ -35,9 +35,9 @@ def check_value(change: Change, place: Place, value: Tensor, changed: Any, *, sa
 
 def _origin(change: Change) -> str:
     code = getattr(change.apply, "__code__", None)
-    return (
-        f"change={change.name}" if change.file is None or code is None else f"{change.file}, line {code.co_firstlineno}"
-    )
+    if change.file is None or code is None:
+        return f"change={change.name}"
+    return f"{change.file}, line {code.co_firstlineno}"
 
 
 def check_entries(entries: Mapping[str, Any], sizes: Sizes) -> None:
@@ -64,7 +64,7 @@ def check_apply(change: Change, chosen: Settings, places: Iterable[Place]) -> No
     """
     kept: dict[str, Tensor] = {}
     with torch.random.fork_rng(devices=[]):  # a run's own random numbers stay what they are
-        torch.manual_seed(0)
+        torch.default_generator.manual_seed(0)  # those of GPUs stay as they are
         for place in sorted(places, key=lambda place: (place.layer, SITES.index(place.site))):
             value, at = _value(place), _around(place, kept)
             with told(change):

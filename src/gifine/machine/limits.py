@@ -11,12 +11,16 @@ import psutil
 
 
 def limit_threads() -> None:
-    """Let PyTorch, which is not imported yet, take a thread for each core granted; what the user has said stays.
+    """Let PyTorch take a thread for each core granted; what the user has said stays.
 
     By itself it knows nothing of control groups and SLURM: a job of 4 CPUs on a node of 64 would have 64 threads.
+    The file of a change of one's own may have imported it already; its run has as many threads as the baseline.
     """
-    if "torch" not in sys.modules:
-        os.environ.setdefault("OMP_NUM_THREADS", str(cores()))
+    if "OMP_NUM_THREADS" in os.environ:
+        return
+    os.environ["OMP_NUM_THREADS"] = str(cores())
+    if (torch := sys.modules.get("torch")) is not None:
+        torch.set_num_threads(cores())
 
 
 def cores() -> int:
