@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import torch
 import yaml
 
 from conftest import ROOT
@@ -25,6 +28,11 @@ def rows(heading: str) -> list[list[str]]:
 
 
 CHANGES = {row[0].strip("`"): row for row in rows("The changes that come with gifine")}
+
+
+def blocks(language: str) -> list[str]:
+    """The page's blocks of code, in their order."""
+    return re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)
 
 
 def words(cell: str) -> list[str]:
@@ -65,12 +73,20 @@ def value(formula: str, rank: int) -> int:
 
 def test_the_example_is_the_file_that_is_tested() -> None:
     for language, suffix in (("python", "py"), ("yaml", "yaml")):
-        (block,) = re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)
-        assert block == (EXAMPLE / f"temperature.{suffix}").read_text()
+        assert blocks(language)[0] == (EXAMPLE / f"temperature.{suffix}").read_text()
+
+
+def test_the_mean_over_tokens_leaves_padding_out() -> None:
+    defined: dict[str, Any] = {}
+    exec(blocks("python")[1], defined)  # noqa: S102 - of a page of ours
+    value_BTK = torch.tensor([[[1.0], [3.0], [100.0]], [[2.0], [4.0], [6.0]]])
+    real_BT = torch.tensor([[True, True, False], [True, True, True]])
+    assert defined["mean"](value_BTK, SimpleNamespace(real_BT=real_BT)).flatten().tolist() == [2, 4]
+    assert defined["mean"](value_BTK[1:], SimpleNamespace(real_BT=None)).flatten().tolist() == [4]
 
 
 def test_the_table_of_a_check_has_all_lines() -> None:
-    block = next(block for block in re.findall(r"```text\n(.*?)```", PAGE, re.DOTALL) if "change=temperature" in block)
+    block = next(block for block in blocks("text") if "change=temperature" in block)
     found = [line.partition("  ")[0] for line in block.splitlines()[3:] if line]
     assert found[: len(proof.CHECKS)] == [
         "start",
