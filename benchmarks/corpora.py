@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -174,7 +174,7 @@ def _peer(text: Path, tokenizer: Any) -> Any:
     return call
 
 
-def main(words: Iterable[str] | None = None) -> None:
+def main() -> None:
     parser = harness.parser(__doc__)
     parser.add_argument(
         "--megabytes", type=float, nargs="+", default=[10, 100], help="of text, 10⁶ bytes (%(default)s)"
@@ -182,7 +182,7 @@ def main(words: Iterable[str] | None = None) -> None:
     parser.add_argument("--tokenizer", default=PACKAGED, metavar="FOLDER", help="a saved one (%(default)s)")
     parser.add_argument("--no-peer", dest="peer", action="store_false", help="ours alone")
     parser.add_argument("--one", nargs=3, metavar=("WHO", "TEXT", "TOKENIZER"), help="what the script starts itself")
-    args = parser.parse_args(words if words is None else [*words])
+    args = parser.parse_args()
     asked = vars(args).pop("one")
     if asked:
         print(json.dumps(one(asked[0], Path(asked[1]), asked[2])))

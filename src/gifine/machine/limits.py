@@ -18,9 +18,10 @@ def limit_threads() -> None:
     """
     if "OMP_NUM_THREADS" in os.environ:
         return
-    os.environ["OMP_NUM_THREADS"] = str(cores())
+    granted = cores()
+    os.environ["OMP_NUM_THREADS"] = str(granted)
     if (torch := sys.modules.get("torch")) is not None:
-        torch.set_num_threads(cores())
+        torch.set_num_threads(granted)
 
 
 def cores() -> int:
